@@ -1,0 +1,1 @@
+"""The nouns of cloudmig: pure values, no I/O, no clock."""

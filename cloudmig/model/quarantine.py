@@ -1,0 +1,46 @@
+"""Why a study waits for a person."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["QuarantineReason"]
+
+
+class QuarantineReason(Enum):
+    """A reason code; `explanation` is what a person reads beside it."""
+
+    MISSING_INSTANCES = "missing_instances"
+    CONFLICT = "conflict"
+    UID_MISMATCH = "uid_mismatch"
+    UNUSABLE_UID = "unusable_uid"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    ALWAYS_FAILS = "always_fails"
+    REFUSED_BY_DESTINATION = "refused_by_destination"
+    VERIFICATION_FAILED = "verification_failed"
+    NOTHING_LISTED = "nothing_listed"
+
+    @property
+    def explanation(self) -> str:
+        """Return one sentence for an operator: what happened and what can be done."""
+        return _EXPLANATIONS[self]
+
+
+_EXPLANATIONS = {
+    QuarantineReason.MISSING_INSTANCES: "The source lists instances that it does not send, however"
+    " it is asked. Check them in the PACS, then release or exclude the study.",
+    QuarantineReason.CONFLICT: "One SOP Instance UID has two contents. Both are stored; decide"
+    " which one is right.",
+    QuarantineReason.UID_MISMATCH: "The source named one instance and sent another.",
+    QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. The bytes are kept"
+    " under their digest.",
+    QuarantineReason.MALFORMED: "The bytes are no readable DICOM data set. They are kept under"
+    " their digest.",
+    QuarantineReason.TOO_LARGE: "An instance is larger than the configured limit.",
+    QuarantineReason.ALWAYS_FAILS: "Every attempt failed while other studies could be moved.",
+    QuarantineReason.REFUSED_BY_DESTINATION: "A destination will not take an instance.",
+    QuarantineReason.VERIFICATION_FAILED: "A stored copy differed from its manifest, and repair"
+    " failed twice.",
+    QuarantineReason.NOTHING_LISTED: "The source counts instances in this study and lists none.",
+}

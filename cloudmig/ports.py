@@ -1,0 +1,168 @@
+"""The seams: what cloudmig asks of a source and of a destination, and what each promises.
+
+Every implementation and every wrapper passes the suite of its port in `tests/contract/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloudmig.model.instance import ExpectedInstance, Location, Receipt, Slot, StagedInstance
+from cloudmig.model.outcome import StoreOutcome
+from cloudmig.model.references import StudyRef
+from cloudmig.model.study import StudySummary
+from cloudmig.model.window import StudyQuestion
+
+__all__ = [
+    "Arrival", "Destination", "InventorySource", "Listing", "Retrieval", "RetrieveRequest",
+    "StudySource",
+]  # fmt: skip
+
+
+class InventorySource(Protocol):
+    """What can say which studies exist."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find_studies(self, question: StudyQuestion) -> AsyncIterator[StudySummary]:
+        """Yield every answer as given, duplicates included.
+
+        - Answers outside the question are yielded too: the caller filters and counts them.
+        - Raises `SourceUnavailable` when the final status is not success, `SourceRefused` when the
+          source does not accept us. The answers before it may have been yielded.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The expected set of a study."""
+
+    instances: tuple[ExpectedInstance, ...]
+    complete: bool  #: False where the source has no IMAGE-level answers, or contradicts itself.
+    notes: tuple[str, ...] = ()  #: Evidence, without patient data.
+    series_found: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRequest:
+    """What to pull: a whole study, or only some instances of it, perhaps in one syntax only."""
+
+    study: StudyRef
+    expected: Mapping[str, ExpectedInstance]  #: By SOP Instance UID: what may be answered early.
+    narrow: bool = False  #: Ask for exactly the expected instances, at IMAGE level.
+    transfer_syntax_uid: str | None = None  #: Accept only this one; holds the lane alone.
+
+
+class Arrival(Protocol):
+    """One instance that arrived. Whoever takes it settles it exactly once."""
+
+    @property
+    def staged(self) -> StagedInstance: ...
+
+    @property
+    def unexpected(self) -> bool:
+        """True when it was not in the expected set; its sender still waits for our answer."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """A `QuarantineReason` value when the object may only go to quarantine, else empty."""
+        ...
+
+    def settle(self, *, stored: bool) -> None:
+        """Give its room back, and answer the sender if it still waits."""
+        ...
+
+
+@dataclass(slots=True)
+class RetrieveEvidence:
+    """What the source said about a retrieve. Evidence, never the judge of completeness."""
+
+    status: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+    strays: int = 0  #: Instances of other studies that were sent and refused.
+    offered: dict[str, list[str]] = field(default_factory=dict)  #: SOP class -> syntaxes seen.
+
+
+class Retrieval(AbstractAsyncContextManager["Retrieval"], Protocol):
+    """A running retrieve. Leaving the context ends it and gives back what was not taken."""
+
+    @property
+    def evidence(self) -> RetrieveEvidence: ...
+
+    def __aiter__(self) -> AsyncIterator[Arrival]:
+        """Yield arrivals until the source is done and the grace time is over.
+
+        - Raises `SourceUnavailable` after yielding what arrived, when the source went away.
+        - A failed status is no error: it is in `evidence`.
+        """
+        ...
+
+
+class StudySource(Protocol):
+    """What can list and send the instances of a study."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def ping(self) -> None:
+        """Return when the source answers, else raise `SourceUnavailable` or `SourceRefused`."""
+        ...
+
+    async def list_instances(self, study: StudyRef) -> Listing:
+        """Return the expected set of the study."""
+        ...
+
+    def retrieve(self, request: RetrieveRequest) -> Retrieval:
+        """Pull instances. Data sets arrive as the source sends them, never re-encoded."""
+        ...
+
+    def alternatives(self, sop_class_uids: Sequence[str]) -> Sequence[str]:
+        """Return the transfer syntaxes worth asking for one at a time, likeliest first."""
+        ...
+
+
+class Destination(Protocol):
+    """What keeps copies."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def store(
+        self, staged: StagedInstance, *, slot: Slot = Slot.PRIMARY, storage_class: str = ""
+    ) -> StoreOutcome:
+        """Put the object if its slot is empty.
+
+        - Returns `Stored` when the slot holds the same data set, put now or before.
+        - Returns `Taken` when the slot holds another one; nothing was written.
+        - Never overwrites. Safe to repeat after any error.
+        - Raises `DestinationUnavailable` (try later) or `DestinationRefused` (nobody may).
+        """
+        ...
+
+    async def find(self, location: Location) -> Receipt | None:
+        """Return what the destination itself says it holds there, or None."""
+        ...
+
+    def read(self, location: Location) -> AsyncIterator[bytes]:
+        """Yield the object's bytes. A half-read stream is not resumed here."""
+        ...
+
+    async def replace(self, staged: StagedInstance, bad: Receipt) -> Receipt:
+        """Repair: put over `bad` with If-Match on its ETag where versioned, else under `~r<n>`."""
+        ...
+
+    async def put_evidence(self, key: str, body: bytes) -> bool:
+        """Put a small immutable object in the standard class; False when the key is taken."""
+        ...
+
+    async def get_evidence(self, key: str) -> bytes | None:
+        """Return a small object, or None when there is none."""
+        ...
