@@ -1,0 +1,75 @@
+"""Part 10 files: the prefix we write before a data set, and where the data set of a file begins.
+
+The prefix is deterministic: it names the object and its transfer syntax and nothing else (no time,
+no AE title, no version), so the same data set always makes the same file (PS3.10 section 7.1).
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["IMPLEMENTATION_CLASS_UID", "NotPart10", "file_prefix", "read_prefix"]
+
+#: Names cloudmig as the writer of group 0002, for ever: changing it would change every file digest.
+IMPLEMENTATION_CLASS_UID = "2.25.207276357322716971911581537223729775924"
+
+_PREAMBLE = bytes(128) + b"DICM"
+_VERSION = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"  # (0002,0001) = 00 01
+_LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"})
+_TRANSFER_SYNTAX = 0x0010
+#: A group 0002 larger than this is no group 0002.
+PREFIX_BYTES_MAX = 1 << 20
+
+
+class NotPart10(ValueError):
+    """The bytes do not begin with a preamble, `DICM` and a readable group 0002."""
+
+
+def file_prefix(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:
+    """Return preamble, `DICM` and group 0002 for a data set (PS3.10 table 7.1-1)."""
+    meta = b"".join(
+        (
+            _VERSION,
+            _uid_element(0x0002, sop_class_uid),
+            _uid_element(0x0003, sop_instance_uid),
+            _uid_element(_TRANSFER_SYNTAX, transfer_syntax_uid),
+            _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
+        )
+    )
+    return _PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)) + meta
+
+
+def _uid_element(element: int, text: str) -> bytes:
+    value = text.encode("ascii", "replace")
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value
+
+
+def read_prefix(data: bytes | bytearray | memoryview) -> tuple[int, str]:
+    """Return the offset of the data set and the Transfer Syntax UID of a Part 10 file's beginning.
+
+    Group 0002 is walked element by element: its group length is optional in the field. Raises
+    `NotPart10`; a beginning that is too short to tell counts as that, too.
+    """
+    if bytes(data[128:132]) != b"DICM":
+        raise NotPart10("no DICM after the preamble")
+    position, transfer_syntax_uid = 132, ""
+    try:
+        while struct.unpack_from("<H", data, position)[0] == 2:
+            _, element, vr = struct.unpack_from("<HH2s", data, position)
+            if vr in _LONG_VRS:
+                (length,) = struct.unpack_from("<I", data, position + 8)
+                start = position + 12
+            else:
+                (length,) = struct.unpack_from("<H", data, position + 6)
+                start = position + 8
+            position = start + length
+            if position > PREFIX_BYTES_MAX:
+                raise NotPart10("group 0002 has no end")
+            if element == _TRANSFER_SYNTAX:
+                transfer_syntax_uid = bytes(data[start:position]).decode("ascii", "replace")
+    except struct.error:
+        # A file may end with group 0002 (an empty data set); a shorter one is torn.
+        if position != len(data):
+            raise NotPart10("group 0002 is torn") from None
+    return position, transfer_syntax_uid.rstrip("\0 ")
