@@ -1,0 +1,8 @@
+"""Where arriving bytes wait: a memory budget first, a bounded spool for what exceeds it."""
+
+from cloudmig.staging.area import StagingArea, StagingLimits
+from cloudmig.staging.budget import MemoryBudget
+from cloudmig.staging.spool import Spool
+from cloudmig.staging.writer import StagedBytes, StagingWriter
+
+__all__ = ["MemoryBudget", "Spool", "StagedBytes", "StagingArea", "StagingLimits", "StagingWriter"]
