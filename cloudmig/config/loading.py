@@ -1,0 +1,207 @@
+"""Reading the file: each section is checked on its own, so that one mistake hides no other."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from cloudmig.config.relations import contradictions
+from cloudmig.config.rules import Rule
+from cloudmig.config.settings import (
+    AgentSettings,
+    DestinationSettings,
+    ListenSettings,
+    PeerSettings,
+    Section,
+    SourceSettings,
+    TlsSettings,
+)
+from cloudmig.errors import ConfigError
+
+__all__ = ["Configuration", "load", "parse"]
+
+_SECTIONS = ("agent", "listen", "sources", "destinations", "rules")
+_HINT = (
+    "Correct the file, then run `cloudmig doctor`. docs/configuration.md describes every setting;"
+    " `cloudmig init` writes a new file."
+)
+
+S = TypeVar("S", bound=Section)
+
+
+class Configuration(Section):
+    """A whole, checked configuration."""
+
+    agent: AgentSettings
+    listen: ListenSettings
+    sources: Mapping[str, SourceSettings]
+    destinations: Mapping[str, DestinationSettings]
+    rules: tuple[Rule, ...]
+    path: Path | None = None  #: The file it was read from.
+
+
+def load(path: Path) -> Configuration:
+    """Read a file. Raises `ConfigError` that names every mistake at once."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"there is no {path}",
+            hint="Write one with `cloudmig init --pacs HOST:PORT --aet PACS --bucket s3://...`,"
+            " or name another with --config.",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint="Make it readable.") from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is no TOML: {error}", hint="Look at that line: a quote or bracket is missing."
+        ) from error
+    return parse(data, path=path)
+
+
+def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration:
+    """Check parsed TOML. Relative paths are resolved against the folder of `path`."""
+    reading = _Reading((path.parent if path is not None else Path.cwd()).resolve())
+    for name in data:
+        if name not in _SECTIONS:
+            reading.mistakes.append(f"unknown section [{name}]{_did_you_mean(name, _SECTIONS)}")
+    agent = reading.section(AgentSettings, data.get("agent", {}), "agent")
+    listen = reading.section(ListenSettings, data.get("listen", {}), "listen")
+    sources = reading.named(SourceSettings, data, "sources")
+    destinations = reading.named(DestinationSettings, data, "destinations")
+    rules = reading.rules(data.get("rules", []))
+    reading.mistakes += contradictions(
+        agent=agent,
+        listen=listen,
+        sources=sources,
+        destinations=destinations,
+        rules=rules,
+        known_sources=_names_in(data, "sources"),
+        known_destinations=_names_in(data, "destinations"),
+    )
+    if reading.mistakes:
+        raise _refusal(reading.mistakes, path)
+    assert agent is not None
+    assert listen is not None
+    return Configuration(
+        agent=agent, listen=listen, sources=sources, destinations=destinations,
+        rules=tuple(rules), path=path,
+    )  # fmt: skip
+
+
+class _Reading:
+    """One pass over the file, collecting mistakes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mistakes: list[str] = []
+
+    def section(self, model: type[S], data: object, where: str) -> S | None:
+        """Return the section with its paths made absolute, or None after noting its mistakes."""
+        if not isinstance(data, dict):
+            self.mistakes.append(f"[{where}] must be a section, not a value")
+            return None
+        try:
+            return _absolute(model.model_validate(data), self.folder)
+        except ValidationError as error:
+            self.mistakes += [
+                _sentence(model, details, where) for details in error.errors(include_url=False)
+            ]
+            return None
+
+    def named(self, model: type[S], data: Mapping[str, Any], where: str) -> dict[str, S]:
+        """Return the sections under `[where.<name>]` that are right."""
+        group = data.get(where)
+        if not isinstance(group, dict) or not group:
+            self.mistakes.append(f"there is no [{where}.<name>] section: at least one is needed")
+            return {}
+        found: dict[str, S] = {}
+        for name, content in group.items():
+            if not isinstance(content, dict):
+                self.mistakes.append(
+                    f"{where}.{name} stands outside a named section: write [{where}.<name>]"
+                )
+                continue
+            section = self.section(model, content, f"{where}.{name}")
+            if section is not None:
+                found[name] = section
+        return found
+
+    def rules(self, data: object) -> list[Rule]:
+        if not isinstance(data, list) or not data:
+            self.mistakes.append("there are no [[rules]]: nothing would ever be planned")
+            return []
+        found = []
+        for number, content in enumerate(data, start=1):
+            name = content.get("name", "") if isinstance(content, dict) else ""
+            where = f'rule "{name}"' if name else f"rule {number}"
+            rule = self.section(Rule, content, where)
+            if rule is not None:
+                found.append(rule)
+        return found
+
+
+def _absolute(section: S, folder: Path) -> S:
+    """Resolve relative paths, however deep."""
+    changes: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            changes[name] = folder / value
+        elif isinstance(value, Section):
+            changes[name] = _absolute(value, folder)
+    if isinstance(section, DestinationSettings) and section.directory is not None:
+        changes["url"] = f"file://{folder / section.directory}"
+    return section.model_copy(update=changes)
+
+
+def _sentence(model: type[Section], details: ErrorDetails, where: str) -> str:
+    """Return one mistake in words, without any value that may be secret."""
+    place = [str(part) for part in details["loc"]]
+    owner = _owner(model, place[:-1])
+    dot = " " if where.startswith("rule ") else "."
+    setting = f"{where}{dot}{'.'.join(place)}" if place else where
+    match details["type"]:
+        case "extra_forbidden":
+            return f"unknown setting {setting}{_did_you_mean(place[-1], list(owner.model_fields))}"
+        case "missing":
+            return f"{setting} is missing"
+        case "value_error":
+            return f"{setting} {details['ctx']['error']}"
+        case _:
+            words = details["msg"].removeprefix("Input should be").strip()
+            return f"{setting} must be {words}" if words[:1].islower() else f"{setting}: {words}"
+
+
+def _owner(model: type[Section], place: list[str]) -> type[Section]:
+    """Return the model in which the last part of a location was looked for."""
+    if place[:1] == ["tls"]:
+        return TlsSettings
+    if place[:1] == ["peers"]:
+        return PeerSettings
+    return model
+
+
+def _did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else f" (known: {', '.join(known)})"
+
+
+def _names_in(data: Mapping[str, Any], group: str) -> frozenset[str]:
+    content = data.get(group)
+    return frozenset(content) if isinstance(content, dict) else frozenset()
+
+
+def _refusal(mistakes: list[str], path: Path | None) -> ConfigError:
+    where = str(path) if path is not None else "the configuration"
+    count = "one mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    listed = "\n".join(f"  - {mistake}" for mistake in mistakes)
+    return ConfigError(f"{where} has {count}:\n{listed}", hint=_HINT)

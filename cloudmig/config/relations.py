@@ -1,0 +1,147 @@
+"""Which settings cannot be true together. Each finding names the settings and the way out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from cloudmig.config.quantities import MIB, bytes_text
+from cloudmig.config.rules import Rule
+from cloudmig.config.settings import (
+    AgentSettings,
+    DestinationSettings,
+    ListenSettings,
+    SourceSettings,
+)
+
+__all__ = ["CREDIT_BYTES", "contradictions"]
+
+#: What is set aside for the next object of a lane before the last one is answered (design 5).
+CREDIT_BYTES = 4 * MIB
+
+_RENEWALS_MIN = 2
+
+
+def contradictions(
+    *,
+    agent: AgentSettings | None,
+    listen: ListenSettings | None,
+    sources: Mapping[str, SourceSettings],
+    destinations: Mapping[str, DestinationSettings],
+    rules: Sequence[Rule],
+    known_sources: frozenset[str],
+    known_destinations: frozenset[str],
+) -> Iterator[str]:
+    """Name every contradiction. What is None or left out had mistakes of its own."""
+    if agent is not None:
+        yield from _budgets(agent, sources)
+    if listen is not None:
+        yield from _associations(listen, sources)
+    yield from _names(sources, destinations)
+    yield from _rules(rules, known_sources, known_destinations)
+
+
+def _budgets(agent: AgentSettings, sources: Mapping[str, SourceSettings]) -> Iterator[str]:
+    lanes = sum(source.lanes for source in sources.values())
+    if agent.memory_bytes_max < lanes * CREDIT_BYTES:
+        yield (
+            f"agent.memory_bytes_max ({bytes_text(agent.memory_bytes_max)}) must hold"
+            f" {bytes_text(CREDIT_BYTES)} for each of the {lanes} lanes"
+            f" ({bytes_text(lanes * CREDIT_BYTES)}), or lanes wait for each other for ever:"
+            " raise it, or lower the sources' lanes"
+        )
+    if agent.object_bytes_max > agent.spool_bytes_max:
+        yield (
+            f"agent.object_bytes_max ({bytes_text(agent.object_bytes_max)}) is above"
+            f" agent.spool_bytes_max ({bytes_text(agent.spool_bytes_max)}): the largest object"
+            " allowed would never find room; raise the spool or lower the limit"
+        )
+    if agent.lease_s < _RENEWALS_MIN * agent.renew_s:
+        yield (
+            f"agent.lease_s ({agent.lease_s:g}) must be at least {_RENEWALS_MIN} x agent.renew_s"
+            f" ({agent.renew_s:g}), or one late renewal gives a running study to another worker"
+        )
+
+
+def _associations(listen: ListenSettings, sources: Mapping[str, SourceSettings]) -> Iterator[str]:
+    if listen.associations_per_peer_max > listen.associations_max:
+        yield (
+            f"listen.associations_per_peer_max ({listen.associations_per_peer_max}) is above"
+            f" listen.associations_max ({listen.associations_max})"
+        )
+    inbound = {name: source for name, source in sources.items() if source.retrieve != "c-get"}
+    lanes = sum(source.lanes for source in inbound.values())
+    if lanes > listen.associations_max:
+        yield (
+            f"listen.associations_max ({listen.associations_max}) is below the {lanes} lanes that"
+            " sources may fill with C-MOVE: raise it, or lower the lanes"
+        )
+    for name, source in inbound.items():
+        if source.lanes > listen.associations_per_peer_max:
+            yield (
+                f"sources.{name}.lanes ({source.lanes}) is above"
+                f" listen.associations_per_peer_max ({listen.associations_per_peer_max})"
+            )
+    for name, source in sources.items():
+        if source.idle_s > source.total_s:
+            yield (
+                f"sources.{name}.idle_s ({source.idle_s:g}) is above sources.{name}.total_s"
+                f" ({source.total_s:g}): it could never run out"
+            )
+
+
+def _names(
+    sources: Mapping[str, SourceSettings], destinations: Mapping[str, DestinationSettings]
+) -> Iterator[str]:
+    for archive, times in Counter(source.archive for source in sources.values()).items():
+        if times > 1:
+            names = ", ".join(name for name, s in sources.items() if s.archive == archive)
+            yield (
+                f'the sources {names} share the archive "{archive}": their studies would meet'
+                " under the same keys; give each its own archive name"
+            )
+    places = Counter((d.url.rstrip("/"), d.endpoint) for d in destinations.values())
+    for place, times in places.items():
+        if times > 1:
+            names = ", ".join(
+                name for name, d in destinations.items() if (d.url.rstrip("/"), d.endpoint) == place
+            )
+            yield f"the destinations {names} are one place: two copies there would be one"
+    for name, destination in destinations.items():
+        if destination.endpoint is not None and destination.scheme != "s3":
+            yield (
+                f"destinations.{name}.endpoint means something for s3:// only, not for"
+                f" {destination.scheme}://"
+            )
+
+
+def _rules(
+    rules: Sequence[Rule], known_sources: frozenset[str], known_destinations: frozenset[str]
+) -> Iterator[str]:
+    for name, times in Counter(rule.name for rule in rules).items():
+        if times > 1:
+            yield f'{times} rules are called "{name}": the closing statement counts by name'
+    catch_all = ""
+    for rule in rules:
+        for destination in rule.copy_to:
+            if destination not in known_destinations:
+                yield (
+                    f'rule "{rule.name}" copies to "{destination}", which is not configured'
+                    f" (configured: {_listed(known_destinations)})"
+                )
+        for source in rule.sources or ():
+            if source not in known_sources:
+                yield (
+                    f'rule "{rule.name}" names the source "{source}", which is not configured'
+                    f" (configured: {_listed(known_sources)})"
+                )
+        if catch_all:
+            yield (
+                f'rule "{rule.name}" can never match: "{catch_all}" before it matches every study'
+            )
+        elif rule.matches_everything:
+            catch_all = rule.name
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,246 @@
+"""The sections of `cloudmig.toml`: what may be set, with its default."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import urllib.parse
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from cloudmig.config.quantities import (
+    AeTitle,
+    ArchiveName,
+    Count,
+    Duration,
+    FilePath,
+    Port,
+    Size,
+)
+
+__all__ = [
+    "AgentSettings", "DestinationSettings", "ListenSettings", "PeerSettings", "Section",
+    "SourceSettings", "TlsSettings",
+]  # fmt: skip
+
+_SPOOL_BYTES_MAX = 8 << 30
+_SCHEMES = ("s3", "file", "memory", "gs", "az")
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class TlsSettings(Section):
+    """Certificates of DICOM TLS (PS3.15 B.12, BCP 195). Paths are relative to the file."""
+
+    ca: FilePath  #: Whom we believe.
+    certificate: FilePath | None = None  #: Who we are.
+    key: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _certificate_and_key_together(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are set together or not at all")
+        return self
+
+
+class PeerSettings(Section):
+    """A further address from which a PACS sends, written `AE_TITLE@host`."""
+
+    aet: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if isinstance(value, str):
+            aet, at, host = value.rpartition("@")
+            if not at:
+                raise ValueError('must look like "AE_TITLE@host"')
+            return {"aet": aet, "host": host}
+        return value
+
+
+class AgentSettings(Section):
+    """`[agent]`: this process, its budget and its patience."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default_factory=socket.gethostname
+    )  #: Unique per running agent.
+    state_dir: FilePath = Path("state")
+    catalog: SecretStr = SecretStr("sqlite")  #: A URL may hold a password.
+    memory_bytes_max: Size = 256 << 20
+    spool_bytes_max: Size = _SPOOL_BYTES_MAX
+    object_bytes_max: Size = _SPOOL_BYTES_MAX  #: Default: what the spool can hold.
+    transfers: Count = 8
+    attempts_max: Count = 3  #: Failures by a study's own fault before it is quarantined.
+    backoff_s: Duration = 30.0
+    lease_s: Duration = 120.0
+    renew_s: Duration = 30.0  #: How often a lease is renewed.
+
+    @model_validator(mode="before")
+    @classmethod
+    def _largest_object_fits_the_spool(cls, value: object) -> object:
+        if isinstance(value, dict) and "object_bytes_max" not in value:
+            return {**value, "object_bytes_max": value.get("spool_bytes_max", _SPOOL_BYTES_MAX)}
+        return value
+
+    @field_validator("catalog", mode="after")
+    @classmethod
+    def _known_catalog(cls, catalog: SecretStr) -> SecretStr:
+        text = catalog.get_secret_value()
+        if text != "sqlite" and not text.startswith("postgresql+psycopg://"):
+            raise ValueError('must be "sqlite" or a URL like postgresql+psycopg://user@host/db')
+        return catalog
+
+    @property
+    def catalog_path(self) -> Path | None:
+        """The SQLite file, or None when the catalog is a server."""
+        if self.catalog.get_secret_value() == "sqlite":
+            return self.state_dir / "catalog.db"
+        return None
+
+    @property
+    def catalog_url(self) -> str:
+        """The URL for SQLAlchemy. It may hold a password: never print it."""
+        path = self.catalog_path
+        return self.catalog.get_secret_value() if path is None else f"sqlite:///{path}"
+
+    @property
+    def catalog_shown(self) -> str:
+        """What may be printed about the catalog."""
+        if self.catalog_path is not None:
+            return str(self.catalog_path)
+        parts = urllib.parse.urlsplit(self.catalog.get_secret_value())
+        return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+
+    @property
+    def spool_dir(self) -> Path:
+        return self.state_dir / "spool"
+
+    @property
+    def report_dir(self) -> Path:
+        return self.state_dir / "reports"
+
+
+class ListenSettings(Section):
+    """`[listen]`: our storage SCP, to which the PACS sends in C-MOVE."""
+
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - peers are checked by address
+    port: Port = 11112
+    associations_max: Count = 64
+    associations_per_peer_max: Count = 32
+    pdu_bytes_max: Size = 256 << 10
+    artim_s: Duration = 10.0  #: From accept to a complete A-ASSOCIATE-RQ (PS3.8 9.1.5).
+    idle_s: Duration = 120.0
+    answer_wait_max_s: Duration = 10.0  #: How long a C-STORE answer may wait for room.
+    tls: TlsSettings | None = None
+
+    @field_validator("tls", mode="after")
+    @classmethod
+    def _server_needs_certificate(cls, tls: TlsSettings | None) -> TlsSettings | None:
+        if tls is not None and tls.certificate is None:
+            raise ValueError("a listener needs certificate and key")
+        return tls
+
+
+class SourceSettings(Section):
+    """`[sources.<name>]`: a PACS that is read."""
+
+    archive: ArchiveName  #: First part of every object key: names the source for ever.
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    aet: AeTitle
+    ae_titles: Annotated[tuple[AeTitle, ...], Field(min_length=1)] = ("CLOUDMIG",)
+    retrieve: Literal["auto", "c-move", "c-get"] = "auto"
+    lanes: Count = 4
+    peers: tuple[PeerSettings, ...] = ()
+    tls: TlsSettings | None = None
+    verify_hostname: bool = True
+    find_limit: Count | None = None  #: A known result limit of C-FIND.
+    universal_query: bool = True  #: Compare the sweep with one query for everything.
+    inventory_from: dt.date = dt.date(1900, 1, 1)
+    connect_s: Duration = 10.0
+    idle_s: Duration = 120.0
+    total_s: Duration = 7200.0
+    grace_s: Duration = 10.0  #: Between the final C-MOVE status and the last store.
+    nearline_idle_s: Duration = 1800.0  #: The idle time while a tape is fetched.
+
+    @field_validator("ae_titles", mode="after")
+    @classmethod
+    def _each_once(cls, ae_titles: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(ae_titles)) != len(ae_titles):
+            raise ValueError("names an AE title twice")
+        return ae_titles
+
+
+class DestinationSettings(Section):
+    """`[destinations.<name>]`: a store that keeps copies."""
+
+    url: str
+    endpoint: str | None = None  #: None means AWS.
+    region: str = "us-east-1"
+    profile: Literal["aws", "moto", "swift", "ceph", "minio", "plain"] = "aws"
+    storage_class: str = "STANDARD"
+    kms_key_id: str | None = None
+    access_key_id: SecretStr | None = None
+    secret_access_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    versioned: Literal["auto"] | bool = "auto"
+    attempts_max: Count = 5
+    timeout_s: Duration = 60.0
+    outage_max_s: Duration = 3600.0  #: How long a store may be down before the run halts.
+    concurrency: Count = 16
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _known_url(cls, url: str) -> str:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in _SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+            raise ValueError(f"must start with one of {schemes}")
+        if parts.scheme != "file" and not parts.netloc:
+            raise ValueError(f"names no bucket: {parts.scheme}://BUCKET/optional-prefix")
+        if parts.password or parts.username or parts.query or parts.fragment:
+            raise ValueError("must hold nothing but a bucket and a prefix")
+        return url
+
+    @field_validator("endpoint", mode="after")
+    @classmethod
+    def _http(cls, endpoint: str | None) -> str | None:
+        if endpoint is None:
+            return None
+        parts = urllib.parse.urlsplit(endpoint)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.username:
+            raise ValueError("must be an address like https://host:port, without credentials")
+        return endpoint.rstrip("/")
+
+    @model_validator(mode="after")
+    def _credentials_together(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("access_key_id and secret_access_key are set together or not at all")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        return urllib.parse.urlsplit(self.url).scheme
+
+    @property
+    def bucket(self) -> str:
+        """The bucket, or empty for a directory."""
+        return urllib.parse.urlsplit(self.url).netloc if self.scheme != "file" else ""
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every key, without slashes at either end; a directory has none."""
+        return urllib.parse.urlsplit(self.url).path.strip("/") if self.scheme != "file" else ""
+
+    @property
+    def directory(self) -> Path | None:
+        """The folder of a `file://` destination."""
+        return Path(self.url.removeprefix("file://")) if self.scheme == "file" else None

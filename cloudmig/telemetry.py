@@ -1,0 +1,306 @@
+"""Log lines, events, metric names, and pseudonyms for UIDs.
+
+Nothing that leaves this process for a screen, a log or a collector holds patient data (design 8):
+fields that could are blanked, UIDs become keyed pseudonyms, in the text of messages too.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import json
+import logging
+import os
+import re
+import secrets
+import sys
+import traceback
+from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final, Protocol, TextIO
+
+import structlog
+
+from cloudmig.errors import CatalogError, CloudmigError
+
+__all__ = [
+    "LOG_LEVELS", "METRICS", "JsonLinesReporter", "Pseudonyms", "Reporter", "SilentReporter",
+    "clean", "get_logger", "set_up_logging", "traceback_text",
+]  # fmt: skip
+
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+INSTANCES_STORED: Final = "cloudmig_instances_stored_total"
+BYTES_STORED: Final = "cloudmig_bytes_stored_total"
+STUDIES_STORED: Final = "cloudmig_studies_stored_total"
+STUDIES_QUARANTINED: Final = "cloudmig_studies_quarantined_total"
+RETRIEVE_SECONDS: Final = "cloudmig_retrieve_seconds"
+STORE_SECONDS: Final = "cloudmig_store_seconds"
+MEMORY_BYTES: Final = "cloudmig_memory_in_flight_bytes"
+SPOOL_BYTES: Final = "cloudmig_spool_bytes"
+ASSOCIATIONS: Final = "cloudmig_associations_open"
+LEASES_LOST: Final = "cloudmig_leases_lost_total"
+
+#: Every metric with its help text.
+METRICS: Final[Mapping[str, str]] = {
+    INSTANCES_STORED: "Instances with a receipt, by destination.",
+    BYTES_STORED: "Bytes with a receipt, by destination.",
+    STUDIES_STORED: "Studies whose every copy is complete, by source.",
+    STUDIES_QUARANTINED: "Studies set aside for a person, by reason.",
+    RETRIEVE_SECONDS: "Time of one retrieve, by source.",
+    STORE_SECONDS: "Time of one store, by destination.",
+    MEMORY_BYTES: "Bytes of instances held in memory.",
+    SPOOL_BYTES: "Bytes of instances held in the spool.",
+    ASSOCIATIONS: "Associations open, by direction.",
+    LEASES_LOST: "Transfers taken over by another worker.",
+}
+
+#: Keys whose value may be patient data, whatever it is. Compared without case and underscores.
+_PATIENT_FIELDS = frozenset({
+    "accessionnumber", "answer", "birthdate", "dataset", "identifier", "issuerofpatientid",
+    "otherpatientids", "otherpatientnames", "patient", "patientaddress", "patientage",
+    "patientbirthdate", "patientid", "patientidprefix", "patientname", "patientsex",
+    "referringphysicianname", "requestingphysician", "studydescription", "studyid",
+    "physiciansofrecord", "performingphysicianname", "operatorsname", "institutionname",
+})  # fmt: skip
+
+#: Keys that hold a UID of an object, and the prefix of their pseudonym.
+_UID_FIELDS = {
+    "study": "st", "studyinstanceuid": "st", "series": "se", "seriesinstanceuid": "se",
+    "instance": "in", "sopinstanceuid": "in",
+}  # fmt: skip
+
+#: A UID in running text: at least five components, so that versions and addresses stay readable.
+_UID_IN_TEXT = re.compile(r"(?<![\d.])\d+(?:\.\d+){4,}(?![\d.])")
+#: Roots of the standard's own UIDs (SOP classes, transfer syntaxes): they name no object.
+_STANDARD_ROOT = "1.2.840.10008."
+_SECRET_BYTES = 32
+_BLANK = "[patient data]"
+
+
+class Pseudonyms:
+    """Keyed pseudonyms (HMAC-SHA256): stable in one installation, meaningless outside it."""
+
+    def __init__(self, secret: bytes) -> None:
+        assert len(secret) >= _SECRET_BYTES, "a short key could be guessed"
+        self._secret = secret
+
+    @classmethod
+    def from_state_dir(cls, state_dir: Path) -> Pseudonyms:
+        """Use the secret in the state folder, made on first use and readable by its owner only."""
+        path = state_dir / "pseudonyms.key"
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            _create_secret(path)
+            secret = path.read_bytes()
+        except OSError as error:
+            raise CatalogError(
+                f"the secret for pseudonyms cannot be made or read: {error.strerror}",
+                hint=f"Make {state_dir} writable for the user that runs cloudmig.",
+            ) from error
+        if len(secret) < _SECRET_BYTES:
+            raise CatalogError(
+                f"{path} is damaged: it has {len(secret)} bytes",
+                hint="Restore it from a backup, or delete it: pseudonyms in old logs are then"
+                " not resolved any more.",
+            )
+        return cls(secret)
+
+    def of(self, uid: str, prefix: str = "st") -> str:
+        """Return the pseudonym of a UID: `st-8f3a91c2d4e0`."""
+        return f"{prefix}-{self._digest(uid)[:12]}"
+
+    def of_patient(self, patient_id: str, issuer: str) -> str:
+        """Return a key that tells two patients apart and names neither; empty for no ID."""
+        if not patient_id.strip():
+            return ""
+        name = f"{patient_id.strip()}\x1f{issuer.strip()}"
+        return f"pt-{self._digest(name)[:20]}"
+
+    def in_text(self, text: str) -> str:
+        """Return the text with every UID of an object replaced by its pseudonym."""
+        return _UID_IN_TEXT.sub(self._replacement, text)
+
+    def _replacement(self, found: re.Match[str]) -> str:
+        uid = found[0]
+        return uid if uid.startswith(_STANDARD_ROOT) else self.of(uid, "uid")
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _create_secret(path: Path) -> None:
+    """Make the secret whole or not at all: two agents may start at once, and one may be killed."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, secrets.token_bytes(_SECRET_BYTES))
+        os.fsync(descriptor)
+        os.link(draft, path)
+    except FileExistsError:
+        pass  # The other one was first; its secret counts.
+    finally:
+        os.close(descriptor)
+        draft.unlink()
+
+
+class Reporter(Protocol):
+    """What hears of progress."""
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Take note of what happened; never raises, never blocks for long."""
+        ...
+
+
+class SilentReporter:
+    """Hears nothing."""
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Do nothing."""
+
+
+class JsonLinesReporter:
+    """One JSON object per event and line."""
+
+    def __init__(
+        self,
+        pseudonyms: Pseudonyms,
+        out: TextIO | None = None,
+        *,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+    ) -> None:
+        self._pseudonyms = pseudonyms
+        self._out = out if out is not None else sys.stdout
+        self._now = now
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Write the event. UIDs become pseudonyms, patient data is blanked."""
+        at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"at": at, "event": kind, **clean(fields, self._pseudonyms)}
+        self._out.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+
+def clean(fields: Mapping[str, object], pseudonyms: Pseudonyms) -> dict[str, object]:
+    """Return the fields as they may be shown."""
+    shown: dict[str, object] = {}
+    for key, value in fields.items():
+        plain = key.replace("_", "").lower()
+        if plain in _PATIENT_FIELDS:
+            shown[key] = _BLANK
+        elif plain in _UID_FIELDS and isinstance(value, str):
+            name = key.removesuffix("_instance_uid")
+            prefix = _UID_FIELDS[plain]
+            known = value.startswith(f"{prefix}-") or not value
+            shown["instance" if name == "sop" else name] = (
+                value if known else pseudonyms.of(value, prefix)
+            )
+        else:
+            shown[key] = _clean_value(value, pseudonyms)
+    return shown
+
+
+def _clean_value(value: object, pseudonyms: Pseudonyms) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"[{len(value)} bytes]"
+    if isinstance(value, Mapping):
+        return clean({str(key): inner for key, inner in value.items()}, pseudonyms)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean_value(inner, pseudonyms) for inner in value]
+    return pseudonyms.in_text(str(value))
+
+
+def traceback_text(error: BaseException) -> str:
+    """Return where an error came from, without the words of foreign errors: they may quote values.
+
+    Our own messages hold no patient data (errors.py), so they are kept.
+    """
+    lines = []
+    cause: BaseException | None = error
+    while cause is not None:
+        lines += [
+            f"{type(cause).__module__}.{type(cause).__qualname__}"
+            + (f": {cause}" if isinstance(cause, CloudmigError) else "")
+        ]
+        lines += [
+            f"  {frame.filename}:{frame.lineno} in {frame.name}"
+            for frame in traceback.extract_tb(cause.__traceback__)
+        ]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\n".join(lines)
+
+
+def _format_exception(
+    _: object, __: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    found = entry.pop("exc_info", None)
+    error = sys.exc_info()[1] if found is True else found
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        entry["exception"] = traceback_text(error)
+    return entry
+
+
+#: Libraries that would print names, or one line per PDU.
+_QUIETED = ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "sqlalchemy", "alembic",
+            "asyncio", "werkzeug", "s3transfer")  # fmt: skip
+
+
+def set_up_logging(
+    level: str, pseudonyms: Pseudonyms | None = None, out: TextIO | None = None
+) -> None:
+    """Send JSON log lines to stderr. Without a state folder, a key of this process serves."""
+    assert level in LOG_LEVELS, "the command line checked it"
+    names = pseudonyms if pseudonyms is not None else Pseudonyms(secrets.token_bytes(32))
+
+    def blank(_: object, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return clean(entry, names)
+
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        _format_exception,
+        blank,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out if out is not None else sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIETED:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.setLevel(logging.CRITICAL if name == "pynetdicom" else logging.WARNING)
+        library.propagate = name != "pynetdicom"
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a logger: `log.info("study stored", event_kind=..., study=study_instance_uid)`."""
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
