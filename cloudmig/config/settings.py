@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -26,7 +27,13 @@ __all__ = [
 ]  # fmt: skip
 
 _SPOOL_BYTES_MAX = 8 << 30
-_SCHEMES = ("s3", "file", "memory", "gs", "az")
+#: The URL schemes and the profile each has where none is named.
+_SCHEMES = {"s3": "aws", "file": "file", "memory": "memory", "gs": "gcs", "az": "azure"}
+
+#: The names in `destinations/profiles.toml`; a test holds the two equal.
+Profile = Literal[
+    "aws", "moto", "swift", "ceph", "minio", "gcs", "azure", "file", "memory", "plain"
+]
 
 
 class Section(BaseModel):
@@ -135,9 +142,9 @@ class ListenSettings(Section):
     port: Port = 11112
     associations_max: Count = 64
     associations_per_peer_max: Count = 32
-    pdu_bytes_max: Size = 256 << 10
-    artim_s: Duration = 10.0  #: From accept to a complete A-ASSOCIATE-RQ (PS3.8 9.1.5).
-    idle_s: Duration = 120.0
+    pdu_bytes_max: Size = 128 << 10  #: What we announce; DCMTK takes no more.
+    artim_s: Duration = 15.0  #: From accept to a complete A-ASSOCIATE-RQ (PS3.8 9.1.5).
+    idle_s: Duration = 300.0  #: Silence between two objects of an association.
     answer_wait_max_s: Duration = 10.0  #: How long a C-STORE answer may wait for room.
     tls: TlsSettings | None = None
 
@@ -185,7 +192,8 @@ class DestinationSettings(Section):
     url: str
     endpoint: str | None = None  #: None means AWS.
     region: str = "us-east-1"
-    profile: Literal["aws", "moto", "swift", "ceph", "minio", "plain"] = "aws"
+    profile: Profile = "aws"  #: Which features the store has; default: by the URL's scheme.
+    profile_overrides: Mapping[str, bool] = Field(default_factory=dict)
     storage_class: str = "STANDARD"
     kms_key_id: str | None = None
     access_key_id: SecretStr | None = None
@@ -196,6 +204,14 @@ class DestinationSettings(Section):
     timeout_s: Duration = 60.0
     outage_max_s: Duration = 3600.0  #: How long a store may be down before the run halts.
     concurrency: Count = 16
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_by_scheme(cls, value: object) -> object:
+        if isinstance(value, dict) and "profile" not in value:
+            scheme = str(value.get("url", "")).partition(":")[0]
+            return {**value, "profile": _SCHEMES.get(scheme, "aws")}
+        return value
 
     @field_validator("url", mode="after")
     @classmethod

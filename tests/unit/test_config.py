@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cloudmig import objects
 from cloudmig.config import Configuration, load, parse
 from cloudmig.config.quantities import ARCHIVE_NAME
+from cloudmig.config.settings import Profile
+from cloudmig.destinations.profiles import profile_names
 from cloudmig.errors import ConfigError
 
 GOOD = """
@@ -233,3 +235,14 @@ def test_a_directory_is_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_archive_names_are_those_of_the_key_layout() -> None:
     assert ARCHIVE_NAME.pattern == objects.ARCHIVE_NAME.pattern
+
+
+def test_profiles_are_those_that_destinations_know() -> None:
+    assert set(get_args(Profile)) == set(profile_names())
+
+
+def test_a_directory_has_the_profile_of_directories() -> None:
+    data = a_file()
+    data["destinations"]["archive"] = {"url": "file:///copies"}
+
+    assert parse(data).destinations["archive"].profile == "file"
