@@ -1,0 +1,1 @@
+"""Where studies come from. Each source passes the suites of its ports in `tests/contract/`."""

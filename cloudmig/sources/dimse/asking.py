@@ -1,0 +1,129 @@
+"""What is asked of a PACS to pull instances: which level, in which presentation contexts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from cloudmig.dicom.query import retrieve_request
+from cloudmig.dimse.client import Association
+from cloudmig.dimse.contexts import (
+    CONTEXTS_MAX,
+    QUERY_TRANSFER_SYNTAX_UIDS,
+    TRANSFER_SYNTAX_UIDS,
+    ProposedContext,
+    retrieve_contexts,
+)
+from cloudmig.ports import RetrieveRequest
+
+__all__ = [
+    "FIND", "GET", "MOVE", "QUERY_CONTEXTS", "Question", "get_questions", "move_questions",
+]  # fmt: skip
+
+#: Study Root Query/Retrieve Information Model (PS3.4 C.6.2, PS3.6 table A-1).
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+GET = "1.2.840.10008.5.1.4.1.2.2.3"
+VERIFICATION = "1.2.840.10008.1.1"
+
+#: One association serves queries and moves alike.
+QUERY_CONTEXTS = tuple(
+    ProposedContext(sop_class_uid, QUERY_TRANSFER_SYNTAX_UIDS)
+    for sop_class_uid in (VERIFICATION, FIND, MOVE)
+)
+
+#: SOP Instance UIDs in one request. A list of 64 UIDs fits every PACS met so far.
+_UIDS_A_REQUEST_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One C-MOVE or C-GET request."""
+
+    sop_class_uid: str
+    contexts: tuple[ProposedContext, ...]
+    study_instance_uid: str
+    series_instance_uid: str | None = None
+    sop_instance_uids: tuple[str, ...] = field(default=())
+
+    @property
+    def is_get(self) -> bool:
+        return self.sop_class_uid == GET
+
+    def identifier(self, association: Association) -> bytes:
+        """Return the identifier in the syntax the association accepted for it."""
+        transfer_syntax_uid = association.accepted_syntax(self.sop_class_uid)
+        return retrieve_request(
+            transfer_syntax_uid or QUERY_TRANSFER_SYNTAX_UIDS[-1],
+            self.study_instance_uid,
+            self.series_instance_uid,
+            self.sop_instance_uids,
+        )
+
+
+def move_questions(request: RetrieveRequest) -> Iterator[Question]:
+    """Yield the C-MOVE requests of a pull: the study, or exactly the instances expected."""
+    study_instance_uid = request.study.study_instance_uid
+    if not request.narrow:
+        yield Question(MOVE, QUERY_CONTEXTS, study_instance_uid)
+        return
+    for series_instance_uid, some in _by_series(request, request.expected.keys()):
+        yield Question(MOVE, QUERY_CONTEXTS, study_instance_uid, series_instance_uid, some)
+
+
+def get_questions(
+    request: RetrieveRequest, usual_sop_class_uids: Sequence[str]
+) -> Iterator[Question]:
+    """Yield the C-GET requests of a pull.
+
+    Each association proposes one context per SOP class and transfer syntax, so that the sender
+    cannot transcode; what does not fit into one association is asked for in another, at IMAGE
+    level. `usual_sop_class_uids` fill what is left, so that the next study finds it open.
+    """
+    syntaxes = (
+        TRANSFER_SYNTAX_UIDS
+        if request.transfer_syntax_uid is None
+        else (request.transfer_syntax_uid,)
+    )
+    study_instance_uid = request.study.study_instance_uid
+    needed = sorted({each.sop_class_uid for each in request.expected.values()} - {""})
+    named = [uid for uid in usual_sop_class_uids if uid not in needed]
+    groups = retrieve_contexts(needed or named, syntaxes) or [[]]
+    if len(groups) == 1:
+        room = (CONTEXTS_MAX - 1 - len(groups[0])) // len(syntaxes)
+        filling = retrieve_contexts(named[:room], syntaxes) if needed and room else []
+        contexts = _with_get([*groups[0], *(filling[0] if filling else [])])
+        if not request.narrow:
+            yield Question(GET, contexts, study_instance_uid)
+            return
+        for series_instance_uid, some in _by_series(request, request.expected.keys()):
+            yield Question(GET, contexts, study_instance_uid, series_instance_uid, some)
+        return
+    for group in groups:
+        classes = {context.abstract_syntax_uid for context in group}
+        wanted = {
+            sop_instance_uid
+            for sop_instance_uid, each in request.expected.items()
+            if each.sop_class_uid in classes or (not each.sop_class_uid and group is groups[0])
+        }
+        for series_instance_uid, some in _by_series(request, wanted):
+            yield Question(GET, _with_get(group), study_instance_uid, series_instance_uid, some)
+
+
+def _with_get(group: Sequence[ProposedContext]) -> tuple[ProposedContext, ...]:
+    # Sorted, so that equal needs make equal keys for the associations that are kept open.
+    storage = sorted(group, key=lambda each: each.abstract_syntax_uid)
+    return (ProposedContext(GET, QUERY_TRANSFER_SYNTAX_UIDS), *storage)
+
+
+def _by_series(
+    request: RetrieveRequest, wanted: Collection[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    of_series: dict[str, list[str]] = defaultdict(list)
+    for sop_instance_uid, each in request.expected.items():
+        if sop_instance_uid in wanted:
+            of_series[each.instance.series_instance_uid].append(sop_instance_uid)
+    for series_instance_uid, uids in of_series.items():
+        for start in range(0, len(uids), _UIDS_A_REQUEST_MAX):
+            yield series_instance_uid, tuple(uids[start : start + _UIDS_A_REQUEST_MAX])

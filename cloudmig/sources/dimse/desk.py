@@ -1,0 +1,273 @@
+"""The desk where arriving objects are matched to the retrieve that asked for them.
+
+Parallel C-MOVEs to one AE title cannot be told apart by what C-STORE says of itself (the move
+originator is optional), so an object belongs to the running retrieve of the study that its own data
+set names. Early acknowledgement is for objects that were asked for; everything else waits (design 5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mmap
+from collections.abc import Awaitable, Iterator
+from typing import TYPE_CHECKING
+
+from cloudmig.dicom.header import HeaderUnreadable, Identity, read_identity
+from cloudmig.dimse.messages import StoreCommand
+from cloudmig.errors import SpoolFull
+from cloudmig.model.instance import StagedInstance
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import InstanceRef, is_usable_uid
+from cloudmig.staging import StagedBytes, StagingArea, StagingWriter
+
+if TYPE_CHECKING:
+    from cloudmig.sources.dimse.retrieval import DimseRetrieval
+
+__all__ = ["ArrivalDesk", "DeskHandler", "DimseArrival"]
+
+_SUCCESS = 0x0000
+_OUT_OF_RESOURCES = 0xA700  #: PS3.4 B.2.3. Never 0x0107, which a sender takes for a warning.
+_NOT_AUTHORIZED = 0x0124  #: PS3.7 C.5.21: no plan covers this object.
+
+#: A late answer waits this long for the receipts; senders give up at 30 s.
+_LATE_ANSWER_MAX_S = 25.0
+
+
+class DimseArrival:
+    """One object that arrived for a retrieve (port `Arrival`)."""
+
+    __slots__ = ("_held", "_settled", "staged", "trouble", "unexpected")
+
+    def __init__(
+        self, staged: StagedInstance, held: StagedBytes, *, unexpected: bool, trouble: str
+    ) -> None:
+        self.staged = staged
+        self.unexpected = unexpected
+        self.trouble = trouble
+        self._held = held
+        self._settled: asyncio.Future[bool] | None = None
+
+    def settle(self, *, stored: bool) -> None:
+        """Give the room back and answer a sender that still waits."""
+        self._held.release()
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(stored)
+
+    async def outcome(self) -> bool:
+        """Wait until it is settled; False when that takes too long."""
+        self._settled = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(_LATE_ANSWER_MAX_S):
+                return await self._settled
+        except TimeoutError:
+            return False
+
+
+class ArrivalDesk:
+    """Knows the running retrieves of all sources by our AE title and study."""
+
+    def __init__(self, area: StagingArea) -> None:
+        self.area = area
+        self._running: dict[str, dict[str, DimseRetrieval]] = {}
+        self.refused = 0  #: Objects turned away, since the start.
+
+    @contextlib.contextmanager
+    def register(self, calling_aet: str, retrieval: DimseRetrieval) -> Iterator[None]:
+        """Let objects of the retrieve's study in while the block runs."""
+        of_aet = self._running.setdefault(calling_aet, {})
+        study_instance_uid = retrieval.request.study.study_instance_uid
+        assert study_instance_uid not in of_aet, "one pull of a study at a time"
+        of_aet[study_instance_uid] = retrieval
+        try:
+            yield
+        finally:
+            del of_aet[study_instance_uid]
+
+    def only_transfer_syntax(self, our_aet: str) -> str | None:
+        """Return the one syntax that a retrieve on this AE title asks for, if there is one."""
+        for retrieval in self._running.get(our_aet, {}).values():
+            if retrieval.request.transfer_syntax_uid is not None:
+                return retrieval.request.transfer_syntax_uid
+        return None
+
+    def running(self, our_aet: str) -> list[DimseRetrieval]:
+        """Return the running retrieves on one of our AE titles."""
+        return list(self._running.get(our_aet, {}).values())
+
+    def owner(
+        self, our_aet: str, identity: Identity, command: StoreCommand
+    ) -> DimseRetrieval | None:
+        """Return the retrieve an object belongs to: by its study, else by what it was called."""
+        of_aet = self._running.get(our_aet, {})
+        found = of_aet.get(identity.study_instance_uid)
+        if found is not None or is_usable_uid(identity.study_instance_uid):
+            return found
+        # A data set that does not say which study it is of: the sender called it something.
+        for retrieval in of_aet.values():
+            if command.affected_sop_instance_uid in retrieval.request.expected:
+                return retrieval
+        return next(iter(of_aet.values())) if len(of_aet) == 1 else None
+
+
+class DeskHandler:
+    """Takes the objects of one association (`dimse.StoreHandler`)."""
+
+    def __init__(self, desk: ArrivalDesk, our_aet: str, credit_bytes: int) -> None:
+        self._desk = desk
+        self._our_aet = our_aet
+        self._credit = credit_bytes
+        self._closed = False
+
+    def begin(self, command: StoreCommand) -> _Intake | int:
+        """Start an object, unless nobody on this AE title waits for any."""
+        running = self._desk.running(self._our_aet)
+        if not running:
+            self._desk.refused += 1
+            return _NOT_AUTHORIZED
+        writer = self._desk.area.open(
+            sop_class_uid=command.affected_sop_class_uid,
+            sop_instance_uid=command.affected_sop_instance_uid,
+            transfer_syntax_uid=command.transfer_syntax_uid,
+            credit_bytes=self._credit,
+        )
+        self._credit = 0
+        waiting = [
+            retrieval
+            for retrieval in running
+            if command.affected_sop_instance_uid in retrieval.request.expected
+        ]
+        return _Intake(self, self._desk, self._our_aet, command, writer, waiting)
+
+    async def renew_credit(self) -> None:
+        """Get the credit of the next object; the answer of this one waits for it."""
+        credit = await self._desk.area.take_credit()
+        if self._closed:
+            self._desk.area.memory.give(credit)
+        else:
+            self._credit = credit
+
+    def closed(self) -> None:
+        """Give the unused credit back."""
+        self._closed = True
+        self._desk.area.memory.give(self._credit)
+        self._credit = 0
+
+
+class _Intake:
+    """One object on its way in (`dimse.ObjectSink`)."""
+
+    __slots__ = ("_command", "_desk", "_handler", "_our_aet", "_waiting", "_writer")
+
+    def __init__(
+        self,
+        handler: DeskHandler,
+        desk: ArrivalDesk,
+        our_aet: str,
+        command: StoreCommand,
+        writer: StagingWriter,
+        waiting: list[DimseRetrieval],
+    ) -> None:
+        self._handler = handler
+        self._desk = desk
+        self._our_aet = our_aet
+        self._command = command
+        self._writer = writer
+        self._waiting = waiting
+        for retrieval in waiting:
+            retrieval.in_flight += 1
+
+    def write(self, data: memoryview) -> Awaitable[None] | None:
+        for retrieval in self._waiting:
+            retrieval.touch()
+        return self._writer.write(data)
+
+    def discard(self) -> None:
+        self._no_longer_in_flight()
+        self._writer.discard()
+
+    async def finish(self) -> int:
+        try:
+            held = await self._writer.complete()
+        except SpoolFull:
+            self._no_longer_in_flight()
+            await self._handler.renew_credit()
+            return _OUT_OF_RESOURCES
+        arrival = self._match(held)
+        self._no_longer_in_flight()
+        status = _SUCCESS
+        if arrival is None:
+            held.release()
+            status = _NOT_AUTHORIZED
+        elif (arrival.unexpected or arrival.trouble) and not await arrival.outcome():
+            status = _OUT_OF_RESOURCES
+        await self._handler.renew_credit()
+        return status
+
+    def _no_longer_in_flight(self) -> None:
+        for retrieval in self._waiting:
+            retrieval.in_flight -= 1
+            retrieval.touch()
+        self._waiting = []
+
+    def _match(self, held: StagedBytes) -> DimseArrival | None:
+        """Hand the object to the retrieve it belongs to. None when there is none."""
+        command = self._command
+        identity = _identity_of(held, command.transfer_syntax_uid)
+        named = identity or Identity("", "", "", "")
+        retrieval = self._desk.owner(self._our_aet, named, command)
+        if retrieval is None:
+            self._desk.refused += 1
+            for other in self._desk.running(self._our_aet):
+                other.evidence.strays += 1
+            return None
+        instance, trouble = _judge(identity, command)
+        staged = StagedInstance(
+            instance=instance,
+            sop_class_uid=command.affected_sop_class_uid,
+            transfer_syntax_uid=command.transfer_syntax_uid,
+            size_bytes=held.size_bytes,
+            file_sha256=held.file_sha256,
+            dataset_sha256=held.dataset_sha256,
+            body=held.body,
+            path=held.path,
+        )
+        expected = command.affected_sop_instance_uid in retrieval.request.expected
+        arrival = DimseArrival(staged, held, unexpected=not expected, trouble=trouble)
+        retrieval.arrived(arrival, command)
+        return arrival
+
+
+def _identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
+    """Return what the data set calls itself, or None when it cannot be read."""
+    try:
+        return read_identity(memoryview(held.beginning)[held.dataset_offset :], transfer_syntax_uid)
+    except HeaderUnreadable:
+        if held.path is None:
+            return None
+    # A header larger than what was kept in memory: look into the file.
+    try:
+        with (
+            held.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[held.dataset_offset :] as dataset,
+        ):
+            return read_identity(dataset, transfer_syntax_uid)
+    except (HeaderUnreadable, OSError):
+        return None
+
+
+def _judge(identity: Identity | None, command: StoreCommand) -> tuple[InstanceRef | None, str]:
+    """Return the reference of an arrived object and what is wrong with it, if anything."""
+    if identity is None:
+        return None, QuarantineReason.MALFORMED.value
+    try:
+        instance = InstanceRef(
+            identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid
+        )
+    except ValueError:
+        return None, QuarantineReason.UNUSABLE_UID.value
+    if identity.sop_instance_uid != command.affected_sop_instance_uid:
+        return instance, QuarantineReason.UID_MISMATCH.value
+    return instance, ""

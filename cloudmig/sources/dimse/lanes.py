@@ -1,0 +1,139 @@
+"""Lanes: the association budget towards one PACS, and the associations kept open between uses.
+
+The budget follows what the PACS bears: halved when it asks for less (0xA702, rejected transient),
+raised by one lane's share after each success, never above the configured number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+from cloudmig.dimse.client import Association
+from cloudmig.dimse.contexts import ProposedContext
+
+__all__ = ["Lane", "Lanes"]
+
+Contexts = tuple[ProposedContext, ...]
+Connect = Callable[[str, Contexts], Coroutine[None, None, Association]]
+
+
+@dataclass(slots=True)
+class Lane:
+    """One slot of the budget, with the AE title we use on it."""
+
+    calling_aet: str
+    lanes: Lanes
+
+    @contextlib.asynccontextmanager
+    async def association(self, contexts: Contexts) -> AsyncIterator[Association]:
+        """Give an association with these contexts: a kept one, or a new one.
+
+        It is kept for the next user when the block ends well and aborted when it does not.
+        """
+        association = await self.lanes.take(self.calling_aet, contexts)
+        try:
+            yield association
+        except BaseException:
+            association.abort()
+            raise
+        self.lanes.keep(self.calling_aet, contexts, association)
+
+
+class Lanes:
+    """Hands out lanes. One AE title at a time can be held by a single user (`alone`)."""
+
+    def __init__(self, ae_titles: Sequence[str], count: int, connect: Connect) -> None:
+        self._ae_titles = tuple(ae_titles)
+        self._count_max = count
+        self._budget = float(count)
+        self._connect = connect
+        self._in_use: dict[str, int] = dict.fromkeys(ae_titles, 0)
+        self._alone: set[str] = set()
+        self._wanted_alone = 0
+        self._changed = asyncio.Condition()
+        self._kept: dict[tuple[str, Contexts], deque[Association]] = defaultdict(deque)
+
+    @property
+    def budget(self) -> int:
+        """How many lanes may be in use now."""
+        return max(1, int(self._budget))
+
+    def slower(self) -> None:
+        """The PACS asked for less: halve the budget."""
+        self._budget = max(1.0, self._budget / 2)
+
+    def faster(self) -> None:
+        """Something went well: raise the budget a little."""
+        self._budget = min(float(self._count_max), self._budget + 1 / self._budget)
+
+    @contextlib.asynccontextmanager
+    async def lane(self, *, alone: bool = False) -> AsyncIterator[Lane]:
+        """Wait for a free lane; `alone` waits until its AE title has no other user."""
+        calling_aet = await self._enter(alone=alone)
+        try:
+            yield Lane(calling_aet, self)
+        finally:
+            await asyncio.shield(self._leave(calling_aet))
+
+    async def _enter(self, *, alone: bool) -> str:
+        async with self._changed:
+            self._wanted_alone += alone
+            try:
+                await self._changed.wait_for(lambda: self._free(alone=alone) is not None)
+            finally:
+                self._wanted_alone -= alone
+            calling_aet = self._free(alone=alone)
+            assert calling_aet is not None
+            self._in_use[calling_aet] += 1
+            if alone:
+                self._alone.add(calling_aet)
+            return calling_aet
+
+    def _free(self, *, alone: bool) -> str | None:
+        if sum(self._in_use.values()) >= self.budget:
+            return None
+        if not alone and self._wanted_alone and len(self._ae_titles) == 1:
+            return None  # Let the one who needs the AE title for itself in, or it waits for ever.
+        titles = [aet for aet in self._ae_titles if aet not in self._alone]
+        if alone:
+            titles = [aet for aet in titles if self._in_use[aet] == 0]
+        return min(titles, key=lambda aet: self._in_use[aet], default=None)
+
+    async def _leave(self, calling_aet: str) -> None:
+        async with self._changed:
+            self._in_use[calling_aet] -= 1
+            self._alone.discard(calling_aet)
+            self._changed.notify_all()
+
+    async def take(self, calling_aet: str, contexts: Contexts) -> Association:
+        """Return a kept association that is still open, or a new one."""
+        kept = self._kept[calling_aet, contexts]
+        while kept:
+            association = kept.pop()
+            if association.is_open:
+                return association
+        return await self._connect(calling_aet, contexts)
+
+    def keep(self, calling_aet: str, contexts: Contexts, association: Association) -> None:
+        """Keep an association for the next user, as many as there are lanes."""
+        if not association.is_open:
+            return
+        if sum(len(kept) for kept in self._kept.values()) >= self._count_max:
+            self._drop_one()
+        self._kept[calling_aet, contexts].append(association)
+
+    def _drop_one(self) -> None:
+        for kept in self._kept.values():
+            if kept:
+                kept.popleft().abort()
+                return
+
+    async def close(self) -> None:
+        """Release every kept association."""
+        kept = [association for group in self._kept.values() for association in group]
+        self._kept.clear()
+        await asyncio.gather(*(each.release() for each in kept), return_exceptions=True)

@@ -1,0 +1,180 @@
+"""One running retrieve: asks the PACS, collects what arrives, knows when no more is to come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cloudmig.dimse.client import Association
+from cloudmig.dimse.messages import StoreCommand, SubOperations
+from cloudmig.dimse.status import Category, category
+from cloudmig.errors import SourceUnavailable
+from cloudmig.ports import RetrieveEvidence, RetrieveRequest
+from cloudmig.sources.dimse.asking import Question
+from cloudmig.sources.dimse.desk import DeskHandler, DimseArrival
+
+if TYPE_CHECKING:
+    from cloudmig.sources.dimse.source import DimseSource
+
+__all__ = ["DimseRetrieval"]
+
+#: After the final status, this long without a byte means that nothing more comes.
+_QUIET_S = 2.0
+#: 0xA702 Refused: out of resources, unable to perform sub-operations (PS3.4 C.4.2.1.5).
+_BUSY = 0xA702
+_QUERY_RETRIEVE_ROOT = "1.2.840.10008.5.1.4.1.2."
+
+
+class DimseRetrieval:
+    """Port `Retrieval` over DIMSE. Works while its context is entered."""
+
+    def __init__(self, source: DimseSource, request: RetrieveRequest) -> None:
+        self.request = request
+        self.evidence = RetrieveEvidence()
+        self.in_flight = 0  #: Objects of ours that have begun and not ended.
+        self._source = source
+        self._arrivals: asyncio.Queue[DimseArrival | None] = asyncio.Queue()
+        self._received: set[str] = set()
+        self._count = 0
+        self._task: asyncio.Task[None] | None = None
+        self._association: Association | None = None
+        self._last_sign_s = 0.0
+        self._sign = asyncio.Event()  #: Set by every sign of life; the grace time waits for it.
+
+    # What the desk calls
+
+    def touch(self) -> None:
+        """Note a sign of life: bytes of ours are arriving on some association."""
+        self._last_sign_s = asyncio.get_running_loop().time()
+        self._sign.set()
+        if self._association is not None:
+            self._association.touch()
+
+    def arrived(self, arrival: DimseArrival, command: StoreCommand) -> None:
+        """Take an object; the transfer settles it."""
+        self.touch()
+        self._count += 1
+        self._received.add(command.affected_sop_instance_uid)
+        self._arrivals.put_nowait(arrival)
+
+    def offered(self, sop_class_uid: str, transfer_syntax_uids: Sequence[str]) -> None:
+        """Note which syntaxes the PACS can send a SOP class in."""
+        seen = self.evidence.offered.setdefault(sop_class_uid, [])
+        seen += [uid for uid in transfer_syntax_uids if uid not in seen]
+        self._source.remember_offer(sop_class_uid, transfer_syntax_uids)
+
+    # Port
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        while not self._arrivals.empty():
+            left = self._arrivals.get_nowait()
+            if left is not None:
+                left.settle(stored=False)
+
+    async def __aiter__(self) -> AsyncIterator[DimseArrival]:
+        assert self._task is not None, "enter the retrieval first"
+        while (arrival := await self._arrivals.get()) is not None:
+            yield arrival
+        await self._task  # Raises what went wrong, after everything that arrived.
+
+    # The work
+
+    async def _work(self) -> None:
+        alone = self.request.transfer_syntax_uid is not None and not self._source.uses_get
+        try:
+            async with self._source.lanes.lane(alone=alone) as lane:
+                with self._source.desk.register(lane.calling_aet, self):
+                    for question in self._source.questions(self.request):
+                        async with lane.association(question.contexts) as association:
+                            self._association = association
+                            await self._ask(question, association)
+                            self._association = None
+            self._source.lanes.faster()
+        except SourceUnavailable:
+            self._source.lanes.slower()
+            raise
+        finally:
+            self._association = None
+            self._arrivals.put_nowait(None)
+
+    async def _ask(self, question: Question, association: Association) -> None:
+        before = self._count
+        if question.is_get:
+            for context in association.accepted.values():
+                self._note_accepted(context.abstract_syntax_uid, context.transfer_syntax_uid)
+            credit = await self._source.desk.area.take_credit()
+            handler = DeskHandler(self._source.desk, association.peer.calling_aet, credit)
+            answers = association.get(
+                question.sop_class_uid, question.identifier(association), handler
+            )
+        else:
+            answers = association.move(
+                question.sop_class_uid,
+                question.identifier(association),
+                association.peer.calling_aet,
+            )
+        final: SubOperations | None = None
+        async with aclosing(answers) as stream:
+            async for answer in stream:
+                final = answer
+        assert final is not None, "an operation ends with a final answer or an error"
+        self._note_final(final)
+        if final.status == _BUSY and self._count == before and not final.completed:
+            raise SourceUnavailable("the PACS is out of resources for sub-operations")
+        await self._grace(final, before)
+
+    def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
+        if not sop_class_uid.startswith(_QUERY_RETRIEVE_ROOT):
+            self.offered(sop_class_uid, (transfer_syntax_uid,))
+
+    def _note_final(self, final: SubOperations) -> None:
+        evidence = self.evidence
+        if evidence.status is None or category(final.status) is not Category.SUCCESS:
+            evidence.status = final.status
+        evidence.completed = _plus(evidence.completed, final.completed)
+        evidence.failed = _plus(evidence.failed, final.failed)
+        evidence.warning = _plus(evidence.warning, final.warning)
+
+    async def _grace(self, final: SubOperations, before: int) -> None:
+        """Wait for objects that are still on their way after the final status.
+
+        Ends when as many arrived as the PACS claims or we expect, when nothing has moved for a
+        while, and in any case when the grace time is over.
+        """
+        loop = asyncio.get_running_loop()
+        announced = (final.completed or 0) + (final.warning or 0)
+        until_s = loop.time() + self._source.settings.grace_s
+        quiet_since_s = loop.time()
+        while True:
+            everything = self._received >= self.request.expected.keys()
+            counted = final.completed is not None and self._count - before >= announced
+            if not self.in_flight and (everything or counted):
+                return
+            self._sign.clear()
+            wait_s = min(quiet_since_s + _QUIET_S, until_s) - loop.time()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._sign.wait()
+            except TimeoutError:
+                if not self.in_flight or loop.time() >= until_s:
+                    return
+            quiet_since_s = loop.time()
+
+
+def _plus(total: int | None, more: int | None) -> int | None:
+    return total if more is None else (total or 0) + more
