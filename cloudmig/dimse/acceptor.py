@@ -77,6 +77,9 @@ class Host(Protocol):
     def may_associate(self, connection: AcceptorConnection) -> bool:
         """Take the association into the count, unless that is full."""
 
+    def ended(self, connection: AcceptorConnection) -> None:
+        """Take the association out of the count; its socket may linger."""
+
     def left(self, connection: AcceptorConnection) -> None:
         """Forget the connection."""
 
@@ -165,11 +168,12 @@ class AcceptorConnection(Connection):
             self.abort("the server closes")
 
     def ended(self) -> None:
-        """Stop the clocks."""
+        """Stop the clocks and give the place away."""
         if self._watch is not None:
             self._watch.cancel()
-        if self._admission is not None:
+        if self._admission is not None and self._admission is not asyncio.current_task():
             self._admission.cancel()
+        self._host.ended(self)
 
     def _requested(self, raw: bytes) -> None:
         request = negotiation.decode_request(raw)
@@ -204,7 +208,6 @@ class AcceptorConnection(Connection):
         if isinstance(decision, Rejection):
             self._reject(decision)
             return
-        accepted = _accepted(request, decision.allowed)
         self.stores = StoreReceiver(
             self,
             decision.handler,
@@ -213,6 +216,11 @@ class AcceptorConnection(Connection):
             called_aet=request.called_aet,
             peer_host=self.peer_host,
         )
+        try:
+            accepted = _accepted(request, decision.allowed)
+        except Exception as bug:  # noqa: BLE001
+            self.give_up("the policy failed", bug)
+            return
         self.start_messages(accepted, request.pdu_bytes_max)
         self.answer(negotiation.encode_answer(request, accepted, self.limits.pdu_bytes_max))
         self._look_at_the_clock()

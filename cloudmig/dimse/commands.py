@@ -138,7 +138,7 @@ def command_messages(
                 break
 
 
-def store_answer(  # noqa: PLR0917 - one call, in the hot path
+def store_answer(
     heads: dict[tuple[int, bytes, int], bytes],
     context_id: int,
     message_id: int,

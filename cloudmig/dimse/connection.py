@@ -23,6 +23,7 @@ from cloudmig.dimse.wire import AbortReason, Hold, PduReader, ProtocolViolation
 __all__ = ["Connection"]
 
 _BY_USER, _BY_PROVIDER = 0, 2  # Who aborts (PS3.8 9.3.8).
+_LAST_WORDS_S = 1.0
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -214,17 +215,21 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def give_up(self, cause: str, bug: BaseException | None = None) -> None:
         """Abort as the user of the service; a bug is reported to the loop's handler."""
         if bug is not None:
-            self.loop.call_exception_handler(
-                {"message": f"DICOM association aborted: {cause}", "exception": bug}
-            )
+            self._report(cause, bug)
         self.abort(cause, _BY_USER, AbortReason.NOT_SPECIFIED)
 
     def abort(self, cause: str, source: int = _BY_USER, reason: int = 0) -> None:
-        """Send A-ABORT and close (PS3.8 9.2.3, AA-1)."""
-        if not self.is_over and self._transport is not None:
+        """Send A-ABORT and close (PS3.8 9.2.3, AA-1 and AA-8).
+
+        The peer gets a moment to take it: closing over unread bytes would reset the connection
+        and take the A-ABORT with it.
+        """
+        if self.is_over:
+            return
+        if self._transport is not None:
             self._transport.write(abort_pdu(source, reason))
         self.over(cause)
-        self.close()
+        self.close_after(min(self.timers.artim_s, _LAST_WORDS_S))
 
     def peer_released(self) -> None:
         """Answer an A-RELEASE-RQ and wait for the peer to close (PS3.8 9.2.3, AR-2, AR-4)."""
@@ -240,8 +245,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self.is_associated = False
         self.cause = cause
         self._reader.holds |= Hold.CLOSED
-        if self.stores is not None:
-            self.stores.over()
+        try:
+            if self.stores is not None:
+                self.stores.over()
+        except Exception as bug:  # noqa: BLE001 - the socket has to be closed all the same
+            self._report(cause, bug)
         self.ended()
 
     def close(self) -> None:
@@ -286,6 +294,11 @@ class Connection(asyncio.BufferedProtocol, ABC):
         return self._reader.is_stalled or (stores is not None and stores.is_busy)
 
     # Inside
+
+    def _report(self, cause: str, bug: BaseException) -> None:
+        self.loop.call_exception_handler(
+            {"message": f"DICOM association aborted: {cause}", "exception": bug}
+        )
 
     def _new_context(self, context_id: int) -> AcceptedContext:
         context = self.accepted.get(context_id)

@@ -148,17 +148,22 @@ class StorageServer:
         self._per_peer[connection.peer_host] += 1
         return True
 
-    def left(self, connection: AcceptorConnection) -> None:
-        """Forget a connection; a `finish` of its last object may still run."""
-        self._silent.pop(connection, None)
+    def ended(self, connection: AcceptorConnection) -> None:
+        """Take an association out of the count; a `finish` of its last object may still run."""
         if connection in self._associations:
             self._associations.remove(connection)
             self._per_peer[connection.peer_host] -= 1
             if not self._per_peer[connection.peer_host]:
                 del self._per_peer[connection.peer_host]
+            if not connection.lost.done():
+                self._silent[connection] = None  # First to go when there is no room.
         if connection.stores is not None and (work := connection.stores.work) is not None:
             self._finishing.add(work)
             work.add_done_callback(self._finishing.discard)
+
+    def left(self, connection: AcceptorConnection) -> None:
+        """Forget a connection."""
+        self._silent.pop(connection, None)
 
     def _work(self) -> list[asyncio.Task[None]]:
         running = [a.stores.work for a in self._associations if a.stores is not None]
