@@ -1,0 +1,121 @@
+"""The evidence record of a study at one destination, version 1. Shared with the functions.
+
+A manifest is JSON, gzipped without a time so that equal evidence makes equal bytes, and published as
+`docs/manifest.schema.json`. A revision is immutable and names its predecessor's SHA-256.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cloudmig.model.instance import Location
+from cloudmig.model.references import InstanceRef
+
+__all__ = ["SCHEMA", "InstanceRecord", "Manifest", "ManifestUnreadable", "decode", "encode"]
+
+SCHEMA = "cloudmig/manifest/1"
+
+#: A manifest of a million instances is about 500 MB of JSON; nothing honest is larger.
+_JSON_BYTES_MAX = 1 << 30
+
+
+class ManifestUnreadable(ValueError):
+    """The bytes are no manifest of a version we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceRecord:
+    """One instance as it lies at the destination."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str  #: As received.
+    size_bytes: int
+    file_sha256: str
+    dataset_sha256: str
+    location: Location
+    etag: str = ""
+    storage_class: str = ""
+    slot: str = "primary"  #: `conflict` for a second content under one SOP Instance UID.
+    unexpected: bool = False  #: Arrived without having been listed by the source.
+    stored_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """All instances of one study at one destination."""
+
+    archive: str
+    study_instance_uid: str
+    revision: int
+    previous_sha256: str  #: Of the predecessor's gzipped bytes; empty for revision 1.
+    source: Mapping[str, str]  #: name, aet, retrieve
+    destination: str
+    created_at: str
+    completeness: str  #: SET or WEAK
+    instances: Sequence[InstanceRecord]
+    missing: Sequence[str] = field(default_factory=tuple)  #: SOP Instance UIDs listed, not sent.
+
+    def evidence(self) -> dict[str, Any]:
+        """Return what must be equal for two manifests to say the same: all but times and chain."""
+        content = _content(self)
+        for name in ("revision", "previous_sha256", "created_at"):
+            del content[name]
+        for record in content["instances"]:
+            del record["stored_at"]
+        return content
+
+    def references(self) -> list[InstanceRef]:
+        """Return the references of all records."""
+        return [
+            InstanceRef(self.study_instance_uid, each.series_instance_uid, each.sop_instance_uid)
+            for each in self.instances
+        ]
+
+
+def _content(manifest: Manifest) -> dict[str, Any]:
+    content = {"schema": SCHEMA, **asdict(manifest)}
+    content["instances"] = sorted(
+        content["instances"],
+        key=lambda each: (each["series_instance_uid"], each["sop_instance_uid"], each["slot"]),
+    )
+    content["missing"] = sorted(content["missing"])
+    return content
+
+
+def encode(manifest: Manifest) -> tuple[bytes, str]:
+    """Return the gzipped bytes of a manifest and their hex SHA-256."""
+    text = json.dumps(_content(manifest), ensure_ascii=True, separators=(",", ":"))
+    body = gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)
+    return body, hashlib.sha256(body).hexdigest()
+
+
+def decode(body: bytes) -> Manifest:
+    """Return the manifest in gzipped bytes. Raises `ManifestUnreadable`."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            text = file.read(_JSON_BYTES_MAX + 1)
+        if len(text) > _JSON_BYTES_MAX:
+            raise ManifestUnreadable("larger than any honest manifest")
+        content = json.loads(text)
+        if content.pop("schema") != SCHEMA:
+            raise ManifestUnreadable("of a version this cloudmig does not know")
+        content["instances"] = tuple(_record(each) for each in content["instances"])
+        content["missing"] = tuple(content["missing"])
+        return Manifest(**content)
+    except ManifestUnreadable:
+        raise
+    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ManifestUnreadable(f"no manifest: {type(error).__name__}") from error
+
+
+def _record(content: dict[str, Any]) -> InstanceRecord:
+    location = Location(**content.pop("location"))
+    return InstanceRecord(location=location, **content)
