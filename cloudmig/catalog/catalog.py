@@ -1,0 +1,23 @@
+"""The catalog as everyone else sees it: one class, one transaction per method."""
+
+from __future__ import annotations
+
+from cloudmig.catalog.closing import ClosingCalls
+from cloudmig.catalog.inventory import InventoryCalls
+from cloudmig.catalog.planning import PlanningCalls
+from cloudmig.catalog.standing import StandingCalls
+from cloudmig.catalog.verifying import VerificationCalls
+from cloudmig.catalog.work import WorkCalls
+
+__all__ = ["Catalog"]
+
+
+class Catalog(
+    InventoryCalls, PlanningCalls, WorkCalls, VerificationCalls, ClosingCalls, StandingCalls
+):
+    """What exists, what is planned, what happened.
+
+    Safe to use from several threads. Every public method is one transaction, `record_plan` one
+    for every thousand decisions. Raises `CatalogError` when the database cannot be trusted or
+    written, `LeaseLost` when a worker comes late.
+    """

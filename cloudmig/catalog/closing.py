@@ -1,0 +1,244 @@
+"""Closing calls: the equation, what keeps it from holding, and the end of a wave."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from cloudmig.catalog import schema
+from cloudmig.catalog.database import Database
+from cloudmig.catalog.records import UnexplainedStudy
+from cloudmig.catalog.statement import Equation, Statement, StudyCounts
+from cloudmig.errors import CatalogError
+from cloudmig.model.references import StudyRef
+from cloudmig.model.states import TransferState, advance
+
+__all__ = ["ClosingCalls"]
+
+# One row per study: what is listed, what its weakest copy holds, and how far its copies are.
+_PER_STUDY = """
+SELECT s.source, s.study_instance_uid, s.study_id,
+       coalesce(t.state, 'undecided') AS state,
+       coalesce(t.rule, '') AS rule,
+       coalesce(t.reason, '') AS reason,
+       coalesce(t.instances_inventory, s.instances_claimed, c.most) AS listed,
+       c.least AS held,
+       CASE WHEN c.copies IS NULL THEN 'none'
+            WHEN c.verified = c.copies THEN 'verified'
+            WHEN c.verified + c.stored = c.copies THEN 'stored'
+            ELSE 'partly' END AS reached
+  FROM study s
+  LEFT JOIN transfer t
+    ON t.source = s.source AND t.study_instance_uid = s.study_instance_uid
+  LEFT JOIN (SELECT transfer_id, count(*) AS copies,
+                    sum(CASE WHEN state = 'verified' THEN 1 ELSE 0 END) AS verified,
+                    sum(CASE WHEN state = 'stored' THEN 1 ELSE 0 END) AS stored,
+                    min(coalesce(instances, 0)) AS least, max(instances) AS most
+               FROM copy GROUP BY transfer_id) c
+    ON c.transfer_id = t.transfer_id
+ WHERE CAST(:source AS VARCHAR) IS NULL OR s.source = :source
+"""
+
+_COUNTS = sa.text(f"""
+WITH one AS ({_PER_STUDY}),
+     two AS (SELECT state, rule, reason, reached, listed, held,
+                    CASE WHEN held < listed THEN held ELSE listed END AS kept FROM one)
+SELECT state, rule, reason, count(*) AS studies,
+       sum(CASE WHEN listed IS NULL THEN 1 ELSE 0 END) AS uncounted,
+       coalesce(sum(listed), 0) AS listed,
+       coalesce(sum(CASE WHEN reached = 'verified' THEN kept END), 0) AS verified,
+       coalesce(sum(CASE WHEN reached = 'stored' THEN kept END), 0) AS unverified,
+       coalesce(sum(CASE WHEN reached = 'verified' THEN held - kept END), 0) AS beyond,
+       sum(CASE WHEN reached <> 'verified' THEN 1 ELSE 0 END) AS late
+  FROM two GROUP BY state, rule, reason ORDER BY state, rule, reason
+""")  # noqa: S608 - both parts are constants of this module
+
+# What is not explained: unfinished studies, stored but unverified instances, and shortfalls.
+_UNEXPLAINED = sa.text(f"""
+WITH one AS ({_PER_STUDY})
+SELECT source, study_instance_uid,
+       CASE WHEN state IN ('verified', 'closed') THEN 'short'
+            WHEN state = 'quarantined' THEN 'stored' ELSE state END AS why
+  FROM one
+ WHERE state IN ('undecided', 'planned', 'moving', 'stored')
+    OR (state = 'quarantined' AND reached = 'stored' AND held > 0)
+    OR (state IN ('verified', 'closed') AND (reached <> 'verified' OR held < listed))
+ ORDER BY study_id LIMIT :limit
+""")  # noqa: S608
+
+_VERDICTS = sa.text("""
+SELECT c.verdict_how AS how, c.completeness AS completeness, count(*) AS copies
+  FROM copy c JOIN transfer t ON t.transfer_id = c.transfer_id
+ WHERE c.state = 'verified' AND (CAST(:source AS VARCHAR) IS NULL OR t.source = :source)
+ GROUP BY c.verdict_how, c.completeness
+""")
+
+_CLOSED_EVENTS = sa.text("""
+INSERT INTO ledger_event (at, kind, source, study_instance_uid, destination,
+                          sop_instance_uid, attempt, detail)
+SELECT :at, 'study_closed', source, study_instance_uid, '', '', attempt, '{}'
+  FROM transfer
+ WHERE state = 'verified' AND (CAST(:source AS VARCHAR) IS NULL OR source = :source)
+ ORDER BY transfer_id
+""").bindparams(sa.bindparam("at", type_=schema.UtcTime))
+
+
+class ClosingCalls(Database):
+    """Whether everything is explained."""
+
+    def statement(self, source: str | None = None) -> Statement:
+        """Count where every study and instance of the inventory went."""
+        with self._reading() as connection:
+            return self._statement(connection, source)
+
+    def unexplained(self, limit: int = 100, source: str | None = None) -> list[UnexplainedStudy]:
+        """Name studies that keep a wave from closing."""
+        with self._reading() as connection:
+            rows = connection.execute(_UNEXPLAINED, {"limit": limit, "source": source})
+            return [
+                UnexplainedStudy(row.source, StudyRef(row.study_instance_uid), row.why)
+                for row in rows
+            ]
+
+    def set_instances_counted(self, source: str, study: StudyRef, n: int) -> None:
+        """Note how many instances a study has that stays where it is."""
+        table = schema.transfer.c
+        with self._writing() as connection:
+            touched = connection.execute(
+                sa.update(schema.transfer)
+                .where(
+                    table.source == source,
+                    table.study_instance_uid == study.study_instance_uid,
+                    table.state == TransferState.EXCLUDED.value,
+                )
+                .values(instances_inventory=n)
+            )
+            if touched.rowcount != 1:
+                raise CatalogError("this study is not excluded", hint="run `cloudmig plan` again")
+            self._append(
+                connection, "study_counted", source=source,
+                study_instance_uid=study.study_instance_uid, detail={"instances_inventory": n},
+            )  # fmt: skip
+
+    def close_wave(self, at: dt.datetime, statement: Statement) -> int:
+        """Close every verified study of the statement's scope. Return how many there were.
+
+        Refuses when the statement leaves anything unexplained, or is no longer true.
+        """
+        hint = "`cloudmig status` and `cloudmig quarantine list` say what is left to do"
+        if not statement.holds:
+            raise CatalogError("the closing equation does not hold", hint=hint)
+        advance(TransferState.VERIFIED, TransferState.CLOSED)
+        table, scope = schema.transfer.c, {"source": statement.source}
+        with self._writing() as connection:
+            if self._statement(connection, statement.source) != statement:
+                raise CatalogError(
+                    "the catalog has changed since the statement was made",
+                    hint="look at the new statement, then close again",
+                )
+            connection.execute(_CLOSED_EVENTS, {"at": at, **scope})
+            closing = sa.update(schema.transfer).where(
+                table.state == TransferState.VERIFIED.value
+            )
+            if statement.source is not None:
+                closing = closing.where(table.source == statement.source)
+            closed = connection.execute(closing.values(state=TransferState.CLOSED.value)).rowcount
+            self._append(
+                connection, "wave_closed", at=at, source=statement.source or "",
+                detail={"closed": closed} | _summed(statement),
+            )  # fmt: skip
+            return closed
+
+    def _statement(self, connection: sa.Connection, source: str | None) -> Statement:
+        scope = {"source": source}
+        groups = [
+            StudyCounts(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
+            for row in connection.execute(_COUNTS, scope)
+        ]
+        verdicts: Counter[str] = Counter()
+        weak = 0
+        for row in connection.execute(_VERDICTS, scope):
+            verdicts[row.how] += row.copies
+            weak += row.copies if row.completeness == "WEAK" else 0
+        return _settle(source, groups, dict(verdicts), weak)
+
+
+def _settle(
+    source: str | None, groups: Sequence[StudyCounts], verdicts: dict[str, int], weak: int
+) -> Statement:
+    """Sort every group of studies, and their instances, into one term of the equation each."""
+    studies, instances, quarantine = _Terms(), _Terms(), Counter[str]()
+    excluded_uncounted = quarantined_uncounted = beyond = late = 0
+    for group in groups:
+        studies.inventory += group.studies
+        instances.inventory += group.listed
+        beyond += group.beyond
+        match group.state:
+            case "verified" | "closed":
+                studies.verified += group.studies
+                instances.verified += group.verified
+                instances.unexplained["short"] += group.listed - group.verified
+                late += group.late
+            case "quarantined":
+                studies.quarantined += group.studies
+                quarantine[group.reason] += group.studies
+                quarantined_uncounted += group.uncounted
+                instances.verified += group.verified
+                instances.unexplained["unverified"] += group.unverified
+                instances.quarantined += group.listed - group.verified - group.unverified
+            case "excluded":
+                studies.excluded[group.rule] += group.studies
+                instances.excluded[group.rule] += group.listed
+                excluded_uncounted += group.uncounted
+            case unfinished:
+                studies.unexplained[unfinished] += group.studies
+                why = "unverified" if unfinished == "stored" else unfinished
+                instances.unexplained[why] += group.listed
+    return Statement(
+        source=source,
+        studies=studies.equation(),
+        instances=instances.equation(),
+        verdicts=verdicts,
+        weak_copies=weak,
+        quarantine=dict(quarantine),
+        excluded_uncounted=excluded_uncounted,
+        quarantined_uncounted=quarantined_uncounted,
+        beyond_inventory=beyond,
+        late_copies=late,
+    )
+
+
+class _Terms:
+    """The terms of one equation while they are being added up."""
+
+    def __init__(self) -> None:
+        self.inventory = self.verified = self.quarantined = 0
+        self.excluded: Counter[str] = Counter()
+        self.unexplained: Counter[str] = Counter()
+
+    def equation(self) -> Equation:
+        return Equation(
+            self.inventory,
+            self.verified,
+            self.quarantined,
+            dict(self.excluded),
+            {why: count for why, count in self.unexplained.items() if count},
+        )
+
+
+def _summed(statement: Statement) -> dict[str, object]:
+    return {
+        name: {
+            "inventory": equation.inventory,
+            "verified": equation.verified,
+            "quarantined": equation.quarantined,
+            "excluded": sum(equation.excluded.values()),
+        }
+        for name, equation in (
+            ("studies", statement.studies),
+            ("instances", statement.instances),
+        )
+    }

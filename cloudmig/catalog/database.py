@@ -1,0 +1,256 @@
+"""The connection to the catalog: transactions, clocks, and errors translated at the edge."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+import sqlalchemy.exc
+from sqlalchemy.dialects import postgresql, sqlite
+
+from cloudmig.catalog import schema
+from cloudmig.catalog.migrations import upgrade
+from cloudmig.errors import CatalogError, ConfigError
+
+__all__ = ["Database"]
+
+#: How long a SQLite writer waits for the one before it.
+_BUSY_MAX_S = 30.0
+_READS = "cloudmig_reads"
+
+#: The database's clock as seconds since 1970. SQLite has `unixepoch('subsec')` only from 3.42.
+_CLOCK = {
+    "sqlite": sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
+    "postgresql": sa.text("SELECT extract(epoch FROM clock_timestamp())::float8"),
+}
+
+
+class Database:
+    """One engine. Every public method of the catalog is one transaction on it."""
+
+    def __init__(self, engine: sa.Engine, *, now: Callable[[], dt.datetime]) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(**{_READS: True})
+        self._now = now  #: For events without a time of their own. Leases never use it.
+
+    @classmethod
+    def open(
+        cls, url: str, *, now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC)
+    ) -> Self:
+        """Connect, and bring the tables up to date."""
+        try:
+            parsed = sa.engine.make_url(url)
+        except sqlalchemy.exc.ArgumentError as error:
+            raise ConfigError(
+                "the catalog setting is no database address",
+                hint='use catalog = "sqlite" or "postgresql+psycopg://user@host/database"',
+            ) from error
+        match parsed.get_backend_name():
+            case "sqlite":
+                engine = _sqlite_engine(parsed)
+            case "postgresql":
+                engine = sa.create_engine(
+                    parsed.set(drivername="postgresql+psycopg"),
+                    hide_parameters=True,  # Parameters may be patient data.
+                    pool_pre_ping=True,
+                    # Custom plans keep partial indexes usable; see claim_next.
+                    connect_args={"options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"},
+                )
+            case other:
+                raise ConfigError(
+                    f"the catalog cannot live in {other}", hint="use SQLite or PostgreSQL"
+                )
+        try:
+            with translated("open"):
+                upgrade(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, now=now)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def is_shared(self) -> bool:
+        """Say whether several agents may work on this catalog."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """Give one transaction that may write. It is committed when the block ends well."""
+        with translated("write"), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with translated("read"), self._reader.begin() as connection:
+            yield connection
+
+    def _clock(self, connection: sa.Connection) -> float:
+        """Return the database's time in seconds since 1970."""
+        return float(connection.execute(_CLOCK[connection.dialect.name]).scalar_one())
+
+    def _upsert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        update: Callable[[Any], Mapping[str, Any]] | None,
+    ) -> int:
+        """Insert rows; where the primary or unique key is taken, update, or keep what is there."""
+        if not rows:
+            return 0
+        insert: Any = (
+            postgresql.insert(table) if connection.dialect.name == "postgresql"
+            else sqlite.insert(table)
+        )  # fmt: skip
+        if update is None:
+            statement = insert.on_conflict_do_nothing()
+        else:
+            statement = insert.on_conflict_do_update(
+                index_elements=_key_of(table), set_=update(insert.excluded)
+            )
+        return connection.execute(statement, list(rows)).rowcount
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        kind: str,
+        *,
+        at: dt.datetime | None = None,
+        source: str,
+        study_instance_uid: str = "",
+        destination: str = "",
+        sop_instance_uid: str = "",
+        attempt: int = 0,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Append one event to the ledger, in the transaction of what it tells."""
+        connection.execute(
+            sa.insert(schema.ledger_event),
+            {
+                "at": at or self._now(),
+                "kind": kind,
+                "source": source,
+                "study_instance_uid": study_instance_uid,
+                "destination": destination,
+                "sop_instance_uid": sop_instance_uid,
+                "attempt": attempt,
+                "detail": dict(detail or {}),
+            },
+        )
+
+
+def _key_of(table: sa.Table) -> list[str]:
+    for constraint in table.constraints:
+        if isinstance(constraint, sa.UniqueConstraint):
+            return [column.name for column in constraint.columns]
+    return [column.name for column in table.primary_key.columns]
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    assert url.database and url.database != ":memory:", "a catalog in memory would not survive"
+    path = Path(url.database)
+    try:
+        # Answers of the PACS are patient data: nobody else may read the file or its journals.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise CatalogError(
+            f"the catalog file cannot be opened: {error.strerror}",
+            hint="check that state_dir exists and that cloudmig may write to it",
+        ) from error
+    engine = sa.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        hide_parameters=True,
+        connect_args={"timeout": _BUSY_MAX_S},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # Transactions begin where we say, as we say.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # A receipt must survive a power cut.
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -32768")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # IMMEDIATE: a writer that began by reading could not be told "busy" halfway through.
+        reads = connection.get_execution_options().get(_READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+_SQLITE_ADVICE = {
+    "SQLITE_FULL": ("the disk of the catalog is full", "free space in state_dir, then run again"),
+    "SQLITE_IOERR": ("the disk of the catalog fails", "check the disk of state_dir; no network disk"),
+    "SQLITE_BUSY": ("the catalog is locked by another process", "stop the other process"),
+    "SQLITE_LOCKED": ("the catalog is locked by another process", "stop the other process"),
+    "SQLITE_CORRUPT": ("the catalog is damaged", "restore it from a backup, or rebuild it"),
+    "SQLITE_NOTADB": ("the catalog file is no SQLite database", "check the state_dir setting"),
+    "SQLITE_READONLY": ("the catalog is read-only", "check the rights on state_dir"),
+    "SQLITE_CANTOPEN": ("the catalog cannot be opened", "check the rights on state_dir"),
+}
+_POSTGRESQL_ADVICE = {
+    "53100": ("the disk of the catalog is full", "free space on the PostgreSQL server"),
+    "53": ("PostgreSQL is out of resources", "see the server's log: memory or connections"),
+    "58": ("the disk of the catalog fails", "see the log of the PostgreSQL server"),
+    "XX": ("the catalog is damaged", "see the log of the PostgreSQL server"),
+    "55": ("the catalog is locked by another session", "look for a long transaction"),
+    "40": ("two sessions of the catalog blocked each other", "run again"),
+    "42501": ("the catalog refuses this user", "grant the user rights on the database"),
+    "25006": ("the catalog is read-only", "connect to the primary server"),
+    "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
+    "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
+}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what the database library raises into a `CatalogError` that says what to do."""
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        happened, hint = _advice(error)
+        # Integrity and data errors quote the row, which may be patient data: no cause for those.
+        quotes = isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError)
+        raise CatalogError(f"cannot {doing}: {happened}", hint=hint) from (
+            None if quotes else error
+        )
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise CatalogError(
+            f"cannot {doing} the catalog: {type(error).__name__}", hint="report this as a bug"
+        ) from error
+
+
+def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[str, str]:
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        name = getattr(original, "sqlite_errorname", "")
+        for start, advice in _SQLITE_ADVICE.items():
+            if name.startswith(start):
+                return advice
+        return f"SQLite says {name or type(original).__name__}", "report this as a bug"
+    code = getattr(original, "sqlstate", None)
+    if code is None or code.startswith(("08", "57P")):
+        return "the catalog's server does not answer", "check that PostgreSQL runs, and the network"
+    for start, advice in _POSTGRESQL_ADVICE.items():
+        if code.startswith(start):
+            return advice
+    return f"PostgreSQL says {code}", "report this as a bug"

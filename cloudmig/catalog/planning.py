@@ -1,0 +1,283 @@
+"""Planning calls: what the rules decided about each study."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudmig.catalog import schema
+from cloudmig.catalog.database import Database
+from cloudmig.catalog.records import PlanCounts, StandingDecision
+from cloudmig.model.references import StudyRef
+from cloudmig.model.states import CopyState, TransferState, advance
+from cloudmig.model.transfer import CopyPlan, Decision
+
+__all__ = ["PlanningCalls", "spread_of"]
+
+#: Decisions per transaction: a plan of a million studies must not lock the workers out.
+_CHUNK = 1000
+_OPEN = (TransferState.PLANNED, TransferState.EXCLUDED)
+
+
+def spread_of(study: StudyRef) -> int:
+    """Return a stable number that spreads studies evenly, for parts and rotations."""
+    return int(hashlib.sha256(study.study_instance_uid.encode("ascii")).hexdigest()[:8], 16)
+
+
+class PlanningCalls(Database):
+    """What is to be done."""
+
+    def record_plan(self, decisions: Iterable[Decision], at: dt.datetime) -> PlanCounts:
+        """Create transfers, or change those that are planned or excluded. Touches no others.
+
+        Committed in chunks, each repeatable: an interrupted plan is simply made again.
+        """
+        planned = excluded = changed = under_way = 0
+        rest = iter(decisions)
+        while chunk := list(itertools.islice(rest, _CHUNK)):
+            assert len({(one.source, one.study) for one in chunk}) == len(chunk), "decided twice"
+            with self._writing() as connection:
+                for decision, did in self._record_chunk(connection, chunk, at):
+                    under_way += did is None
+                    changed += did is True
+                    if did is not None:
+                        planned += bool(decision.copies)
+                        excluded += not decision.copies
+        return PlanCounts(planned, excluded, changed, under_way)
+
+    def decision_of(self, source: str, study: StudyRef) -> StandingDecision | None:
+        """Return what was decided about a study, or None where nothing was."""
+        table = schema.transfer.c
+        with self._reading() as connection:
+            row = connection.execute(
+                sa.select(schema.transfer).where(
+                    table.source == source,
+                    table.study_instance_uid == study.study_instance_uid,
+                )
+            ).one_or_none()
+            if row is None:
+                return None
+            copies = _copies_of(connection, [row.transfer_id])
+        plans = tuple(
+            CopyPlan(copy.destination, copy.storage_class)
+            for copy in copies.get(row.transfer_id, {}).values()
+        )
+        return StandingDecision(
+            source, study, row.rule, row.priority, TransferState(row.state), plans
+        )
+
+    def _record_chunk(
+        self, connection: sa.Connection, chunk: Sequence[Decision], at: dt.datetime
+    ) -> list[tuple[Decision, bool | None]]:
+        """Record decisions. Yields with each: True changed, False as before, None left alone."""
+        by_source: dict[str, list[str]] = {}
+        for decision in chunk:
+            by_source.setdefault(decision.source, []).append(decision.study.study_instance_uid)
+        dates: dict[tuple[str, str], dt.date | None] = {}
+        standing: dict[tuple[str, str], sa.Row[Any]] = {}
+        for source, uids in by_source.items():
+            study, table = schema.study.c, schema.transfer.c
+            for row in connection.execute(
+                sa.select(study.study_instance_uid, study.study_date).where(
+                    study.source == source, study.study_instance_uid.in_(uids)
+                )
+            ):
+                dates[source, row.study_instance_uid] = row.study_date
+            for row in connection.execute(
+                sa.select(schema.transfer)
+                .where(table.source == source, table.study_instance_uid.in_(uids))
+                .order_by(table.transfer_id)
+                .with_for_update()
+            ):
+                standing[source, row.study_instance_uid] = row
+        copies = _copies_of(connection, [row.transfer_id for row in standing.values()])
+        did: list[tuple[Decision, bool | None]] = []
+        fresh: list[Decision] = []
+        for decision in chunk:
+            key = (decision.source, decision.study.study_instance_uid)
+            assert key in dates, "a plan covers studies of the inventory"
+            if key not in standing:
+                fresh.append(decision)
+                did.append((decision, True))
+                continue
+            row = standing[key]
+            if TransferState(row.state) not in _OPEN:
+                did.append((decision, None))
+                continue
+            held = copies.get(row.transfer_id, {})
+            if _is_as_before(row, held, decision):
+                did.append((decision, False))
+                continue
+            self._change(connection, row, held, decision)
+            did.append((decision, True))
+        self._create(connection, fresh, dates)
+        _append_decisions(connection, [one for one, new in did if new], at)
+        return did
+
+    def _create(
+        self,
+        connection: sa.Connection,
+        decisions: Sequence[Decision],
+        dates: Mapping[tuple[str, str], dt.date | None],
+    ) -> None:
+        if not decisions:
+            return
+        rows = []
+        for decision in decisions:
+            uid = decision.study.study_instance_uid
+            study_date = dates[decision.source, uid]
+            rows.append(
+                {
+                    "source": decision.source,
+                    "study_instance_uid": uid,
+                    "state": _state_of(decision).value,
+                    "rule": decision.rule,
+                    "priority": decision.priority,
+                    "study_date": study_date,
+                    "newest_first": -study_date.toordinal() if study_date else 0,
+                    "spread": spread_of(decision.study),
+                    "attempt": 0,
+                    "failures": 0,
+                    "not_before": 0.0,
+                    "strays": 0,
+                    "listing_notes": [],
+                    "series_found": 0,
+                }
+            )
+        connection.execute(sa.insert(schema.transfer), rows)
+        table = schema.transfer.c
+        numbers: dict[tuple[str, str], int] = {}
+        for source in {decision.source for decision in decisions}:
+            uids = [one.study.study_instance_uid for one in decisions if one.source == source]
+            for row in connection.execute(
+                sa.select(table.transfer_id, table.study_instance_uid).where(
+                    table.source == source, table.study_instance_uid.in_(uids)
+                )
+            ):
+                numbers[source, row.study_instance_uid] = row.transfer_id
+        _insert_copies(
+            connection,
+            [
+                (numbers[one.source, one.study.study_instance_uid], plan)
+                for one in decisions
+                for plan in one.copies
+            ],
+        )
+
+    def _change(
+        self,
+        connection: sa.Connection,
+        row: sa.Row[Any],
+        held: Mapping[str, sa.Row[Any]],
+        decision: Decision,
+    ) -> None:
+        state, new = TransferState(row.state), _state_of(decision)
+        if new is not state:
+            advance(state, new)
+        connection.execute(
+            sa.update(schema.transfer)
+            .where(schema.transfer.c.transfer_id == row.transfer_id)
+            .values(
+                state=new.value, rule=decision.rule, priority=decision.priority,
+                not_before=0.0, reason=None,
+            )
+        )  # fmt: skip
+        copy = schema.copy
+        wanted = {plan.destination: plan for plan in decision.copies}
+        # A copy that is planned no more leaves the tables; what it left in the bucket is told by
+        # the ledger and by its manifest.
+        dropped = [copy.copy_id for copy in held.values() if copy.destination not in wanted]
+        connection.execute(sa.delete(copy).where(copy.c.copy_id.in_(dropped)))
+        for destination in wanted.keys() & held.keys():
+            if held[destination].manifest_key is None:  # What is stored keeps its class.
+                connection.execute(
+                    sa.update(copy)
+                    .where(copy.c.copy_id == held[destination].copy_id)
+                    .values(storage_class=wanted[destination].storage_class)
+                )
+        _insert_copies(
+            connection,
+            [(row.transfer_id, wanted[name]) for name in wanted if name not in held],
+        )
+
+
+def _state_of(decision: Decision) -> TransferState:
+    return TransferState.PLANNED if decision.copies else TransferState.EXCLUDED
+
+
+def _is_as_before(
+    row: sa.Row[Any], held: Mapping[str, sa.Row[Any]], decision: Decision
+) -> bool:
+    same_copies = held.keys() == {plan.destination for plan in decision.copies} and all(
+        held[plan.destination].storage_class == plan.storage_class
+        # What is stored already keeps its class, whatever the rules say now.
+        or held[plan.destination].manifest_key is not None
+        for plan in decision.copies
+    )
+    return (
+        same_copies
+        and row.state == _state_of(decision).value
+        and row.rule == decision.rule
+        and row.priority == decision.priority
+    )
+
+
+def _copies_of(
+    connection: sa.Connection, transfer_ids: Sequence[int]
+) -> dict[int, dict[str, sa.Row[Any]]]:
+    copies: dict[int, dict[str, sa.Row[Any]]] = {}
+    if transfer_ids:
+        table = schema.copy
+        for row in connection.execute(
+            sa.select(table)
+            .where(table.c.transfer_id.in_(transfer_ids))
+            .order_by(table.c.copy_id)
+        ):
+            copies.setdefault(row.transfer_id, {})[row.destination] = row
+    return copies
+
+
+def _insert_copies(connection: sa.Connection, plans: Sequence[tuple[int, CopyPlan]]) -> None:
+    rows = [
+        {
+            "transfer_id": transfer_id,
+            "destination": plan.destination,
+            "storage_class": plan.storage_class,
+            "state": CopyState.PLANNED.value,
+            "manifest_revision": 0,
+            "completeness": "",
+            "repairs": 0,
+        }
+        for transfer_id, plan in plans
+    ]
+    if rows:
+        connection.execute(sa.insert(schema.copy), rows)
+
+
+def _append_decisions(
+    connection: sa.Connection, decisions: Sequence[Decision], at: dt.datetime
+) -> None:
+    rows = [
+        {
+            "at": at,
+            "kind": "study_planned" if decision.copies else "study_excluded",
+            "source": decision.source,
+            "study_instance_uid": decision.study.study_instance_uid,
+            "destination": "",
+            "sop_instance_uid": "",
+            "attempt": 0,
+            "detail": {
+                "rule": decision.rule,
+                "priority": decision.priority,
+                "copies": {plan.destination: plan.storage_class for plan in decision.copies},
+            },
+        }
+        for decision in decisions
+    ]
+    if rows:
+        connection.execute(sa.insert(schema.ledger_event), rows)

@@ -1,0 +1,270 @@
+"""What the catalog hands out: frozen rows, named like the tables they come from."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloudmig.model.instance import ExpectedInstance, Receipt, Slot
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import InstanceRef, StudyRef
+from cloudmig.model.states import CopyState, TransferState
+from cloudmig.model.transfer import CopyPlan
+
+__all__ = [
+    "BadInstance", "CatalogedStudy", "CopyRow", "CopyToVerify", "Coverage", "Detail",
+    "ExpectedSet", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts", "QuarantineItem",
+    "ReceiptRow", "StandingDecision", "StatusCounts", "StudyAnswer", "Sweep", "TransferRow",
+    "UnexplainedStudy",
+]  # fmt: skip
+
+#: What stands beside an event or a quarantine item: JSON, without patient data beyond UIDs.
+Detail = Mapping[str, object]
+
+
+class ExpectedSet(Protocol):
+    """What `record_expected` needs of a listing (`cloudmig.ports.Listing` is one)."""
+
+    @property
+    def instances(self) -> tuple[ExpectedInstance, ...]: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def series_found(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One pass over a source's studies; unfinished ones are taken up again."""
+
+    sweep_id: int
+    source: str
+    started_at: dt.datetime
+    finished_at: dt.datetime | None = None
+    notes: Detail = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What the latest sweep of a source asked and was answered."""
+
+    source: str
+    sweep: Sweep | None  #: The unfinished one if there is one, else the last finished.
+    questions: int
+    answered: int  #: Answers over all complete questions, duplicates included.
+    splits: int  #: Questions that had to be split.
+    failed: int  #: Questions that failed: while any is left, coverage is not whole.
+    universal_count: int | None  #: Answers to the universal question, None if it was not asked.
+    first_date: dt.date | None  #: Earliest and latest day that a complete question covered.
+    last_date: dt.date | None
+    last_finished_at: dt.datetime | None
+    studies: int  #: Distinct studies of this source in the catalog.
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogedStudy:
+    """One study of the inventory."""
+
+    study_id: int  #: Position for `studies(after=...)`.
+    source: str
+    study: StudyRef
+    study_date: dt.date | None
+    study_date_text: str
+    study_time_text: str
+    modalities: tuple[str, ...]
+    instances_claimed: int | None
+    answers: int  #: Distinct answers kept; more than one is a duplicate or a change.
+    patients: int  #: Distinct patients named; more than one is for the quality report.
+    last_sweep_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyAnswer:
+    """One distinct answer about a study. Patient data: never log it."""
+
+    digest: str
+    patient_key: str
+    answer: Mapping[str, str]
+    first_seen_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCounts:
+    """What `record_plan` did. `changed` are those of planned and excluded that are new or differ."""
+
+    planned: int = 0
+    excluded: int = 0
+    changed: int = 0
+    under_way: int = 0  #: Moving, stored, verified, quarantined or closed: left alone.
+
+
+@dataclass(frozen=True, slots=True)
+class StandingDecision:
+    """What was decided about a study and where it stands."""
+
+    source: str
+    study: StudyRef
+    rule: str
+    priority: int
+    state: TransferState
+    copies: tuple[CopyPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """A receipt of one instance at one destination, while its study is open."""
+
+    destination: str
+    instance: InstanceRef
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    slot: Slot
+    receipt: Receipt
+    unexpected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BadInstance:
+    """An instance that a verdict found wrong at one destination."""
+
+    sop_instance_uid: str
+    finding: str  #: missing | altered | truncated | ...
+    key: str
+    version_id: str | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRow:
+    """One copy as it stands."""
+
+    copy_id: int
+    destination: str
+    storage_class: str
+    state: CopyState
+    manifest_key: str | None = None
+    manifest_sha256: str | None = None
+    manifest_revision: int = 0
+    instances: int | None = None
+    bytes: int | None = None
+    completeness: str = ""  #: SET or WEAK once stored.
+    repairs: int = 0
+    verdict_how: str | None = None
+    verified_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRow:
+    """One transfer as it stands, for status and the command line."""
+
+    transfer_id: int
+    source: str
+    study: StudyRef
+    state: TransferState
+    rule: str
+    priority: int
+    study_date: dt.date | None
+    attempt: int
+    failures: int
+    lease_owner: str | None
+    reason: str | None
+    instances_inventory: int | None
+    copies: tuple[CopyRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineItem:
+    """What waits, or waited, for a person: a study, or one instance of it."""
+
+    item_id: int
+    source: str
+    study: StudyRef
+    sop_instance_uid: str | None
+    reason: QuarantineReason
+    detail: Detail
+    at: dt.datetime
+    released_at: dt.datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What earlier attempts of a claimed transfer already know. Empty on the first."""
+
+    expected: tuple[ExpectedInstance, ...]
+    listing_complete: bool | None  #: None where nothing was listed yet.
+    notes: tuple[str, ...]
+    series_found: int
+    receipts: Mapping[str, Mapping[str, ReceiptRow]]  #: destination -> SOP Instance UID -> primary
+    beside: Mapping[str, Sequence[ReceiptRow]]  #: destination -> conflicts stored beside the first
+    bad: Mapping[str, Sequence[BadInstance]]  #: destination -> what its last verdict named
+    copies: Mapping[str, CopyRow]  #: destination -> the copy, with its last manifest revision
+    released: Sequence[QuarantineItem]  #: Findings that a person has looked at and let pass.
+
+
+@dataclass(frozen=True, slots=True)
+class CopyToVerify:
+    """A stored copy and the manifest it must agree with."""
+
+    copy_id: int  #: Position for `copies_to_verify(after=...)`.
+    transfer_id: int
+    source: str
+    study: StudyRef
+    destination: str
+    storage_class: str
+    manifest_key: str
+    manifest_sha256: str
+    manifest_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnexplainedStudy:
+    """A study that keeps a wave from closing, and why."""
+
+    source: str
+    study: StudyRef
+    why: str  #: undecided | planned | moving | stored | short (fewer verified than listed)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCounts:
+    """Where everything stands, for `cloudmig status`."""
+
+    studies: Mapping[str, int]  #: source -> studies in the inventory
+    transfers: Mapping[str, Mapping[TransferState, int]]  #: source -> state -> studies
+    copies: Mapping[str, Mapping[CopyState, int]]  #: destination -> state -> copies
+    instances_held: int  #: In stored and verified copies.
+    bytes_held: int
+    quarantine: Mapping[QuarantineReason, int]  #: Open items by reason.
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEvent:
+    """One line of the audit truth."""
+
+    event_id: int
+    at: dt.datetime
+    kind: str  #: Past tense: study_planned, study_claimed, copy_stored ...
+    source: str
+    study_instance_uid: str
+    destination: str
+    sop_instance_uid: str
+    attempt: int
+    detail: Detail
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """An upload that was begun and not yet completed or aborted."""
+
+    destination: str
+    key: str
+    upload_id: str
+    begun_at: dt.datetime

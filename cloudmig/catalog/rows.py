@@ -1,0 +1,52 @@
+"""From database rows to records: the conversions that several concerns need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from cloudmig.catalog.records import CopyRow, TransferRow
+from cloudmig.model.references import StudyRef
+from cloudmig.model.states import CopyState, TransferState
+
+__all__ = ["copy_row", "transfer_row"]
+
+
+def copy_row(row: sa.Row[Any]) -> CopyRow:
+    """Return a copy as it stands in its row."""
+    return CopyRow(
+        copy_id=row.copy_id,
+        destination=row.destination,
+        storage_class=row.storage_class,
+        state=CopyState(row.state),
+        manifest_key=row.manifest_key,
+        manifest_sha256=row.manifest_sha256,
+        manifest_revision=row.manifest_revision,
+        instances=row.instances,
+        bytes=row.bytes,
+        completeness=row.completeness,
+        repairs=row.repairs,
+        verdict_how=row.verdict_how,
+        verified_at=row.verified_at,
+    )
+
+
+def transfer_row(row: sa.Row[Any], copies: Sequence[CopyRow]) -> TransferRow:
+    """Return a transfer as it stands in its row, with its copies."""
+    return TransferRow(
+        transfer_id=row.transfer_id,
+        source=row.source,
+        study=StudyRef(row.study_instance_uid),
+        state=TransferState(row.state),
+        rule=row.rule,
+        priority=row.priority,
+        study_date=row.study_date,
+        attempt=row.attempt,
+        failures=row.failures,
+        lease_owner=row.lease_owner,
+        reason=row.reason,
+        instances_inventory=row.instances_inventory,
+        copies=tuple(copies),
+    )
