@@ -1,0 +1,64 @@
+"""From obstore's errors to ours. It tells status and code in its message only."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from obstore import exceptions as theirs
+
+from cloudmig.destinations.answers import error_for
+from cloudmig.errors import (
+    CloudmigError,
+    ConfigError,
+    DestinationRefused,
+    DestinationUnavailable,
+)
+
+__all__ = ["MEANINGS", "OBSTORE_ERRORS", "translate"]
+
+#: Everything obstore raises for a reason outside this process. It maps some to built-in errors.
+OBSTORE_ERRORS = (theirs.BaseError, OSError, NotImplementedError, ValueError)
+
+#: What each means where the answer itself says nothing more. A test fails when obstore grows one.
+MEANINGS: dict[type[BaseException], type[CloudmigError]] = {
+    theirs.GenericError: DestinationUnavailable,
+    theirs.JoinError: DestinationUnavailable,
+    theirs.AlreadyExistsError: DestinationUnavailable,  # Where nobody asked for put-if-absent.
+    theirs.PreconditionError: DestinationUnavailable,
+    theirs.NotModifiedError: DestinationUnavailable,
+    theirs.InvalidPathError: DestinationRefused,
+    theirs.NotSupportedError: DestinationRefused,
+    theirs.PermissionDeniedError: DestinationRefused,
+    theirs.UnauthenticatedError: DestinationRefused,
+    theirs.UnknownConfigurationKeyError: ConfigError,
+    theirs.BaseError: DestinationUnavailable,
+    NotImplementedError: DestinationRefused,
+    ValueError: DestinationRefused,
+    OSError: DestinationUnavailable,
+}
+
+_STATUS = re.compile(r"non-2xx status code: ([0-9]{3})")
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
+
+
+def translate(error: BaseException, *, doing: str) -> CloudmigError:
+    """Return our error. The message of theirs holds the key, so it is never passed on."""
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    if status is not None or code is not None:
+        number = int(status[1]) if status is not None else None
+        return error_for(number, code[1] if code is not None else "", doing=doing)
+    if "invalid peer certificate" in text:
+        return DestinationRefused(
+            f"{doing}: the certificate of the store is not trusted",
+            hint="check the endpoint's name, and give the store's CA if it is your own",
+        )
+    if isinstance(error, PermissionError):
+        return DestinationRefused(f"{doing}: permission denied", hint="check the folder's owner")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DestinationUnavailable(f"{doing}: the disk is full", hint="free some space there")
+    for kind in type(error).__mro__:
+        if kind in MEANINGS:
+            return MEANINGS[kind](f"{doing}: {type(error).__name__}")
+    return DestinationUnavailable(f"{doing}: {type(error).__name__}")
