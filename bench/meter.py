@@ -17,6 +17,9 @@ from types import TracebackType
 from typing import Self
 
 SAMPLE_INTERVAL_S = 0.05
+#: A contender that hangs is killed and has failed, so that the others are still measured.
+RUN_TIME_MAX_S = 900
+STOP_TIME_MAX_S = 20
 
 
 class ContenderError(Exception):
@@ -78,7 +81,11 @@ class Meter:
     ) -> float:
         """Run a process to its end and return its seconds; a bad exit code is an error."""
         started = time.perf_counter()
-        code = self._reap(self.start(command, cwd=cwd, env=env))
+        process = self.start(command, cwd=cwd, env=env)
+        patience = threading.Timer(RUN_TIME_MAX_S, process.kill)
+        patience.start()
+        code = self._reap(process)
+        patience.cancel()
         if code != 0:
             raise ContenderError(
                 f"exit code {code}: {' '.join(command[:4])} ... see {self._log.name}"
@@ -88,7 +95,10 @@ class Meter:
     def stop(self, process: subprocess.Popen[bytes]) -> None:
         """End a server of the contender and count what it used."""
         process.terminate()
+        patience = threading.Timer(STOP_TIME_MAX_S, process.kill)
+        patience.start()
         self._reap(process)
+        patience.cancel()
 
     def _reap(self, process: subprocess.Popen[bytes]) -> int:
         _, status, usage = os.wait4(process.pid, 0)

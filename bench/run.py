@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -253,6 +254,7 @@ def main() -> int:
     """Measure, write results.json and render the page."""
     arguments = parse_arguments()
     in_own_network()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every peer is ended
     memory = Path("/dev/shm")
     sink_parent = arguments.sink or (memory if memory.is_dir() else None)
     runs: list[Row] = []

@@ -52,7 +52,7 @@ def move(study_instance_uid: str) -> bool:
 scp = AE(our_aet)
 scp.maximum_pdu_size = 0
 for context in StoragePresentationContexts:  # the default order would have the PACS convert
-    scp.add_supported_context(context.abstract_syntax, ExplicitVRLittleEndian)
+    scp.add_supported_context(str(context.abstract_syntax), ExplicitVRLittleEndian)
 server = scp.start_server(("", int(our_port)), False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
 scu = AE(our_aet)
 scu.add_requested_context(MoveModel)
