@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from botocore import exceptions as theirs
 
@@ -102,7 +103,7 @@ class LargeObjects:
         self._destination = destination
         self._part_bytes_min = part_bytes_min
         self._threads = ThreadPoolExecutor(parts_in_flight, thread_name_prefix="s3-part")
-        self._busy: dict[str, asyncio.Lock] = {}
+        self._busy: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
         self, key: str, body: StagedBody, attributes: ObjectAttributes
@@ -300,12 +301,8 @@ class LargeObjects:
     async def _alone(self, key: str) -> AsyncIterator[None]:
         """Let one upload per key go on in this process, or each would abort the other's."""
         lock = self._busy.setdefault(key, asyncio.Lock())
-        try:
-            async with lock:
-                yield
-        finally:
-            if not lock.locked():
-                self._busy.pop(key, None)
+        async with lock:
+            yield
 
 
 def _base64(digest: bytes) -> str:

@@ -13,16 +13,20 @@ import boto3.session
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
+from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.multipart import LargeObjects, MemoryUploadLog, UploadLog
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import StoreProfile, profile_named
+from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
 from cloudmig.destinations.s3_control import S3Control, client_maker
+from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
+from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.errors import ConfigError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig  # Exists for type checkers only.
 
-__all__ = ["StoreSettings", "open_object_store"]
+__all__ = ["Protected", "StoreSettings", "open_object_store", "protect"]
 
 _MEMORY: dict[str, MemoryStore] = {}
 _READ_TIMEOUT_S = 3600.0
@@ -84,6 +88,26 @@ def open_object_store(
         storage_class=storage_class,
         large_bytes_min=large_bytes_min,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """A destination as the pipeline uses it, and the breaker that says whether it is down."""
+
+    destination: RetryingDestination
+    breaker: BreakerDestination
+
+
+def protect(
+    inner: ObjectKeeper,
+    *,
+    retry: RetryPolicy | None = None,
+    breaker: BreakerPolicy | None = None,
+    limits: ThrottleLimits | None = None,
+) -> Protected:
+    """Wrap: retries outside, so that the breaker sees every attempt and no attempt waits for it."""
+    broken = BreakerDestination(ThrottledDestination(inner, limits), breaker)
+    return Protected(RetryingDestination(broken, retry), broken)
 
 
 def _profile(settings: StoreSettings) -> StoreProfile:
