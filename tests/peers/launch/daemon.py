@@ -1,4 +1,4 @@
-"""A program of somebody else's, running: started, polled until it answers, killed, started again."""
+"""A program of somebody else, running: started, polled until it answers, killed, restarted."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TEMPLATES = Path(__file__).parents[1] / "conf"
 _PORTS = range(15000, 32000)
 
 
-class PeerMissing(Exception):
+class PeerMissing(Exception):  # noqa: N818 - reads as what happened
     """A program is not installed; tests/peers/install.sh installs it."""
 
 
-class PeerSilent(Exception):
+class PeerSilent(Exception):  # noqa: N818 - the same
     """A program was started and did not answer in time, or ended at once."""
 
 
@@ -80,7 +80,7 @@ class Daemon:
 
     def __init__(
         self,
-        command: Sequence[str | Path],
+        command: Sequence[object],
         *,
         folder: Path,
         name: str,

@@ -23,6 +23,10 @@ class Dcmqrscp(Peer):
     """dcmqrscp with our lanes in its host table. `pairs` widens what it offers when sending."""
 
     name = "dcmqrscp"
+    #: Its children make up file names from one seed: two at once overwrite each other's files.
+    loading_associations = 1
+    #: Where it would delete the oldest study to make room, without a word to anybody.
+    studies_max = 500
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class Dcmqrscp(Peer):
         configuration = self.folder / "dcmqrscp.cfg"
         configuration.write_text(render("dcmqrscp.cfg", values), encoding="ascii")
         # The full path: pynetdicom installs programs of the same names.
-        command: list[str | Path] = [program("/usr/bin/dcmqrscp"), "-c", configuration]
+        command: list[object] = [program("/usr/bin/dcmqrscp"), "-c", configuration]
         if self.profile.startswith("assoc"):
             associations = self.folder / "associations.cfg"
             associations.write_text(association_profile(self.pairs), encoding="ascii")

@@ -29,7 +29,7 @@ def echo(
     entity.connection_timeout = 5
     entity.add_requested_context(Verification)
     association = entity.associate(
-        host, port, ae_title=called_aet, tls_args=(tls, None) if tls else None
+        host, port, ae_title=called_aet, tls_args=(tls, host) if tls else None
     )
     if not association.is_established:
         return False

@@ -19,6 +19,7 @@ class Orthanc(Peer):
     """Orthanc 1.10 with the DICOMweb and GDCM plugins. It knows our lanes and nobody else."""
 
     name = "orthanc"
+    loading_associations = 3
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class PixelMed(Peer):
     """PixelMed with our lanes as remote AEs. Its database is HSQLDB, in files."""
 
     name = "pixelmed"
+    loading_associations = 3
 
     def __init__(
         self,
