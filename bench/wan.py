@@ -15,8 +15,8 @@ import contextlib
 import os
 import socket
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import uvloop
 
@@ -99,23 +99,19 @@ def measure_upload(
     This is what the line, the proxy and the sink give to a client that costs nothing.
     """
     body = os.urandom(object_bytes)
-    fastest: list[float] = []
 
-    def send(name: int) -> None:
+    def send(name: int) -> float:
         with socket.create_connection(("127.0.0.1", port)) as line:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for number in range(objects // connections):
                 _put(line, f"/line/{name}-{number}", body)
-            fastest.append(_put(line, f"/line/{name}-ping", b""))
+            return _put(line, f"/line/{name}-ping", b"")
 
-    senders = [threading.Thread(target=send, args=(name,)) for name in range(connections)]
     started = time.perf_counter()
-    for sender in senders:
-        sender.start()
-    for sender in senders:
-        sender.join()
+    with ThreadPoolExecutor(connections) as senders:
+        pings = list(senders.map(send, range(connections)))
     seconds = time.perf_counter() - started
-    return (objects // connections) * connections * object_bytes / seconds, min(fastest)
+    return (objects // connections) * connections * object_bytes / seconds, min(pings)
 
 
 def _put(line: socket.socket, path: str, body: bytes) -> float:
