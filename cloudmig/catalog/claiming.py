@@ -7,12 +7,13 @@ claim, every worker write names it and must find its row, else `LeaseLost`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import LeaseLost
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
@@ -174,7 +175,7 @@ class ClaimCalls(Database):
 
     def _lock_first(
         self, connection: sa.Connection, candidate: _Candidate, now_s: float
-    ) -> sa.Row[Any] | None:
+    ) -> AnyRow | None:
         """Lock the first transfer of the candidate's kind that nobody else is just claiming."""
         statement = _FIRST_EXPIRED if candidate.expired else _FIRST_READY
         lock = _SKIP_LOCKED[connection.dialect.name]
@@ -184,7 +185,7 @@ class ClaimCalls(Database):
         ).one_or_none()
 
     def _claim(
-        self, connection: sa.Connection, found: sa.Row[Any], owner: str, lease_until: float
+        self, connection: sa.Connection, found: AnyRow, owner: str, lease_until: float
     ) -> TransferJob:
         advance(TransferState(found.state), TransferState.MOVING)
         row = connection.execute(
@@ -226,7 +227,7 @@ class ClaimCalls(Database):
             copies=tuple(CopyPlan(one.destination, one.storage_class) for one in copies),
         )
 
-    def _fence(self, connection: sa.Connection, job: TransferJob) -> sa.Row[Any]:
+    def _fence(self, connection: sa.Connection, job: TransferJob) -> AnyRow:
         """Lock the job's transfer for this transaction, or raise `LeaseLost`."""
         table = schema.transfer.c
         row = connection.execute(

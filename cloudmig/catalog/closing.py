@@ -140,9 +140,7 @@ class ClosingCalls(Database):
                     hint="look at the new statement, then close again",
                 )
             connection.execute(_CLOSED_EVENTS, {"at": at, **scope})
-            closing = sa.update(schema.transfer).where(
-                table.state == TransferState.VERIFIED.value
-            )
+            closing = sa.update(schema.transfer).where(table.state == TransferState.VERIFIED.value)
             if statement.source is not None:
                 closing = closing.where(table.source == statement.source)
             closed = connection.execute(closing.values(state=TransferState.CLOSED.value)).rowcount
@@ -154,10 +152,7 @@ class ClosingCalls(Database):
 
     def _statement(self, connection: sa.Connection, source: str | None) -> Statement:
         scope = {"source": source}
-        groups = [
-            StudyCounts(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for it
-            for row in connection.execute(_COUNTS, scope)
-        ]
+        groups = [StudyCounts(**row._mapping) for row in connection.execute(_COUNTS, scope)]
         verdicts: Counter[str] = Counter()
         weak = 0
         for row in connection.execute(_VERDICTS, scope):

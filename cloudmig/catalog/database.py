@@ -60,7 +60,9 @@ class Database:
                     hide_parameters=True,  # Parameters may be patient data.
                     pool_pre_ping=True,
                     # Custom plans keep partial indexes usable; see claim_next.
-                    connect_args={"options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"},
+                    connect_args={
+                        "options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"
+                    },
                 )
             case other:
                 raise ConfigError(
@@ -164,7 +166,8 @@ def _key_of(table: sa.Table) -> list[str]:
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    assert url.database and url.database != ":memory:", "a catalog in memory would not survive"
+    if not url.database or url.database == ":memory:":
+        raise ConfigError("a catalog in memory would not survive", hint="name a file")
     path = Path(url.database)
     try:
         # Answers of the PACS are patient data: nobody else may read the file or its journals.
@@ -199,7 +202,10 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
 _SQLITE_ADVICE = {
     "SQLITE_FULL": ("the disk of the catalog is full", "free space in state_dir, then run again"),
-    "SQLITE_IOERR": ("the disk of the catalog fails", "check the disk of state_dir; no network disk"),
+    "SQLITE_IOERR": (
+        "the disk of the catalog fails",
+        "check the disk of state_dir; no network disk",
+    ),
     "SQLITE_BUSY": ("the catalog is locked by another process", "stop the other process"),
     "SQLITE_LOCKED": ("the catalog is locked by another process", "stop the other process"),
     "SQLITE_CORRUPT": ("the catalog is damaged", "restore it from a backup, or rebuild it"),

@@ -42,7 +42,9 @@ class EndingCalls(ClaimCalls, QuarantineCalls):
         `failed` counts it against the study. QUARANTINED needs a reason. EXCLUDED takes `cause`
         as the name of the rule.
         """
-        assert (reason is not None) == (state is TransferState.QUARANTINED), "quarantine has a reason"
+        assert (reason is not None) == (state is TransferState.QUARANTINED), (
+            "quarantine has a reason"
+        )
         with self._writing() as connection:
             row = self._fence(connection, job)
             advance(TransferState.MOVING, state)

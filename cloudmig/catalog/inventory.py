@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import CatalogedStudy, Coverage, Detail, StudyAnswer, Sweep
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary, parse_study_date
 
@@ -87,9 +88,7 @@ class InventoryCalls(Database):
                 .where(table.c.sweep_id == sweep.sweep_id)
                 .values(finished_at=at, notes=dict(notes))
             )
-            self._append(
-                connection, "sweep_finished", at=at, source=sweep.source, detail=notes
-            )
+            self._append(connection, "sweep_finished", at=at, source=sweep.source, detail=notes)
 
     def coverage(self, source: str) -> Coverage:
         """Say what the latest sweep of a source asked, and which days it covered."""
@@ -158,9 +157,7 @@ class InventoryCalls(Database):
                 .order_by(table.c.first_seen_at, table.c.digest)
             )
             return [
-                StudyAnswer(
-                    row.digest, row.patient_key, json.loads(row.answer), row.first_seen_at
-                )
+                StudyAnswer(row.digest, row.patient_key, json.loads(row.answer), row.first_seen_at)
                 for row in rows
             ]
 
@@ -186,7 +183,7 @@ class InventoryCalls(Database):
         )  # fmt: skip
 
 
-def _said(new: Any, old: Any) -> Any:
+def _said(new: sa.ColumnElement[str], old: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.func.coalesce(sa.func.nullif(new, ""), old)
 
 
@@ -254,7 +251,7 @@ def _study_query() -> sa.Select[Any]:
     return sa.select(schema.study, answers.label("answers"), patients.label("patients"))
 
 
-def _cataloged(row: sa.Row[Any]) -> CatalogedStudy:
+def _cataloged(row: AnyRow) -> CatalogedStudy:
     return CatalogedStudy(
         study_id=row.study_id,
         source=row.source,
@@ -270,7 +267,7 @@ def _cataloged(row: sa.Row[Any]) -> CatalogedStudy:
     )
 
 
-def _sweep(row: sa.Row[Any]) -> Sweep:
+def _sweep(row: AnyRow) -> Sweep:
     return Sweep(row.sweep_id, row.source, row.started_at, row.finished_at, row.notes)
 
 

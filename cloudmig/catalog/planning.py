@@ -6,13 +6,13 @@ import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import PlanCounts, StandingDecision
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, Decision
@@ -79,7 +79,7 @@ class PlanningCalls(Database):
         for decision in chunk:
             by_source.setdefault(decision.source, []).append(decision.study.study_instance_uid)
         dates: dict[tuple[str, str], dt.date | None] = {}
-        standing: dict[tuple[str, str], sa.Row[Any]] = {}
+        standing: dict[tuple[str, str], AnyRow] = {}
         for source, uids in by_source.items():
             study, table = schema.study.c, schema.transfer.c
             for row in connection.execute(
@@ -127,7 +127,7 @@ class PlanningCalls(Database):
     ) -> None:
         if not decisions:
             return
-        rows = []
+        rows: list[dict[str, object]] = []
         for decision in decisions:
             uid = decision.study.study_instance_uid
             study_date = dates[decision.source, uid]
@@ -172,8 +172,8 @@ class PlanningCalls(Database):
     def _change(
         self,
         connection: sa.Connection,
-        row: sa.Row[Any],
-        held: Mapping[str, sa.Row[Any]],
+        row: AnyRow,
+        held: Mapping[str, AnyRow],
         decision: Decision,
     ) -> None:
         state, new = TransferState(row.state), _state_of(decision)
@@ -210,9 +210,7 @@ def _state_of(decision: Decision) -> TransferState:
     return TransferState.PLANNED if decision.copies else TransferState.EXCLUDED
 
 
-def _is_as_before(
-    row: sa.Row[Any], held: Mapping[str, sa.Row[Any]], decision: Decision
-) -> bool:
+def _is_as_before(row: AnyRow, held: Mapping[str, AnyRow], decision: Decision) -> bool:
     same_copies = held.keys() == {plan.destination for plan in decision.copies} and all(
         held[plan.destination].storage_class == plan.storage_class
         # What is stored already keeps its class, whatever the rules say now.
@@ -229,14 +227,12 @@ def _is_as_before(
 
 def _copies_of(
     connection: sa.Connection, transfer_ids: Sequence[int]
-) -> dict[int, dict[str, sa.Row[Any]]]:
-    copies: dict[int, dict[str, sa.Row[Any]]] = {}
+) -> dict[int, dict[str, AnyRow]]:
+    copies: dict[int, dict[str, AnyRow]] = {}
     if transfer_ids:
         table = schema.copy
         for row in connection.execute(
-            sa.select(table)
-            .where(table.c.transfer_id.in_(transfer_ids))
-            .order_by(table.c.copy_id)
+            sa.select(table).where(table.c.transfer_id.in_(transfer_ids)).order_by(table.c.copy_id)
         ):
             copies.setdefault(row.transfer_id, {})[row.destination] = row
     return copies

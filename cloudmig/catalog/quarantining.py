@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import Detail, QuarantineItem
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -95,9 +95,7 @@ class QuarantineCalls(Database):
                 detail={"note": note, "rule": rule, "excluded": exclude_rule is not None},
             )
 
-    def _lock_study(
-        self, connection: sa.Connection, source: str, study: StudyRef
-    ) -> sa.Row[Any] | None:
+    def _lock_study(self, connection: sa.Connection, source: str, study: StudyRef) -> AnyRow | None:
         table = schema.transfer
         return connection.execute(
             sa.select(table)
@@ -160,7 +158,7 @@ def is_same(told: Detail, detail: Detail) -> bool:
     return json.dumps(told, sort_keys=True) == json.dumps(dict(detail), sort_keys=True)
 
 
-def quarantine_item(row: sa.Row[Any]) -> QuarantineItem:
+def quarantine_item(row: AnyRow) -> QuarantineItem:
     """Return a quarantine item as it stands in its row."""
     return QuarantineItem(
         item_id=row.item_id,

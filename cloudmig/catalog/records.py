@@ -97,7 +97,7 @@ class StudyAnswer:
 
 @dataclass(frozen=True, slots=True)
 class PlanCounts:
-    """What `record_plan` did. `changed` are those of planned and excluded that are new or differ."""
+    """What `record_plan` did. `changed` counts those planned or excluded that are new or differ."""
 
     planned: int = 0
     excluded: int = 0

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import sqlalchemy as sa
 
 from cloudmig.catalog.records import CopyRow, TransferRow
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
 
 __all__ = ["copy_row", "transfer_row"]
 
 
-def copy_row(row: sa.Row[Any]) -> CopyRow:
+def copy_row(row: AnyRow) -> CopyRow:
     """Return a copy as it stands in its row."""
     return CopyRow(
         copy_id=row.copy_id,
@@ -33,7 +31,7 @@ def copy_row(row: sa.Row[Any]) -> CopyRow:
     )
 
 
-def transfer_row(row: sa.Row[Any], copies: Sequence[CopyRow]) -> TransferRow:
+def transfer_row(row: AnyRow, copies: Sequence[CopyRow]) -> TransferRow:
     """Return a transfer as it stands in its row, with its copies."""
     return TransferRow(
         transfer_id=row.transfer_id,

@@ -7,13 +7,14 @@ in the bucket is their permanent home.
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 __all__ = [
-    "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy", "ledger_event", "metadata",
-    "multipart_upload", "open_instance", "open_receipt", "quarantine_item", "question", "study",
-    "study_answer", "sweep", "transfer",
+    "AnyRow", "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy", "ledger_event",
+    "metadata", "multipart_upload", "open_instance", "open_receipt", "quarantine_item", "question",
+    "study", "study_answer", "sweep", "transfer",
 ]  # fmt: skip
 
 metadata = sa.MetaData(
@@ -42,7 +43,9 @@ class UtcTime(sa.types.TypeDecorator[dt.datetime]):
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(
-        self, value: dt.datetime | None, dialect: sa.Dialect
+        self,
+        value: dt.datetime | None,
+        dialect: sa.Dialect,  # noqa: ARG002 - the signature is SQLAlchemy's
     ) -> dt.datetime | None:
         if value is None:
             return None
@@ -50,6 +53,9 @@ class UtcTime(sa.types.TypeDecorator[dt.datetime]):
             return value.replace(tzinfo=dt.UTC)
         return value.astimezone(dt.UTC)
 
+
+#: A row whose columns the type checker need not know.
+AnyRow: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: A row number. SQLite counts by itself only in a column that is exactly INTEGER.
 _Number = sa.BigInteger().with_variant(sa.Integer, "sqlite")

@@ -18,6 +18,7 @@ from cloudmig.catalog.records import (
     TransferRow,
 )
 from cloudmig.catalog.rows import copy_row, transfer_row
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -210,7 +211,7 @@ class StandingCalls(Database):
 
 def _grouped(
     connection: sa.Connection, first: sa.Column[Any], second: sa.Column[Any]
-) -> Sequence[sa.Row[Any]]:
+) -> Sequence[AnyRow]:
     return connection.execute(
         sa.select(first, second, sa.func.count()).group_by(first, second).order_by(first, second)
     ).all()
@@ -225,9 +226,7 @@ def _counts(
     return {row[0]: row[1] for row in rows}
 
 
-def _with_copies(
-    connection: sa.Connection, rows: Sequence[sa.Row[Any]]
-) -> list[TransferRow]:
+def _with_copies(connection: sa.Connection, rows: Sequence[AnyRow]) -> list[TransferRow]:
     table = schema.copy
     copies: dict[int, list[CopyRow]] = {row.transfer_id: [] for row in rows}
     for copy in connection.execute(

@@ -1,4 +1,4 @@
-"""The catalog for asyncio: calls run on one thread of their own, receipts are committed together."""
+"""The catalog for asyncio: calls run on one thread, waiting receipts share a commit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Call:
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
-    def succeed(self, result: Any) -> None:
+    def succeed(self, result: object) -> None:
         self._resume(lambda: self.future.set_result(result))
 
     def fail(self, error: BaseException) -> None:
@@ -83,9 +83,9 @@ class CatalogThread:
         """Run `Catalog.method` on the thread: `await thread.call(Catalog.renew, job, 60.0)`."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
-        return await self._submit(
-            _Call(lambda: method(self._catalog, *args, **kwargs), loop, future)
-        )
+        call = _Call(lambda: method(self._catalog, *args, **kwargs), loop, future)
+        await self._submit(call)
+        return future.result()
 
     async def record_receipts(self, job: TransferJob, rows: Sequence[ReceiptRow]) -> None:
         """Record receipts and return when they are on disk. Callers at once share one commit."""
@@ -100,11 +100,11 @@ class CatalogThread:
             self._calls.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
-    async def _submit(self, call: _Call) -> Any:
+    async def _submit(self, call: _Call) -> None:
         assert not self._closed, "the catalog thread was closed"
         async with self._room:
             self._calls.put(call)
-            return await call.future
+            await call.future
 
     def _serve(self) -> None:
         waiting: deque[_Call | None] = deque()

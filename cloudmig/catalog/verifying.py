@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.ending import EndingCalls
 from cloudmig.catalog.records import BadInstance, CopyToVerify
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
@@ -115,9 +115,7 @@ class VerificationCalls(EndingCalls):
             self._record_findings(connection, copy, findings)
             return self._after_difference(connection, transfer, copy, held, at)
 
-    def _after_agreement(
-        self, connection: sa.Connection, transfer: sa.Row[Any]
-    ) -> TransferState:
+    def _after_agreement(self, connection: sa.Connection, transfer: AnyRow) -> TransferState:
         state = TransferState(transfer.state)
         if state is TransferState.STORED and self._all_verified(connection, transfer.transfer_id):
             self._set_verified(
@@ -129,9 +127,9 @@ class VerificationCalls(EndingCalls):
     def _after_difference(
         self,
         connection: sa.Connection,
-        transfer: sa.Row[Any],
+        transfer: AnyRow,
         copy: CopyToVerify,
-        held: sa.Row[Any],
+        held: AnyRow,
         at: dt.datetime,
     ) -> TransferState:
         """Send the study back for repair, or to a person when repair has failed twice."""
@@ -145,9 +143,7 @@ class VerificationCalls(EndingCalls):
             new, kind = TransferState.QUARANTINED, "study_quarantined"
             values = {"reason": reason.value}
             detail: dict[str, object] = {"cause": cause, "reason": reason.value}
-            self._add_item(
-                connection, copy.source, copy.study, None, reason, {"cause": cause}, at
-            )
+            self._add_item(connection, copy.source, copy.study, None, reason, {"cause": cause}, at)
         elif state is TransferState.PLANNED:
             return state  # It is on its way to a worker already.
         else:
@@ -194,7 +190,7 @@ def _named(findings: Sequence[BadInstance]) -> list[list[str]]:
     return [[one.sop_instance_uid, one.finding] for one in findings[:_NAMED_MAX]]
 
 
-def _to_verify(row: sa.Row[Any]) -> CopyToVerify:
+def _to_verify(row: AnyRow) -> CopyToVerify:
     return CopyToVerify(
         copy_id=row.copy_id,
         transfer_id=row.transfer_id,

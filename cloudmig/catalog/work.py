@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from cloudmig.catalog.records import (
     ReceiptRow,
 )
 from cloudmig.catalog.rows import copy_row
+from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import LeaseLost
 from cloudmig.model.instance import ExpectedInstance, Location, Receipt, Slot
 from cloudmig.model.quarantine import QuarantineReason
@@ -42,7 +43,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             copies = _select(connection, schema.copy, **of_job)
             bad = {
                 copy.destination: [
-                    BadInstance(row.sop_instance_uid, row.finding, row.key, row.version_id, row.etag)
+                    _bad_instance(row)
                     for row in _select(connection, schema.bad_instance, copy_id=copy.copy_id)
                 ]
                 for copy in copies
@@ -106,7 +107,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
     def record_receipts_of_many(
         self, batches: Sequence[tuple[TransferJob, Sequence[ReceiptRow]]]
     ) -> list[LeaseLost | None]:
-        """Record the receipts of several transfers in one commit; a lost lease spoils only its own."""
+        """Record receipts of several transfers in one commit. A lost lease spoils only its own."""
         with self._writing() as connection:
             results: list[LeaseLost | None] = [None] * len(batches)
             # One order for all agents, so that two of them never wait for each other in a ring.
@@ -147,9 +148,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             elif self._is_told(connection, job, kind, sop_instance_uid, detail):
                 return False
             told = dict(detail) | ({"reason": reason.value} if reason else {})
-            self._append_for(
-                connection, job, kind, sop_instance_uid=sop_instance_uid, detail=told
-            )
+            self._append_for(connection, job, kind, sop_instance_uid=sop_instance_uid, detail=told)
             return reason is not None
 
     def record_strays(self, job: TransferJob, strays: int) -> None:
@@ -210,7 +209,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             )
 
     def owe_copy(self, job: TransferJob, destination: str, reason: str) -> None:
-        """Note that a destination is down and its copy is made later. A failed copy stays failed."""
+        """Note that a destination is down: the copy is made later. A failed copy stays failed."""
         with self._writing() as connection:
             self._fence(connection, job)
             held = self._copy(connection, job, destination)
@@ -269,9 +268,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
 
     def _update_copy(self, connection: sa.Connection, held: CopyRow, **values: object) -> None:
         table = schema.copy
-        connection.execute(
-            sa.update(table).where(table.c.copy_id == held.copy_id).values(**values)
-        )
+        connection.execute(sa.update(table).where(table.c.copy_id == held.copy_id).values(**values))
 
     def _update_job(self, connection: sa.Connection, job: TransferJob, **values: object) -> None:
         table = schema.transfer
@@ -287,9 +284,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
         assert touched.rowcount == 1, "the fence holds the row"
 
 
-def _select(
-    connection: sa.Connection, table: sa.Table, **equal: object
-) -> Sequence[sa.Row[Any]]:
+def _select(connection: sa.Connection, table: sa.Table, **equal: object) -> Sequence[AnyRow]:
     return connection.execute(
         sa.select(table)
         .where(*(table.c[name] == value for name, value in equal.items()))
@@ -297,11 +292,15 @@ def _select(
     ).all()
 
 
-def _expected(job: TransferJob, row: sa.Row[Any]) -> ExpectedInstance:
+def _expected(job: TransferJob, row: AnyRow) -> ExpectedInstance:
     instance = InstanceRef(
         job.study.study_instance_uid, row.series_instance_uid, row.sop_instance_uid
     )
     return ExpectedInstance(instance, row.sop_class_uid)
+
+
+def _bad_instance(row: AnyRow) -> BadInstance:
+    return BadInstance(row.sop_instance_uid, row.finding, row.key, row.version_id, row.etag)
 
 
 def _receipt_values(job: TransferJob, row: ReceiptRow) -> dict[str, Any]:
@@ -328,7 +327,7 @@ def _receipt_values(job: TransferJob, row: ReceiptRow) -> dict[str, Any]:
     }
 
 
-def _receipt_row(job: TransferJob, row: sa.Row[Any]) -> ReceiptRow:
+def _receipt_row(job: TransferJob, row: AnyRow) -> ReceiptRow:
     return ReceiptRow(
         destination=row.destination,
         instance=InstanceRef(

@@ -1,0 +1,187 @@
+"""Rebuild transfers and copies from the ledger alone: proof that it is the whole truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cloudmig.catalog.records import LedgerEvent, TransferRow
+from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
+
+__all__ = ["ReplayedCopy", "ReplayedTransfer", "StudyKey", "as_replayed", "rebuild"]
+
+#: Source and Study Instance UID.
+StudyKey = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedCopy:
+    """A copy as the ledger tells it."""
+
+    storage_class: str
+    state: CopyState = CopyState.PLANNED
+    manifest_key: str | None = None
+    manifest_sha256: str | None = None
+    manifest_revision: int = 0
+    instances: int | None = None
+    bytes: int | None = None
+    completeness: str = ""
+    repairs: int = 0
+    verdict_how: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedTransfer:
+    """A transfer as the ledger tells it."""
+
+    state: TransferState
+    rule: str
+    priority: int
+    attempt: int = 0
+    failures: int = 0
+    reason: str | None = None
+    instances_inventory: int | None = None
+    copies: Mapping[str, ReplayedCopy] = field(default_factory=dict)
+
+
+def rebuild(events: Iterable[LedgerEvent]) -> dict[StudyKey, ReplayedTransfer]:
+    """Return every transfer with its copies, from events in the order they were appended."""
+    transfers: dict[StudyKey, ReplayedTransfer] = {}
+    for event in events:
+        key = (event.source, event.study_instance_uid)
+        if event.kind in _COPY_STEPS:
+            transfers[key] = _on_copy(transfers[key], event)
+        elif event.kind in _STUDY_STATES:
+            transfers[key] = _on_study(transfers.get(key), event)
+        elif event.kind == "study_counted":
+            counted: Any = event.detail["instances_inventory"]
+            transfers[key] = replace(transfers[key], instances_inventory=counted)
+    return transfers
+
+
+def as_replayed(row: TransferRow) -> ReplayedTransfer:
+    """Return a row of the tables in the shape of a replay, to compare the two."""
+    return ReplayedTransfer(
+        state=row.state,
+        rule=row.rule,
+        priority=row.priority,
+        attempt=row.attempt,
+        failures=row.failures,
+        reason=row.reason,
+        instances_inventory=row.instances_inventory,
+        copies={
+            copy.destination: ReplayedCopy(
+                storage_class=copy.storage_class,
+                state=copy.state,
+                manifest_key=copy.manifest_key,
+                manifest_sha256=copy.manifest_sha256,
+                manifest_revision=copy.manifest_revision,
+                instances=copy.instances,
+                bytes=copy.bytes,
+                completeness=copy.completeness,
+                repairs=copy.repairs,
+                verdict_how=copy.verdict_how,
+            )
+            for copy in row.copies
+        },
+    )
+
+
+_STUDY_STATES = {
+    "study_planned": TransferState.PLANNED,
+    "study_excluded": TransferState.EXCLUDED,
+    "study_claimed": TransferState.MOVING,
+    "study_put_back": TransferState.PLANNED,
+    "study_stored": TransferState.STORED,
+    "study_quarantined": TransferState.QUARANTINED,
+    "study_released": TransferState.PLANNED,  # or EXCLUDED, says its detail
+    "study_verified": TransferState.VERIFIED,
+    "study_closed": TransferState.CLOSED,
+}
+_COPY_STEPS = {
+    "copy_stored": CopyState.STORED,
+    "copy_owed": CopyState.OWED,
+    "copy_verified": CopyState.VERIFIED,
+    "copy_failed": CopyState.FAILED,
+}
+#: Kinds that change the decision itself; the same state again is no illegal move for them.
+_DECISIONS = {"study_planned", "study_excluded"}
+
+
+def _on_study(before: ReplayedTransfer | None, event: LedgerEvent) -> ReplayedTransfer:
+    detail: Mapping[str, Any] = event.detail
+    new = _STUDY_STATES[event.kind]
+    if event.kind == "study_released" and detail["excluded"]:
+        new = TransferState.EXCLUDED
+    if before is None:
+        assert event.kind in _DECISIONS, "a study begins with a decision"
+        before = ReplayedTransfer(new, detail["rule"], detail["priority"])
+    elif not (event.kind in _DECISIONS and before.state is new):
+        advance(before.state, new)
+    after = replace(
+        before,
+        state=new,
+        rule=detail.get("rule", before.rule),
+        priority=detail.get("priority", before.priority),
+        failures=detail.get("failures", before.failures),
+        instances_inventory=detail.get("instances_inventory", before.instances_inventory),
+        reason=detail.get("reason"),
+    )
+    match event.kind:
+        case "study_claimed":
+            return replace(after, attempt=event.attempt)
+        case "study_planned":
+            return replace(after, copies=_planned_copies(before, detail["copies"]))
+        case "study_released":
+            copies = {} if new is TransferState.EXCLUDED else _released_copies(before)
+            return replace(after, failures=0, copies=copies)
+        case "study_excluded":
+            return replace(after, copies={})
+    return after
+
+
+def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
+    detail: Mapping[str, Any] = event.detail
+    copy = before.copies[event.destination]
+    copy = replace(copy, state=advance_copy(copy.state, _COPY_STEPS[event.kind]))
+    match event.kind:
+        case "copy_stored":
+            copy = replace(
+                copy,
+                manifest_key=detail["manifest_key"],
+                manifest_sha256=detail["manifest_sha256"],
+                manifest_revision=detail["manifest_revision"],
+                instances=detail["instances"],
+                bytes=detail["bytes"],
+                completeness=detail["completeness"],
+                repairs=detail["repairs"],
+                verdict_how=None,
+            )
+        case "copy_verified":
+            copy = replace(copy, verdict_how=detail["how"], repairs=0)
+        case "copy_failed":
+            copy = replace(copy, verdict_how=detail["how"])
+    return replace(before, copies={**before.copies, event.destination: copy})
+
+
+def _planned_copies(
+    before: ReplayedTransfer, planned: Mapping[str, str]
+) -> dict[str, ReplayedCopy]:
+    """Keep what is planned still. What is stored keeps its class, whatever the rules say now."""
+    copies = {}
+    for destination, storage_class in planned.items():
+        held = before.copies.get(destination, ReplayedCopy(storage_class))
+        if held.manifest_key is None:
+            held = replace(held, storage_class=storage_class)
+        copies[destination] = held
+    return copies
+
+
+def _released_copies(before: ReplayedTransfer) -> dict[str, ReplayedCopy]:
+    return {
+        destination: copy
+        if copy.state is CopyState.OWED
+        else replace(copy, state=CopyState.PLANNED, repairs=0, verdict_how=None)
+        for destination, copy in before.copies.items()
+    }
