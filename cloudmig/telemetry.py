@@ -111,6 +111,10 @@ class Pseudonyms:
         """Return the pseudonym of a UID: `st-8f3a91c2d4e0`."""
         return f"{prefix}-{self._digest(uid)[:12]}"
 
+    def is_of(self, pseudonym: str, uid: str) -> bool:
+        """Say whether a pseudonym of a log line, whatever its prefix, is that of a UID."""
+        return pseudonym.partition("-")[2] == self._digest(uid)[:12]
+
     def of_patient(self, patient_id: str, issuer: str) -> str:
         """Return a key that tells two patients apart and names neither; empty for no ID."""
         if not patient_id.strip():

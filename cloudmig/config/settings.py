@@ -199,8 +199,11 @@ class DestinationSettings(Section):
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
+    ca: FilePath | None = None  #: Authority of the store's certificate, where it is your own.
+    path_style: bool | None = None  #: Default: exactly where an endpoint is set.
     versioned: Literal["auto"] | bool = "auto"
     attempts_max: Count = 5
+    connect_s: Duration = 10.0
     timeout_s: Duration = 60.0
     outage_max_s: Duration = 3600.0  #: How long a store may be down before the run halts.
     concurrency: Count = 16

@@ -110,6 +110,15 @@ def protect(
     return Protected(RetryingDestination(broken, retry), broken)
 
 
+def open_control(
+    name: str, settings: StoreSettings, *, session: boto3.session.Session | None = None
+) -> S3Control | None:
+    """Return the control plane alone, for checks before a run; None where the store is no S3."""
+    if urlsplit(settings.url).scheme != "s3":
+        return None
+    return _s3(name, settings, _profile(settings), None, session).control
+
+
 def _profile(settings: StoreSettings) -> StoreProfile:
     scheme = urlsplit(settings.url).scheme
     profile = profile_named(

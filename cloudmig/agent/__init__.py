@@ -1,0 +1,1 @@
+"""The long-running process: service, lanes, schedule, health; and the doctor."""

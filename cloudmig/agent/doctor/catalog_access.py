@@ -1,0 +1,137 @@
+"""The catalog: can it be opened and written, and is another agent in our way?"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloudmig.agent.doctor.findings import Finding, ok, problem
+from cloudmig.catalog.run_lock import run_lock
+from cloudmig.config import Configuration
+from cloudmig.errors import CatalogError
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["check_catalog"]
+
+_SUBJECT = "catalog"
+_CONNECT_MAX_S = 5
+_LIVE_TITLES = """
+SELECT ae_title, name FROM agent_ae_title
+WHERE alive_until > extract(epoch FROM clock_timestamp()) AND name <> %s AND ae_title = ANY(%s)
+"""
+
+
+def check_catalog(config: Configuration) -> list[Finding]:
+    """Look at the SQLite file or at the server, and write nothing."""
+    path = config.agent.catalog_path
+    return list(_check_file(path) if path is not None else _check_server(config))
+
+
+def _check_file(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield ok("catalog", _SUBJECT, f"{path} will be made by the first inventory")
+        return
+    try:
+        with path.open("r+b") as file:
+            start = file.read(16)
+    except OSError as error:
+        yield problem(
+            "catalog",
+            _SUBJECT,
+            f"{path} cannot be written: {error.strerror}",
+            f"Run `chmod u+rw {path}` as its owner, or run cloudmig as that user.",
+        )
+        return
+    if start not in {b"", b"SQLite format 3\0"}:
+        yield problem(
+            "catalog",
+            _SUBJECT,
+            f"{path} is no SQLite file",
+            "Restore it from a backup, or set agent.state_dir to another folder.",
+        )
+        return
+    lock_is_new = not path.with_name(f"{path.name}.run").exists()
+    try:
+        with run_lock(path):
+            yield ok("catalog", _SUBJECT, f"{path} can be written, and nobody works on it")
+    except CatalogError as error:
+        yield problem("catalog_in_use", _SUBJECT, str(error), error.hint)
+    if lock_is_new:
+        path.with_name(f"{path.name}.run").unlink(missing_ok=True)
+
+
+def _check_server(config: Configuration) -> Iterator[Finding]:
+    shown = config.agent.catalog_shown
+    try:
+        import psycopg  # noqa: PLC0415 - an optional extra
+    except ImportError:
+        yield problem(
+            "catalog",
+            _SUBJECT,
+            "the driver for PostgreSQL is not installed",
+            "Install it: pip install 'cloudmig[agent,postgresql]'",
+        )
+        return
+    url = config.agent.catalog_url.replace("postgresql+psycopg://", "postgresql://", 1)
+    try:
+        connection = psycopg.connect(url, connect_timeout=_CONNECT_MAX_S)
+    except psycopg.Error as error:
+        yield problem(
+            "catalog",
+            _SUBJECT,
+            f"{shown} cannot be reached: {_why(error)}",
+            f"Check that PostgreSQL runs there and lets this user in: psql"
+            f" '{_without_password(url)}' -c 'select 1'",
+        )
+        return
+    with connection:
+        yield from _check_rights(connection, shown)
+        yield from _check_titles(connection, config)
+
+
+def _check_rights(connection: psycopg.Connection, shown: str) -> Iterator[Finding]:
+    row = connection.execute(
+        "SELECT has_schema_privilege(current_schema(), 'CREATE'), current_user"
+    ).fetchone()
+    assert row is not None
+    if row[0]:
+        yield ok("catalog", _SUBJECT, f"{shown} can be written")
+    else:
+        yield problem(
+            "catalog",
+            _SUBJECT,
+            f"{shown}: {row[1]} may not make tables",
+            f"Run, as an owner of that database: GRANT CREATE, USAGE ON SCHEMA public TO {row[1]};",
+        )
+
+
+def _check_titles(connection: psycopg.Connection, config: Configuration) -> Iterator[Finding]:
+    ours = sorted({title for source in config.sources.values() for title in source.ae_titles})
+    row = connection.execute("SELECT to_regclass('agent_ae_title')").fetchone()
+    if row is None or row[0] is None:
+        return
+    for ae_title, name in connection.execute(_LIVE_TITLES, (config.agent.name, ours)):
+        yield problem(
+            "ae_title_in_use",
+            _SUBJECT,
+            f"the live agent {name} uses the AE title {ae_title}",
+            "Give this agent AE titles of its own in sources.<name>.ae_titles, and register them"
+            " at the PACS.",
+        )
+
+
+def _why(error: psycopg.Error) -> str:
+    """Return the server's words without the connection string."""
+    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return last.rpartition("FATAL:")[2].strip() or last
+
+
+def _without_password(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    user = f"{parts.username}@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{parts.path}"

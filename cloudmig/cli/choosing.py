@@ -1,0 +1,43 @@
+"""What a person named on the command line: sources, and studies by UID or pseudonym."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloudmig.config import Configuration
+from cloudmig.errors import ConfigError
+from cloudmig.model.references import StudyRef, is_usable_uid
+
+__all__ = ["chosen_sources", "study_named", "study_not_known"]
+
+
+def chosen_sources(settings: Configuration, only: Sequence[str]) -> list[str]:
+    """Return the sources to work on: those named, or all."""
+    for name in only:
+        if name not in settings.sources:
+            raise ConfigError(
+                f"there is no source {name}",
+                hint=f"Configured sources: {', '.join(settings.sources)}.",
+            )
+    return list(only) or list(settings.sources)
+
+
+def study_named(text: str) -> StudyRef | None:
+    """Return the study if the text is a Study Instance UID, None if it is a pseudonym."""
+    if text.startswith(("st-", "uid-")):
+        return None
+    if not is_usable_uid(text):
+        raise ConfigError(
+            "that is neither a Study Instance UID nor a pseudonym such as st-8f3a91c2d4e0",
+            hint="Copy it from `cloudmig quarantine list` or from a log line.",
+        )
+    return StudyRef(text)
+
+
+def study_not_known() -> ConfigError:
+    """Return what is said when no study of the catalog is meant."""
+    return ConfigError(
+        "no study of the catalog has that UID or pseudonym",
+        hint="Pseudonyms belong to one installation (one state_dir): is this its configuration?"
+        " Is the inventory done?",
+    )

@@ -1,0 +1,90 @@
+"""`cloudmig inventory`: ask the PACS what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+)
+
+if TYPE_CHECKING:
+    from cloudmig.pipeline.inventory import InventoryResult
+
+__all__ = ["inventory"]
+
+
+def inventory(
+    context: typer.Context,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", help="Only this source; may be repeated.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Ask every PACS which studies it holds, and write them into the catalog.
+
+    Broad answers may be cut silently, so the question is split by date, time, modality and patient
+    ID prefix until no answer can have been cut. Stopped and repeated, it goes on where it was.
+    """
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    results = invocation.run(lambda: _take(invocation, source or []))
+    invocation.answer({"inventories": [_document(result) for result in results]})
+    for result in results:
+        _show(invocation, result)
+    invocation.say("Next: cloudmig plan")
+
+
+async def _take(invocation: Invocation, only: list[str]) -> list[InventoryResult]:
+    from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.cli.choosing import chosen_sources  # noqa: PLC0415
+    from cloudmig.pipeline.inventory import take_inventory  # noqa: PLC0415
+    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
+
+    settings = invocation.configuration()
+    names = chosen_sources(settings, only)
+    async with open_agent(settings, SilentReporter()) as parts:
+        invocation.log(parts.pseudonyms)
+        return [
+            await take_inventory(
+                parts.sources[name],
+                parts.catalog,
+                settings=settings.sources[name],
+                reporter=parts.reporter,
+            )
+            for name in names
+        ]
+
+
+def _document(result: InventoryResult) -> dict[str, object]:
+    return {
+        "source": result.source,
+        "studies": result.studies,
+        "questions": result.questions,
+        "splits": result.splits,
+        "universal": result.universal,
+        "disagreements": list(result.disagreements),
+        "duration_s": round(result.duration_s, 3),
+    }
+
+
+def _show(invocation: Invocation, result: InventoryResult) -> None:
+    from cloudmig.cli.wording import count_words, duration_words  # noqa: PLC0415
+
+    invocation.say(
+        f"{result.source}: {count_words(result.studies, 'study', 'studies')} found with"
+        f" {count_words(result.questions, 'question')}, {result.splits} of them split,"
+        f" in {duration_words(result.duration_s)}."
+    )
+    if result.universal is not None:
+        invocation.say(f"  One query for everything answered {result.universal:,} times.")
+    for disagreement in result.disagreements:
+        invocation.say(f"  ! {disagreement}")

@@ -1,0 +1,36 @@
+"""Finding one study of the catalog by what a person typed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudmig.cli.choosing import study_named, study_not_known
+
+if TYPE_CHECKING:
+    from cloudmig.bootstrap import Parts
+    from cloudmig.catalog.records import CatalogedStudy
+
+__all__ = ["look_up_study"]
+
+_PAGE = 5000
+
+
+async def look_up_study(parts: Parts, text: str) -> CatalogedStudy:
+    """Return the study with that UID or pseudonym; raises `ConfigError` where there is none."""
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415 - `--help` shall be quick
+
+    wanted = study_named(text)
+    for source in parts.config.sources:
+        if wanted is not None:
+            found = await parts.catalog.call(Catalog.study, source, wanted)
+            if found is not None:
+                return found
+            continue
+        after: int | None = None
+        # Pseudonyms are one-way: every study is tried. A million take a few seconds.
+        while page := await parts.catalog.call(Catalog.studies, source, after, _PAGE):
+            for study in page:
+                if parts.pseudonyms.is_of(text, study.study.study_instance_uid):
+                    return study
+            after = page[-1].study_id
+    raise study_not_known()

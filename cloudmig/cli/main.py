@@ -1,0 +1,132 @@
+"""`cloudmig`: the commands together, and how every error reaches a person or a program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from cloudmig.cli import (
+    close,
+    demo,
+    doctor,
+    init,
+    inventory,
+    plan,
+    quarantine,
+    run_migration,
+    status,
+    verify,
+)
+from cloudmig.cli.invocation import ConfigOption, ExitCode
+from cloudmig.errors import CloudmigError, ConfigError
+
+__all__ = ["app", "run"]
+
+_EXIT_CODES = """
+Exit codes: 0 done, 1 done with something in quarantine, 2 configuration, 3 halted, 130 stopped by
+a person.
+"""
+
+app = typer.Typer(
+    name="cloudmig",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXIT_CODES,
+)
+
+
+@app.callback()
+def cloudmig(config: ConfigOption = None) -> None:
+    """Move medical images out of a legacy PACS into object storage, complete and proven.
+
+    In this order: init, doctor, inventory, plan, run, verify, close. Every step can be stopped and
+    repeated; nothing is ever deleted from the PACS.
+    """
+
+
+app.command("init")(init.init)
+app.command("doctor")(doctor.doctor)
+app.command("inventory")(inventory.inventory)
+app.command("plan")(plan.plan)
+app.command("run")(run_migration.run_migration)
+app.command("status")(status.status)
+app.add_typer(quarantine.app, name="quarantine")
+app.command("verify")(verify.verify)
+app.command("close")(close.close)
+app.command("demo")(demo.demo)
+
+
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave the process with its exit code."""
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    as_json = "--json" in arguments
+    try:
+        ended = app(args=arguments or ["--help"], prog_name="cloudmig", standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001 - this is where every error ends
+        return _end_of(as_json, error)
+    return ended if isinstance(ended, int) else ExitCode.DONE
+
+
+def _end_of(as_json: bool, error: BaseException) -> int:  # noqa: PLR0911 - a table
+    """Tell a person or a program what happened, and return the exit code."""
+    match error:
+        case typer.Exit():
+            return error.exit_code
+        case typer.TyperException():
+            hint = "See `cloudmig --help`."
+            return _tell(
+                as_json, "UsageError", error.format_message(), hint, ExitCode.CONFIGURATION
+            )
+        case CloudmigError():
+            code = ExitCode.CONFIGURATION if isinstance(error, ConfigError) else ExitCode.HALTED
+            return _tell(as_json, type(error).__name__, str(error), error.hint, code)
+        case KeyboardInterrupt() | typer.Abort() | asyncio.CancelledError():
+            return _tell(as_json, "Stopped", "stopped", "", ExitCode.STOPPED)
+        case BrokenPipeError():
+            return ExitCode.DONE  # Whoever read our output has seen enough.
+        case BaseExceptionGroup() if error.split(CloudmigError)[1] is None:
+            return _end_of(as_json, _first(error))
+        case SystemExit() | GeneratorExit():
+            raise error
+        case _:
+            return _tell_bug(as_json, error)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _tell(as_json: bool, kind: str, message: str, hint: str, code: int) -> int:
+    if as_json:
+        problem = {"kind": kind, "message": message, "hint": hint}
+        document = {"event": "error", "error": problem, "exit_code": int(code)}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        return int(code)
+    lines = [f"cloudmig: {message}"]
+    if hint:
+        lines.append(f"  What to do: {hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    return int(code)
+
+
+def _tell_bug(as_json: bool, error: BaseException) -> int:
+    from cloudmig.telemetry import traceback_text  # noqa: PLC0415 - `--help` shall be quick
+
+    sys.stderr.write(traceback_text(error) + "\n")
+    hint = (
+        "Nothing is lost: run the command again. Please report the lines above; they hold no"
+        " patient data."
+    )
+    name = type(error).__name__
+    return _tell(as_json, name, f"a bug in cloudmig ({name})", hint, ExitCode.HALTED)

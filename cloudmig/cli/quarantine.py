@@ -1,0 +1,190 @@
+"""`cloudmig quarantine`: what waits for a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+)
+
+if TYPE_CHECKING:
+    from cloudmig.bootstrap import Parts
+    from cloudmig.catalog.records import QuarantineItem
+    from cloudmig.telemetry import Pseudonyms
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="List, show and release what waits for a person.",
+    no_args_is_help=False,
+    rich_markup_mode=None,
+)
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A pseudonym from the list, or a UID.")
+]
+
+
+@app.command("list")
+def list_items(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """List every study in quarantine with its reasons. Studies are named by pseudonym."""
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    items, pseudonyms = invocation.run(lambda: _open_items(invocation))
+    invocation.answer({"items": [document(item, pseudonyms) for item in items]})
+    if invocation.json:
+        return
+    if not items:
+        invocation.say("Nothing is in quarantine.")
+        return
+    _show_list(invocation, items, pseudonyms)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    study: StudyArgument,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Show why one study is in quarantine and what can be done about it."""
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    items, pseudonyms = invocation.run(lambda: _items_of(invocation, study))
+    invocation.answer({"items": [document(item, pseudonyms) for item in items]})
+    if not invocation.json:
+        _show_items(invocation, items, pseudonyms)
+
+
+@app.command()
+def release(
+    context: typer.Context,
+    study: StudyArgument,
+    note: Annotated[
+        str,
+        typer.Option("--note", help="Why, for the ledger. No patient data.", show_default=False),
+    ] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Plan a study again, with its present findings accepted.
+
+    The next run pulls it again. What the release accepted does not send it back: a missing instance
+    stays listed as missing, and both contents of a conflict stay stored. New findings still do.
+    """
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    name = invocation.run(lambda: _release(invocation, study, note))
+    invocation.answer({"released": name})
+    invocation.say(f"{name} is planned again, its findings accepted. Next: cloudmig run")
+
+
+async def _open_items(invocation: Invocation) -> tuple[list[QuarantineItem], Pseudonyms]:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        return await parts.catalog.call(Catalog.quarantine_items), parts.pseudonyms
+
+
+async def _items_of(invocation: Invocation, text: str) -> tuple[list[QuarantineItem], Pseudonyms]:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        return await _find_items(parts, text), parts.pseudonyms
+
+
+async def _find_items(parts: Parts, text: str) -> list[QuarantineItem]:
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.cli.choosing import study_named, study_not_known  # noqa: PLC0415
+
+    wanted = study_named(text)
+    items = await parts.catalog.call(Catalog.quarantine_items)
+    found = [
+        item
+        for item in items
+        if item.study == wanted or parts.pseudonyms.is_of(text, item.study.study_instance_uid)
+    ]
+    if not found:
+        raise study_not_known()
+    return found
+
+
+async def _release(invocation: Invocation, text: str, note: str) -> str:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        [first, *_] = await _find_items(parts, text)
+        await parts.catalog.call(
+            Catalog.release, first.source, first.study, at=dt.datetime.now(dt.UTC), note=note
+        )
+        return parts.pseudonyms.of(first.study.study_instance_uid)
+
+
+def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
+    """Return the JSON shape of one item, with pseudonyms for its UIDs."""
+    from cloudmig.telemetry import clean  # noqa: PLC0415
+
+    return {
+        "study": pseudonyms.of(item.study.study_instance_uid),
+        "instance": (pseudonyms.of(item.sop_instance_uid, "in") if item.sop_instance_uid else None),
+        "source": item.source,
+        "reason": item.reason.value,
+        "explanation": item.reason.explanation,
+        "detail": clean(item.detail, pseudonyms),
+        "at": item.at.isoformat(),
+    }
+
+
+def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms) -> None:
+    from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
+
+    rows: dict[tuple[str, str, str], int] = {}
+    for item in items:
+        key = (pseudonyms.of(item.study.study_instance_uid), item.source, item.reason.value)
+        rows[key] = rows.get(key, 0) + 1
+    invocation.console.print(
+        table(["study", "source", "reason", "findings"], ([*key, n] for key, n in rows.items()))
+    )
+    studies = len({item.study for item in items})
+    invocation.say()
+    invocation.say(f"{count_words(studies, 'study', 'studies')}. What each reason means:")
+    for reason in sorted({item.reason for item in items}, key=lambda reason: reason.value):
+        invocation.say(f"  {reason.value}: {reason.explanation}")
+    invocation.say("Next: cloudmig quarantine show STUDY, then cloudmig quarantine release STUDY")
+
+
+def _show_items(
+    invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms
+) -> None:
+    from cloudmig.telemetry import clean  # noqa: PLC0415
+
+    first = items[0]
+    name = pseudonyms.of(first.study.study_instance_uid)
+    invocation.say(f"{name}, from {first.source}, since {first.at:%Y-%m-%d %H:%M} UTC")
+    for item in items:
+        instance = item.sop_instance_uid
+        where = f" {pseudonyms.of(instance, 'in')}" if instance else ""
+        invocation.say(f"  {item.reason.value}{where}: {item.reason.explanation}")
+        for key, value in clean(item.detail, pseudonyms).items():
+            invocation.say(f"    {key}: {value}")
+    invocation.say(
+        f"The Study Instance UID, to look it up in the PACS: cloudmig status --resolve {name}"
+    )
+    invocation.say(
+        "A release plans the study again and accepts these findings:"
+        f" cloudmig quarantine release {name} --note '...'"
+    )

@@ -1,0 +1,125 @@
+"""`cloudmig run`: move what is planned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    ExitCode,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+    end,
+)
+
+if TYPE_CHECKING:
+    from cloudmig.agent.service import RunSummary
+    from cloudmig.config import Configuration
+    from cloudmig.telemetry import Reporter
+
+__all__ = ["run_migration"]
+
+
+def run_migration(
+    context: typer.Context,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Move every planned study to its destinations, until none is left.
+
+    Shows progress on a terminal and JSON lines elsewhere. Ctrl-C once finishes or puts back what is
+    under way; twice kills at once. Either way, and after a crash too, the next run goes on.
+    """
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    stopped, summary = invocation.run(lambda: _move(invocation))
+    _tell(invocation, summary, stopped=stopped)
+    if stopped:
+        end(ExitCode.STOPPED)
+    if summary.halted:
+        end(ExitCode.HALTED)
+    if summary.quarantined:
+        end(ExitCode.QUARANTINE)
+
+
+async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
+    from cloudmig.agent.service import run_agent  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.bootstrap import open_agent  # noqa: PLC0415
+
+    settings = invocation.configuration()
+    stop = asyncio.Event()
+    with _reporting(invocation, settings) as reporter, _stopping(stop, reporter):
+        async with open_agent(settings, reporter) as parts:
+            invocation.log(parts.pseudonyms)
+            summary = await run_agent(parts, stop=stop)
+    return stop.is_set(), summary
+
+
+@contextmanager
+def _reporting(invocation: Invocation, settings: Configuration) -> Iterator[Reporter]:
+    """Choose what hears of progress: bars for a person, lines for a program."""
+    from cloudmig.telemetry import JsonLinesReporter, Pseudonyms  # noqa: PLC0415
+
+    if invocation.json or not sys.stdout.isatty():
+        yield JsonLinesReporter(Pseudonyms.from_state_dir(settings.agent.state_dir))
+        return
+    from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
+
+    with ProgressReporter(invocation.console, studies_planned=0) as reporter:
+        yield reporter
+
+
+@contextmanager
+def _stopping(stop: asyncio.Event, reporter: Reporter) -> Iterator[None]:
+    """Stop cleanly on the first Ctrl-C or SIGTERM, at once on the second."""
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            # Leases run out and the next run repeats idempotent work: nothing needs a clean end.
+            os._exit(ExitCode.STOPPED)
+        stop.set()
+        reporter.event("run.stopping")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _tell(invocation: Invocation, summary: RunSummary, *, stopped: bool) -> None:
+    if invocation.json or not sys.stdout.isatty():
+        return  # `run.finished` was the last line.
+    from cloudmig.cli.wording import bytes_words, count_words, duration_words  # noqa: PLC0415
+
+    invocation.say(
+        f"{'Stopped' if stopped else 'Done'}:"
+        f" {count_words(summary.studies_stored, 'study', 'studies')},"
+        f" {count_words(summary.instances_stored, 'instance')},"
+        f" {bytes_words(summary.bytes_stored)} in {duration_words(summary.duration_s)}."
+    )
+    if summary.quarantined:
+        invocation.say(
+            f"{count_words(summary.quarantined, 'study waits', 'studies wait')} for a person:"
+            " cloudmig quarantine list"
+        )
+    if summary.halted:
+        invocation.say(f"Halted: {summary.halted}")
+        invocation.say("Next: cloudmig doctor")
+    elif stopped:
+        invocation.say("Next: cloudmig run goes on where this one stopped.")
+    else:
+        invocation.say("Next: cloudmig verify")

@@ -1,0 +1,141 @@
+"""`cloudmig status`: where everything stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+)
+
+if TYPE_CHECKING:
+    from cloudmig.catalog.records import StatusCounts
+
+__all__ = ["status"]
+
+
+def status(
+    context: typer.Context,
+    resolve: Annotated[
+        str | None,
+        typer.Option(
+            "--resolve",
+            metavar="PSEUDONYM",
+            help="Print the Study Instance UID behind a pseudonym of a log line.",
+            show_default=False,
+        ),
+    ] = None,
+    pseudonym: Annotated[
+        str | None,
+        typer.Option(
+            "--pseudonym",
+            metavar="UID",
+            help="Print the pseudonym that logs show for a Study Instance UID.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Show what is planned, moving, stored, verified, quarantined and excluded."""
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    if pseudonym is not None:
+        _print_pseudonym(invocation, pseudonym)
+    elif resolve is not None:
+        uid = invocation.run(lambda: _resolve(invocation, resolve))
+        invocation.answer({"pseudonym": resolve, "study_instance_uid": uid})
+        invocation.say(uid)
+    else:
+        counts = invocation.run(lambda: _count(invocation))
+        invocation.answer(document(counts))
+        if not invocation.json:
+            _show(invocation, counts)
+
+
+def _print_pseudonym(invocation: Invocation, uid: str) -> None:
+    from cloudmig.telemetry import Pseudonyms  # noqa: PLC0415 - `--help` shall be quick
+
+    state_dir = invocation.configuration().agent.state_dir
+    name = Pseudonyms.from_state_dir(state_dir).of(uid)
+    invocation.answer({"pseudonym": name, "study_instance_uid": uid})
+    invocation.say(name)
+
+
+async def _resolve(invocation: Invocation, pseudonym: str) -> str:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+    from cloudmig.cli.looking import look_up_study  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        return (await look_up_study(parts, pseudonym)).study.study_instance_uid
+
+
+async def _count(invocation: Invocation) -> StatusCounts:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        return await parts.catalog.call(Catalog.status_counts)
+
+
+def document(counts: StatusCounts) -> dict[str, object]:
+    """Return the JSON shape: every state is there, also at zero."""
+    from cloudmig.model.states import CopyState, TransferState  # noqa: PLC0415
+
+    return {
+        "sources": {
+            source: {
+                "studies": studies,
+                "transfers": {
+                    state.value: counts.transfers.get(source, {}).get(state, 0)
+                    for state in TransferState
+                },
+            }
+            for source, studies in counts.studies.items()
+        },
+        "destinations": {
+            destination: {state.value: states.get(state, 0) for state in CopyState}
+            for destination, states in counts.copies.items()
+        },
+        "instances_held": counts.instances_held,
+        "bytes_held": counts.bytes_held,
+        "quarantine": {reason.value: number for reason, number in counts.quarantine.items()},
+    }
+
+
+def _show(invocation: Invocation, counts: StatusCounts) -> None:
+    from cloudmig.cli.wording import bytes_words, count_words, table  # noqa: PLC0415
+    from cloudmig.model.states import CopyState, TransferState  # noqa: PLC0415
+
+    if not any(counts.studies.values()):
+        invocation.say("The catalog holds no studies. Next: cloudmig inventory")
+        return
+    states = list(TransferState)
+    rows = []
+    for source, studies in counts.studies.items():
+        found = counts.transfers.get(source, {})
+        undecided = studies - sum(found.values())
+        rows.append([source, studies, undecided, *(found.get(state, 0) for state in states)])
+    headings = ["source", "studies", "undecided", *(state.value for state in states)]
+    invocation.console.print(table(headings, rows))
+    if counts.copies:
+        invocation.say()
+        copies = [
+            [destination, *(found_copies.get(state, 0) for state in CopyState)]
+            for destination, found_copies in counts.copies.items()
+        ]
+        invocation.console.print(
+            table(["copies at", *(state.value for state in CopyState)], copies)
+        )
+    invocation.say()
+    held = count_words(counts.instances_held, "instance")
+    invocation.say(f"Held in copies: {held}, {bytes_words(counts.bytes_held)}.")
+    if counts.quarantine:
+        reasons = ", ".join(f"{n} {reason.value}" for reason, n in counts.quarantine.items())
+        invocation.say(f"In quarantine: {reasons}. Next: cloudmig quarantine list")

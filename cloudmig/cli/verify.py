@@ -1,0 +1,101 @@
+"""`cloudmig verify`: read the copies back and compare."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    ExitCode,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+    end,
+)
+
+if TYPE_CHECKING:
+    from cloudmig.pipeline.verification import VerifySummary
+    from cloudmig.telemetry import Pseudonyms
+
+__all__ = ["verify"]
+
+
+def verify(
+    context: typer.Context,
+    part: Annotated[
+        str,
+        typer.Option("--part", metavar="N/M", help="Only the N-th of M parts, by study."),
+    ] = "1/1",
+    again: Annotated[
+        bool, typer.Option("--again", help="Those verified before, too.", show_default=False)
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:
+    """Read every copy back by name and compare both digests with the manifest.
+
+    Where a storage class cannot be read, the store's own checksum is compared; the verdict says
+    how. What differs is named, and repaired by the next `cloudmig run`.
+    """
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    number, parts = _part(part)
+    summary, pseudonyms = invocation.run(lambda: _verify(invocation, number, parts, again=again))
+    invocation.answer(document(summary, pseudonyms))
+    _show(invocation, summary, pseudonyms)
+    if summary.failed:
+        end(ExitCode.QUARANTINE)
+
+
+def _part(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise typer.BadParameter("--part must look like 1/7: the first of seven parts")
+    return int(found[1]), int(found[2])
+
+
+async def _verify(
+    invocation: Invocation, part: int, parts_total: int, *, again: bool
+) -> tuple[VerifySummary, Pseudonyms]:
+    from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.pipeline.verification import verify_copies  # noqa: PLC0415
+    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
+
+    async with open_agent(invocation.configuration(), SilentReporter()) as opened:
+        invocation.log(opened.pseudonyms)
+        summary = await verify_copies(opened, part=part, parts=parts_total, again=again)
+        return summary, opened.pseudonyms
+
+
+def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object]:
+    """Return the JSON shape."""
+    return {
+        "copies": summary.copies,
+        "instances": summary.instances,
+        "agreed": summary.agreed,
+        "failed": summary.failed,
+        "how": dict(summary.how),
+        "findings": [pseudonyms.in_text(str(finding)) for finding in summary.findings],
+    }
+
+
+def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms) -> None:
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
+
+    copies = count_words(summary.copies, "copy", "copies")
+    invocation.say(
+        f"{copies} with {count_words(summary.instances, 'instance')} looked at:"
+        f" {summary.agreed:,} agree with their manifest, {summary.failed:,} do not."
+    )
+    for how, number in summary.how.items():
+        invocation.say(f"  {how}: {number:,}")
+    for finding in summary.findings:
+        invocation.say(f"  ! {pseudonyms.in_text(str(finding))}")
+    if summary.failed:
+        invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
+    else:
+        invocation.say("Next: cloudmig close")
