@@ -227,7 +227,7 @@ class LargeObjects:
             answer = await self._control.call("create_multipart_upload", key, **arguments)
         except _BOTO_ERRORS as error:
             raise translate(error, doing="begin upload") from error
-        return OpenUpload(key, answer["UploadId"])
+        return OpenUpload(key, _needed(answer, "UploadId", doing="begin upload"))
 
     async def _send_parts(
         self, upload: OpenUpload, body: StagedBody, plan: PartPlan, digests: list[bytes]
@@ -270,7 +270,8 @@ class LargeObjects:
             answer = await asyncio.get_running_loop().run_in_executor(self._threads, send)
         except _BOTO_ERRORS as error:
             raise translate(error, doing="put part") from error
-        return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
+        etag = _needed(answer, "ETag", doing="put part")
+        return {"PartNumber": number, "ETag": etag, **checksum}
 
     async def _complete(
         self, upload: OpenUpload, parts: list[dict[str, Any]], condition: dict[str, str]
@@ -303,6 +304,13 @@ class LargeObjects:
         lock = self._busy.setdefault(key, asyncio.Lock())
         async with lock:
             yield
+
+
+def _needed(answer: dict[str, Any], name: str, *, doing: str) -> str:
+    """Return a part of an answer. A proxy that dies may leave an empty 200."""
+    if not answer.get(name):
+        raise DestinationUnavailable(f"{doing}: the answer was empty or cut")
+    return str(answer[name])
 
 
 def _base64(digest: bytes) -> str:

@@ -49,6 +49,8 @@ def translate(error: BaseException, *, doing: str) -> CloudmigError:
     if status is not None or code is not None:
         number = int(status[1]) if status is not None else None
         return error_for(number, code[1] if code is not None else "", doing=doing)
+    if "redirect without LOCATION" in text:
+        return error_for(301, "PermanentRedirect", doing=doing)
     if "invalid peer certificate" in text:
         return DestinationRefused(
             f"{doing}: the certificate of the store is not trusted",
