@@ -7,6 +7,7 @@ written is the truth every delivery is checked against, by the digest of the dat
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import random
@@ -22,6 +23,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 NOISE_BYTES = 8 << 20
+#: What makes a study larger is dropped by dcmqridx without a word, and refused by dcmqrscp.
+DCMTK_STUDY_BYTES_MAX = 1 << 30
 #: Stands in the encoded header until an image's own SOP Instance UID is patched over it.
 UID_SLOT = b"2.25." + b"9" * 39
 NUMBER_SLOT = b"8642"
@@ -57,12 +60,25 @@ class Study:
 def write_area(area: Area, folder: Path) -> list[Study]:
     """Write an area's files below a folder and register them in dcmqrscp's index there."""
     folder.mkdir(parents=True)
+    if area.pixel_bytes * area.instances_per_study > DCMTK_STUDY_BYTES_MAX:
+        # The index looks at the size when a file is registered, not when it is sent.
+        _write_studies(dataclasses.replace(area, frames=2), folder)
+        _register(folder)
+        return _write_studies(area, folder)
+    studies = _write_studies(area, folder)
+    _register(folder)
+    return studies
+
+
+def _write_studies(area: Area, folder: Path) -> list[Study]:
     noise = random.Random(1).randbytes(NOISE_BYTES)
-    studies = [_write_study(area, number, folder, noise) for number in range(area.studies)]
+    return [_write_study(area, number, folder, noise) for number in range(area.studies)]
+
+
+def _register(folder: Path) -> None:
     for study_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         files = [str(path) for path in sorted(study_folder.iterdir())]
         subprocess.run(["/usr/bin/dcmqridx", "-q", str(folder), *files], check=True)
-    return studies
 
 
 def data_set_sha256(path: Path) -> bytes:
@@ -78,7 +94,7 @@ def _write_study(area: Area, number: int, folder: Path, noise: bytes) -> Study:
     study_instance_uid = _uid(area.ae_title, number)
     header = _header(area, number, study_instance_uid)
     study_folder = folder / f"study{number:04d}"
-    study_folder.mkdir()
+    study_folder.mkdir(exist_ok=True)
     digests = set()
     file_bytes = 0
     for index in range(area.instances_per_study):

@@ -104,7 +104,7 @@ def pacs(areas: Mapping[str, Path], *, nodelay: bool, folder: Path) -> Iterator[
     """Serve storage areas (AE title -> folder) from dcmqrscp; BENCH is the one move destination."""
     address = Pacs(port=free_port(), move_port=free_port())
     config = folder / "dcmqrscp.cfg"
-    lines = [f"{title}  {path}  RW (100000, 8192mb)  ANY" for title, path in areas.items()]
+    lines = [f"{title}  {path}  RW (100000, 1024mb)  ANY" for title, path in areas.items()]
     config.write_text(
         DCMQRSCP_CONFIG.format(
             port=address.port, move_port=address.move_port, areas="\n".join(lines)
