@@ -32,8 +32,9 @@ class InventorySource(Protocol):
         """Yield every answer as given, duplicates included.
 
         - Answers outside the question are yielded too: the caller filters and counts them.
-        - Raises `SourceUnavailable` when the final status is not success, `SourceRefused` when the
-          source does not accept us. The answers before it may have been yielded.
+        - Raises `QueryTruncated` when the final status is not success (too broad, out of
+          resources), `SourceUnavailable` when there is no answer, `SourceRefused` when the source
+          does not accept us. The answers before it may have been yielded.
         """
         ...
 
@@ -153,6 +154,10 @@ class Destination(Protocol):
 
     def read(self, location: Location) -> AsyncIterator[bytes]:
         """Yield the object's bytes. A half-read stream is not resumed here."""
+        ...
+
+    async def stored_checksum(self, location: Location) -> str | None:
+        """Return the hex SHA-256 that the store computed itself, or None where it has none."""
         ...
 
     async def replace(self, staged: StagedInstance, bad: Receipt) -> Receipt:

@@ -10,8 +10,8 @@ from cloudmig.dicom.query import retrieve_request
 from cloudmig.dimse.client import Association
 from cloudmig.dimse.contexts import (
     CONTEXTS_MAX,
+    LOSSLESS_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
-    TRANSFER_SYNTAX_UIDS,
     ProposedContext,
     retrieve_contexts,
 )
@@ -31,6 +31,19 @@ VERIFICATION = "1.2.840.10008.1.1"
 QUERY_CONTEXTS = tuple(
     ProposedContext(sop_class_uid, QUERY_TRANSFER_SYNTAX_UIDS)
     for sop_class_uid in (VERIFICATION, FIND, MOVE)
+)
+
+#: What C-GET proposes for each SOP class: 22 syntaxes, so that five classes share an association.
+#: The rarer ones are asked for one at a time, where something is missing.
+_USUAL_SYNTAXES = (
+    *LOSSLESS_TRANSFER_SYNTAX_UIDS,
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.100",
+    "1.2.840.10008.1.2.4.102",
+    "1.2.840.10008.1.2.4.107",
 )
 
 #: SOP Instance UIDs in one request. A list of 64 UIDs fits every PACS met so far.
@@ -82,9 +95,7 @@ def get_questions(
     level. `usual_sop_class_uids` fill what is left, so that the next study finds it open.
     """
     syntaxes = (
-        TRANSFER_SYNTAX_UIDS
-        if request.transfer_syntax_uid is None
-        else (request.transfer_syntax_uid,)
+        _USUAL_SYNTAXES if request.transfer_syntax_uid is None else (request.transfer_syntax_uid,)
     )
     study_instance_uid = request.study.study_instance_uid
     needed = sorted({each.sop_class_uid for each in request.expected.values()} - {""})

@@ -1,8 +1,8 @@
 """The desk where arriving objects are matched to the retrieve that asked for them.
 
 Parallel C-MOVEs to one AE title cannot be told apart by what C-STORE says of itself (the move
-originator is optional), so an object belongs to the running retrieve of the study that its own data
-set names. Early acknowledgement is for objects that were asked for; everything else waits (design 5).
+originator is optional), so an object belongs to the running retrieve of the study that its own
+data set names. Early acknowledgement is for objects that were asked for; all else waits.
 """
 
 from __future__ import annotations

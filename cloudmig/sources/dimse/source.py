@@ -17,10 +17,15 @@ from cloudmig.dicom.query import (
     study_question,
 )
 from cloudmig.dimse.client import Association, Peer, associate
-from cloudmig.dimse.contexts import TRANSFER_SYNTAX_UIDS, ProposedContext
+from cloudmig.dimse.contexts import (
+    QUERY_TRANSFER_SYNTAX_UIDS,
+    TRANSFER_SYNTAX_UIDS,
+    ProposedContext,
+    retrieve_contexts,
+)
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.status import Category, category
-from cloudmig.errors import SourceRefused, SourceUnavailable
+from cloudmig.errors import QueryTruncated, SourceRefused, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
 from cloudmig.model.study import StudySummary
@@ -28,7 +33,9 @@ from cloudmig.model.window import StudyQuestion
 from cloudmig.ports import Listing, RetrieveRequest
 from cloudmig.sources.dimse.asking import (
     FIND,
+    GET,
     QUERY_CONTEXTS,
+    VERIFICATION,
     Question,
     get_questions,
     move_questions,
@@ -43,6 +50,13 @@ _SERIES_INSTANCE_UID = 0x0020000E
 _SERIES_INSTANCES = 0x00201209
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
+#: CT, MR, CR and Secondary Capture Image Storage: an archive that sends by C-GET sends these.
+_PROBED_SOP_CLASS_UIDS = (
+    "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.1",
+    "1.2.840.10008.5.1.4.1.1.7",
+)
 _SERIES_MAX = 10_000
 _INSTANCES_MAX = 1_000_000
 
@@ -56,7 +70,7 @@ class DimseSourceSettings:
     port: int
     aet: str
     ae_titles: tuple[str, ...]
-    use_get: bool
+    retrieve: str  #: auto | c-move | c-get
     lanes: int
     grace_s: float
     find_limit: int | None = None
@@ -74,9 +88,9 @@ class DimseSource:
         settings: DimseSourceSettings,
         desk: ArrivalDesk,
         *,
-        patient_key: Callable[[str], str],
+        patient_key: Callable[[str, str], str],
     ) -> None:
-        """Take the desk that arrivals go to; `patient_key` makes a pseudonym of a Patient ID."""
+        """Take the desk that arrivals go to; `patient_key` makes a pseudonym of ID and issuer."""
         self.settings = settings
         self.desk = desk
         self.unusable = 0  #: Answers without a usable Study Instance UID, since the start.
@@ -84,6 +98,7 @@ class DimseSource:
         self.lanes = Lanes(settings.ae_titles, settings.lanes, self._connect)
         self._offered: dict[str, dict[str, None]] = {}
         self._usual: Counter[str] = Counter()
+        self._uses_get = settings.retrieve == "c-get"
 
     @property
     def name(self) -> str:
@@ -91,7 +106,24 @@ class DimseSource:
 
     @property
     def uses_get(self) -> bool:
-        return self.settings.use_get
+        """Say whether instances are pulled by C-GET, else by C-MOVE."""
+        return self._uses_get
+
+    async def prepare(self) -> None:
+        """Where the choice is ours, take C-GET if the PACS offers it: it needs no open port."""
+        if self.settings.retrieve != "auto":
+            return
+        probe = (
+            ProposedContext(GET, QUERY_TRANSFER_SYNTAX_UIDS),
+            ProposedContext(VERIFICATION, QUERY_TRANSFER_SYNTAX_UIDS),
+            *retrieve_contexts(_PROBED_SOP_CLASS_UIDS, QUERY_TRANSFER_SYNTAX_UIDS)[0],
+        )
+        association = await self._connect(self.settings.ae_titles[0], probe)
+        try:
+            offers = {each.abstract_syntax_uid for each in association.accepted.values()}
+        finally:
+            await association.release()
+        self._uses_get = GET in offers and not offers.isdisjoint(_PROBED_SOP_CLASS_UIDS)
 
     async def _connect(
         self, calling_aet: str, contexts: tuple[ProposedContext, ...]
@@ -131,7 +163,7 @@ class DimseSource:
                 modalities=tuple(part for part in modalities.split("\\") if part),
                 instances_claimed=_count(answer.get("NumberOfStudyRelatedInstances", "")),
                 patient_key=self._patient_key(
-                    f"{answer.get('PatientID', '')}\\{answer.get('IssuerOfPatientID', '')}"
+                    answer.get("PatientID", ""), answer.get("IssuerOfPatientID", "")
                 ),
                 answer=answer,
             )
@@ -150,7 +182,7 @@ class DimseSource:
                     if category(answer.status) is Category.PENDING:
                         yield answer.identifier, answer.transfer_syntax_uid
                     elif category(answer.status) is not Category.SUCCESS:
-                        raise SourceUnavailable(f"C-FIND ended with {answer.status:04X}")
+                        raise QueryTruncated(f"C-FIND ended with {answer.status:04X}")
 
     async def list_instances(self, study: StudyRef) -> Listing:
         notes: list[str] = []
@@ -218,9 +250,7 @@ class DimseSource:
                 )
                 if len(found) > _INSTANCES_MAX:
                     raise SourceUnavailable(f"more than {_INSTANCES_MAX} instances in one series")
-        except SourceUnavailable as error:
-            if found or "C-FIND ended" not in str(error):
-                raise
+        except QueryTruncated:
             notes.append("no IMAGE-level answers")
             return None
         return list(found.values())
@@ -244,7 +274,7 @@ class DimseSource:
         seen: dict[str, None] = {}
         for sop_class_uid in sop_class_uids:
             seen.update(self._offered.get(sop_class_uid, {}))
-        return list(seen) or list(TRANSFER_SYNTAX_UIDS)
+        return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS]))
 
     async def close(self) -> None:
         """Release the associations that are kept open."""

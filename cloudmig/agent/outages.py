@@ -1,0 +1,118 @@
+"""Whose fault was it? A source or a store that is down must not cost a study its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from cloudmig.errors import DestinationUnavailable, SourceRefused, SourceUnavailable
+from cloudmig.model.transfer import TransferJob
+from cloudmig.pipeline.parts import Parts
+from cloudmig.pipeline.transfer import Ending
+
+__all__ = ["Outages"]
+
+_PAUSE_FIRST_S = 1.0
+_PAUSE_MAX_S = 60.0
+
+
+class Outages:
+    """Remembers which sources and destinations are down, and for how long."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._source_down_since: dict[str, float] = {}
+        self._source_pause_s: dict[str, float] = {}
+        self._source_free_at: dict[str, float] = {}
+        self._stores_down_since: float | None = None
+        self._outage_max_s = max(
+            (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
+        )
+
+    async def pause(self, seconds: float, stop: asyncio.Event) -> None:
+        """Wait, but not longer than until a person says stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+
+    async def until_source_answers(
+        self, name: str, ask: Callable[[], Awaitable[None]], stop: asyncio.Event
+    ) -> None:
+        """Call `ask` until it answers. Raises `SourceRefused`, or what it raised for too long."""
+        while not stop.is_set():
+            try:
+                await ask()
+            except SourceUnavailable as error:
+                self._source_fails(name, error)
+                await self.pause(self._source_pause_s[name], stop)
+            else:
+                self._source_works(name)
+                return
+
+    async def sources_worth_asking(self, sources: Sequence[str], stop: asyncio.Event) -> list[str]:
+        """Return the sources that are up, after waiting while every destination is down."""
+        until_probe_s = self.seconds_until_probe()
+        if until_probe_s > 0:
+            now = time.monotonic()
+            self._stores_down_since = self._stores_down_since or now
+            if now - self._stores_down_since > self._outage_max_s:
+                raise DestinationUnavailable(
+                    f"no destination has answered for {self._outage_max_s:.0f} s",
+                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong",
+                )
+            await self.pause(min(until_probe_s, 5.0), stop)
+            return []
+        self._stores_down_since = None
+        now = time.monotonic()
+        up = [name for name in sources if self._source_free_at.get(name, 0.0) <= now]
+        if not up:
+            await self.pause(0.2, stop)
+        return up
+
+    def seconds_until_probe(self) -> float:
+        """Return how long every destination will be left alone; 0 when one may be tried."""
+        waits = [
+            max((each.seconds_until_probe for each in breakers if each.is_open), default=0.0)
+            for breakers in self._parts.breakers.values()
+        ]
+        return min(waits, default=0.0)
+
+    async def judge(self, job: TransferJob, ending: Ending) -> Ending:
+        """Take the failure off the study when the source does not answer anybody."""
+        if isinstance(ending.error, DestinationUnavailable):
+            return ending.not_its_fault()
+        if not isinstance(ending.error, SourceUnavailable):
+            if ending.error is None:
+                self._source_works(job.source)
+            return ending
+        try:
+            await self._parts.sources[job.source].ping()
+        except SourceUnavailable as error:
+            self._source_fails(job.source, error)
+            return ending.not_its_fault()
+        except SourceRefused as error:
+            return ending.not_its_fault(error)
+        self._source_works(job.source)
+        return ending
+
+    def _source_works(self, name: str) -> None:
+        self._source_down_since.pop(name, None)
+        self._source_pause_s.pop(name, None)
+        self._source_free_at.pop(name, None)
+
+    def _source_fails(self, name: str, error: SourceUnavailable) -> None:
+        now = time.monotonic()
+        since = self._source_down_since.setdefault(name, now)
+        if now - since > self._outage_max_s:
+            raise SourceRefused(
+                f"source {name} has not answered for {self._outage_max_s:.0f} s: {error}",
+                hint="`cloudmig doctor` says what is wrong; the next run goes on from here",
+            ) from error
+        pause_s = self._source_pause_s.get(name, _PAUSE_FIRST_S / 2) * 2
+        self._source_pause_s[name] = min(pause_s, _PAUSE_MAX_S)
+        self._source_free_at[name] = now + self._source_pause_s[name]
+        self._parts.reporter.event(
+            "source.down", source=name, message=str(error), again_in_s=self._source_pause_s[name]
+        )

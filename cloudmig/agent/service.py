@@ -1,0 +1,330 @@
+"""The long-running part: claims transfers, runs several at once, keeps leases, minds outages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+
+from cloudmig.agent.outages import Outages
+from cloudmig.catalog import Catalog, run_lock
+from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.states import TransferState
+from cloudmig.model.transfer import TransferJob
+from cloudmig.pipeline.closure import count_excluded
+from cloudmig.pipeline.parts import Parts
+from cloudmig.pipeline.transfer import Ending, attempt_transfer
+from cloudmig.telemetry import get_logger
+
+__all__ = ["RunSummary", "run_agent"]
+
+log = get_logger("cloudmig.agent")
+
+_PROGRESS_EVERY_S = 1.0
+_LOOK_AGAIN_S = 1.0  #: When nothing can be claimed while others still move.
+_STOP_GRACE_S = 15.0  #: What is under way may finish this long after a person said stop.
+_BACKOFF_MAX_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What one run did."""
+
+    studies_stored: int
+    instances_stored: int
+    bytes_stored: int
+    quarantined: int
+    duration_s: float
+    halted: str = ""  #: Why it stopped before everything was done; empty when it did not.
+    hint: str = ""
+
+
+@dataclass(slots=True)
+class _Run:
+    parts: Parts
+    owner: str
+    sources: list[str]
+    outages: Outages
+    stop: asyncio.Event
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    halt: CloudmigError | None = None
+
+
+async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
+    """Move every planned study until none is left, a person stops it, or all would fail alike.
+
+    Raises `CatalogError` when the catalog cannot be used; nothing else of ours.
+    """
+    settings = parts.config.agent
+    started = time.monotonic()
+    lock_name = settings.catalog_path or settings.state_dir / "agent"
+    with run_lock(lock_name):
+        parts.area.spool.clean()
+        run = _Run(parts, settings.name, list(parts.sources), Outages(parts), stop)
+        async with _registered(run):
+            # The lock says that no process of this name lives: what it held is free again.
+            await parts.catalog.call(Catalog.put_back_all, run.owner)
+            try:
+                await _work(run)
+            except CloudmigError as error:
+                run.halt = error
+            await parts.catalog.call(Catalog.put_back_all, run.owner)
+    counters = parts.counters
+    summary = RunSummary(
+        studies_stored=counters.studies_stored,
+        instances_stored=counters.instances_stored,
+        bytes_stored=counters.bytes_stored,
+        quarantined=counters.studies_quarantined,
+        duration_s=time.monotonic() - started,
+        halted=str(run.halt) if run.halt else "",
+        hint=run.halt.hint if run.halt else "",
+    )
+    _report_progress(parts)
+    parts.reporter.event(
+        "run.finished",
+        studies_stored=summary.studies_stored,
+        instances_stored=summary.instances_stored,
+        bytes_stored=summary.bytes_stored,
+        studies_quarantined=summary.quarantined,
+        duration_s=round(summary.duration_s, 3),
+        halted=summary.halted,
+        hint=summary.hint,
+        stopped=stop.is_set(),
+    )
+    return summary
+
+
+@contextlib.asynccontextmanager
+async def _registered(run: _Run) -> AsyncIterator[None]:
+    """Hold our AE titles in the catalog: two agents never share one."""
+    parts, settings = run.parts, run.parts.config.agent
+    titles = sorted({aet for each in parts.config.sources.values() for aet in each.ae_titles})
+    ttl_s = settings.lease_s
+    await parts.catalog.call(Catalog.register_agent, run.owner, titles, ttl_s)
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(settings.renew_s)
+            await parts.catalog.call(Catalog.heartbeat, run.owner, ttl_s)
+
+    async with _beside(run, beat()):
+        try:
+            yield
+        finally:
+            await parts.catalog.call(Catalog.sign_off, run.owner)
+
+
+@contextlib.asynccontextmanager
+async def _beside(run: _Run, *loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run endless loops beside the block. Their errors halt the run."""
+    tasks = [asyncio.create_task(each) for each in loops]
+
+    def note(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, CloudmigError):
+                run.halt = run.halt or error
+            run.stop.set()
+
+    for task in tasks:
+        task.add_done_callback(note)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _work(run: _Run) -> None:
+    parts = run.parts
+    for source in parts.sources.values():
+        await run.outages.until_source_answers(source.name, source.prepare, run.stop)
+    async with contextlib.AsyncExitStack() as stack:
+        if parts.listener is not None and any(not each.uses_get for each in parts.sources.values()):
+            await _listen(parts, stack)
+        planned = await parts.catalog.call(Catalog.status_counts)
+        total = sum(
+            states.get(TransferState.PLANNED, 0) + states.get(TransferState.MOVING, 0)
+            for states in planned.transfers.values()
+        )
+        parts.reporter.event("run.started", studies_planned=total)
+        await stack.enter_async_context(_beside(run, _progress(parts)))
+        workers = [
+            asyncio.create_task(_claim_and_move(run)) for _ in range(parts.config.agent.transfers)
+        ]
+        await _until_done_or_stopped(run, workers)
+    if not run.stop.is_set():
+        await count_excluded(parts)
+
+
+async def _listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+    assert parts.listener is not None
+    listen = parts.config.listen
+    try:
+        await parts.listener.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}",
+            hint="another program has the port, or it needs rights: see listen.port",
+        ) from error
+    stack.push_async_callback(parts.listener.close, 2.0)
+
+
+async def _until_done_or_stopped(run: _Run, workers: list[asyncio.Task[None]]) -> None:
+    """Wait for the workers; after a stop or a halt, for a grace only."""
+    stopping = asyncio.create_task(run.stop.wait())
+    try:
+        pending = set(workers)
+        while pending and not run.stop.is_set():
+            done, _ = await asyncio.wait(pending | {stopping}, return_when=asyncio.FIRST_COMPLETED)
+            pending -= done
+            for task in done - {stopping}:
+                if (error := task.exception()) is not None:
+                    run.stop.set()
+                    if not isinstance(error, CloudmigError):
+                        raise error
+                    run.halt = run.halt or error
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=_STOP_GRACE_S)
+    finally:
+        for task in [*workers, stopping]:
+            task.cancel()
+        await asyncio.gather(*workers, stopping, return_exceptions=True)
+    if run.halt is not None:
+        raise run.halt
+
+
+async def _claim_and_move(run: _Run) -> None:
+    """Claim the most urgent study and move it, again and again, until none is left."""
+    settings = run.parts.config.agent
+    while not run.stop.is_set():
+        sources = await run.outages.sources_worth_asking(run.sources, run.stop)
+        if not sources:
+            continue
+        job = await run.parts.catalog.call(
+            Catalog.claim_next, run.owner, lease_s=settings.lease_s, sources=sources
+        )
+        if job is not None:
+            await _move(run, job)
+            continue
+        wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
+        if wait_s is None:
+            return
+        await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop)
+
+
+async def _move(run: _Run, job: TransferJob) -> None:
+    """Run one attempt under a renewed lease and write down how it ended."""
+    parts, log_ = run.parts, log.bind(study=job.study.study_instance_uid, attempt=job.attempt)
+    try:
+        ending = await _under_lease(run, job)
+        ending = await run.outages.judge(job, ending)
+        ending = _patience(run, job, ending)
+        await parts.catalog.call(
+            Catalog.finish,
+            job,
+            ending.state,
+            cause=ending.cause,
+            delay_s=ending.delay_s,
+            failed=ending.failed,
+            reason=ending.reason,
+            instances_inventory=ending.instances_inventory,
+        )
+    except LeaseLost:
+        log_.warning("lease lost", event_kind="lease.lost")
+        parts.reporter.event("study.lease_lost", study=job.study.study_instance_uid)
+        return
+    _tell(parts, job, ending)
+    if ending.error is not None and ending.error.disposition is Disposition.HALT:
+        raise ending.error
+
+
+async def _under_lease(run: _Run, job: TransferJob) -> Ending:
+    settings = run.parts.config.agent
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(settings.renew_s)
+            await run.parts.catalog.call(Catalog.renew, job, settings.lease_s)
+
+    moving = asyncio.create_task(attempt_transfer(run.parts, job))
+    renewing = asyncio.create_task(renew())
+    try:
+        await asyncio.wait({moving, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        if not moving.done():
+            renewing.result()  # Raises: the lease is lost, or the catalog is.
+        return await moving
+    finally:
+        for task in (moving, renewing):
+            task.cancel()
+        await asyncio.gather(moving, renewing, return_exceptions=True)
+
+
+def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
+    """After too many failures of its own a study waits for a person; before that, for a while."""
+    settings = run.parts.config.agent
+    if ending.state is not TransferState.PLANNED:
+        return ending
+    if not ending.failed:
+        delay_s = ending.delay_s or (0.0 if ending.error else run.outages.seconds_until_probe())
+        return ending.with_delay(delay_s)
+    failures = job.failures + 1
+    if failures >= settings.attempts_max:
+        return Ending(
+            TransferState.QUARANTINED,
+            ending.cause,
+            QuarantineReason.ALWAYS_FAILS,
+            failed=True,
+            instances_inventory=ending.instances_inventory,
+            error=ending.error,
+        )
+    backoff_s = min(settings.backoff_s * 2 ** (failures - 1), _BACKOFF_MAX_S)
+    return ending.with_delay(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+
+def _tell(parts: Parts, job: TransferJob, ending: Ending) -> None:
+    study, counters = job.study.study_instance_uid, parts.counters
+    match ending.state:
+        case TransferState.STORED:
+            counters.studies_stored += 1
+            parts.reporter.event("study.stored", study=study, instances=ending.instances_inventory)
+        case TransferState.QUARANTINED:
+            counters.studies_quarantined += 1
+            assert ending.reason is not None
+            parts.reporter.event(
+                "study.quarantined", study=study, reason=ending.reason.value, cause=ending.cause
+            )
+        case TransferState.EXCLUDED:
+            parts.reporter.event("study.excluded", study=study, rule=ending.cause)
+        case _:
+            counters.studies_put_back += 1
+            parts.reporter.event(
+                "study.put_back",
+                study=study,
+                cause=ending.cause,
+                message=str(ending.error or ""),
+                again_in_s=round(ending.delay_s, 1),
+            )
+
+
+async def _progress(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(_PROGRESS_EVERY_S)
+        _report_progress(parts)
+
+
+def _report_progress(parts: Parts) -> None:
+    counters, area = parts.counters, parts.area
+    parts.reporter.event(
+        "run.progress",
+        studies_stored=counters.studies_stored,
+        studies_quarantined=counters.studies_quarantined,
+        instances_stored=counters.instances_stored,
+        bytes_stored=counters.bytes_stored,
+        memory_bytes=area.memory.bytes_used,
+        spool_bytes=area.spool.bytes_used,
+    )

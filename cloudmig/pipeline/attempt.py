@@ -1,0 +1,102 @@
+"""What one attempt at a study knows: expected, received, held by each destination."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import BadInstance, CopyRow, OpenWork, ReceiptRow
+from cloudmig.model.instance import ExpectedInstance
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import InstanceRef
+from cloudmig.model.transfer import TransferJob
+from cloudmig.pipeline.parts import Parts
+from cloudmig.ports import Destination
+
+__all__ = ["Attempt", "CopyInProgress"]
+
+#: Receipts gathered before they are committed: a crash in between repeats idempotent work.
+_RECEIPTS_A_COMMIT = 64
+
+
+@dataclass(slots=True)
+class CopyInProgress:
+    """One copy of the study while it is made."""
+
+    destination: Destination
+    storage_class: str
+    row: CopyRow
+    receipts: dict[str, ReceiptRow]  #: By SOP Instance UID.
+    beside: list[ReceiptRow]  #: Conflicts stored beside the first content.
+    bad: dict[str, BadInstance]  #: By SOP Instance UID: what a verdict found wrong.
+    owed: str = ""  #: Why the copy is left for later.
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The state of one attempt. Used by one coroutine and the store tasks it starts."""
+
+    parts: Parts
+    job: TransferJob
+    work: OpenWork
+    copies: dict[str, CopyInProgress]
+    expected: dict[str, ExpectedInstance] = field(default_factory=dict)
+    arrived: dict[str, str] = field(default_factory=dict)  #: SOP UID -> data set digest.
+    unexpected: set[str] = field(default_factory=set)
+    reasons: list[QuarantineReason] = field(default_factory=list)
+    completeness: str = "SET"
+    strays: int = 0
+    _pending: list[ReceiptRow] = field(default_factory=list)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    def lock(self, sop_instance_uid: str) -> asyncio.Lock:
+        """Return the lock under which contents of one SOP Instance UID are decided."""
+        return self._locks[sop_instance_uid]
+
+    def open_copies(self) -> list[CopyInProgress]:
+        """Return the copies that still take instances."""
+        return [copy for copy in self.copies.values() if not copy.owed]
+
+    def missing(self) -> dict[str, ExpectedInstance]:
+        """Return what is expected and lacks a receipt of an open copy.
+
+        `completeness.missing` over all copies: a set difference, nobody's counts.
+        """
+        return {
+            sop_instance_uid: each
+            for sop_instance_uid, each in self.expected.items()
+            if any(sop_instance_uid not in copy.receipts for copy in self.open_copies())
+        }
+
+    def has_everywhere(self, sop_instance_uid: str, dataset_sha256: str) -> bool:
+        """Say whether each open copy holds exactly this content."""
+        rows = [copy.receipts.get(sop_instance_uid) for copy in self.open_copies()]
+        return all(row and row.receipt.dataset_sha256 == dataset_sha256 for row in rows)
+
+    async def add_receipt(self, row: ReceiptRow) -> None:
+        """Note a receipt; commit when enough have gathered."""
+        self._pending.append(row)
+        if len(self._pending) >= _RECEIPTS_A_COMMIT:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit the receipts noted so far."""
+        rows, self._pending = self._pending, []
+        if rows:
+            await self.parts.catalog.record_receipts(self.job, rows)
+
+    async def find(
+        self,
+        kind: str,
+        reason: QuarantineReason | None,
+        instance: InstanceRef | None,
+        **detail: object,
+    ) -> None:
+        """Record a finding; a reason that no person has let pass quarantines the study."""
+        waits = await self.parts.catalog.call(
+            Catalog.record_finding, self.job, kind, reason, detail, instance
+        )
+        if waits and reason is not None:
+            self.reasons.append(reason)

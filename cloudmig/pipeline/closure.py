@@ -1,0 +1,88 @@
+"""Close a wave: both equations, the open items by name, and a statement that stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import QuarantineItem, UnexplainedStudy
+from cloudmig.catalog.statement import Statement
+from cloudmig.errors import SourceError
+from cloudmig.model.states import TransferState
+from cloudmig.pipeline import report
+from cloudmig.pipeline.parts import Parts
+
+__all__ = ["ClosingStatement", "close", "count_excluded"]
+
+_NAMED_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingStatement:
+    """What `cloudmig close` says. Refused while anything is unexplained."""
+
+    statement: Statement
+    closed: int  #: Studies signed off now.
+    obstacles: tuple[str, ...]  #: Why it was refused; empty when it was not.
+    unexplained: tuple[UnexplainedStudy, ...]
+    quarantine: tuple[QuarantineItem, ...]
+    report: Path
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.obstacles)
+
+
+async def close(parts: Parts) -> ClosingStatement:
+    """Sign off every verified study, or say what is in the way."""
+    obstacles = await _obstacles(parts)
+    statement = await parts.catalog.call(Catalog.statement)
+    if not statement.holds:
+        obstacles.append("the closing equation does not hold: something is unexplained")
+    unexplained = await parts.catalog.call(Catalog.unexplained, _NAMED_MAX)
+    quarantine = await parts.catalog.call(Catalog.quarantine_items)
+    closed = 0
+    if not obstacles:
+        closed = await parts.catalog.call(Catalog.close_wave, parts.now(), statement)
+    path = await report.write_report(parts, statement, obstacles, unexplained, quarantine)
+    return ClosingStatement(
+        statement, closed, tuple(obstacles), tuple(unexplained), tuple(quarantine), path
+    )
+
+
+async def _obstacles(parts: Parts) -> list[str]:
+    """Say which sources were never, or never wholly, asked."""
+    found = []
+    for source in parts.config.sources:
+        coverage = await parts.catalog.call(Catalog.coverage, source)
+        if coverage.last_finished_at is None:
+            found.append(f"source {source} has no finished inventory: run `cloudmig inventory`")
+        elif coverage.sweep is not None and coverage.sweep.finished_at is None:
+            found.append(f"an inventory of source {source} is unfinished: `cloudmig inventory`")
+    return found
+
+
+async def count_excluded(parts: Parts) -> int:
+    """Count the instances of studies that stay on site, where the source did not say.
+
+    Without these the instance equation could not be written. Returns how many studies were counted.
+    """
+    counted = 0
+    for source in parts.sources.values():
+        rows = await parts.catalog.call(Catalog.transfers, TransferState.EXCLUDED)
+        for row in rows:
+            if row.source != source.name or row.instances_inventory is not None:
+                continue
+            study = await parts.catalog.call(Catalog.study, row.source, row.study)
+            if study is None or study.instances_claimed is not None:
+                continue
+            try:
+                listing = await source.list_instances(row.study)
+            except SourceError:
+                return counted  # It is tried again by the next run; `close` counts what is open.
+            await parts.catalog.call(
+                Catalog.set_instances_counted, row.source, row.study, len(listing.instances)
+            )
+            counted += 1
+    return counted

@@ -1,0 +1,310 @@
+"""Sweep a source until no answer can have been cut (field experience: limits are silent).
+
+A limit cuts every larger answer to the same count. So only an answer as large as the largest
+one seen, or of a known or round size, can have been cut; those are split, by date, then time, then
+patient ID prefix, until none is left. Studies without a usable date are in no date window:
+whenever the universal question and the date windows do not agree exactly, a second sweep by
+patient ID prefix goes over everything. What was asked and answered stays in the catalog, and an
+interrupted sweep goes on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import string
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from cloudmig.catalog import Catalog, CatalogThread
+from cloudmig.catalog.records import Sweep
+from cloudmig.config import SourceSettings
+from cloudmig.errors import QueryTruncated
+from cloudmig.model.study import Answer, StudySummary
+from cloudmig.model.window import DateWindow, StudyQuestion, TimeWindow
+from cloudmig.ports import InventorySource
+from cloudmig.telemetry import Reporter
+
+__all__ = ["InventoryResult", "take_inventory"]
+
+_LAST_DAY = dt.date(2099, 12, 31)  #: Clocks of modalities run ahead; some stand in another century.
+_SUMMARIES_A_COMMIT = 2000
+_QUESTIONS_MAX = 200_000
+_PREFIX_CHARS = string.digits + string.ascii_uppercase
+_PREFIX_CHARS_RARE = string.ascii_lowercase + "-_./+#& "
+_PREFIX_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryResult:
+    """What one sweep found, and how sure it is."""
+
+    source: str
+    studies: int
+    questions: int
+    splits: int
+    universal: int | None  #: Studies the universal question answered, None where it is not allowed.
+    limit_found: int | None  #: The silent result limit, where one showed.
+    dateless: int  #: Studies without a usable date.
+    disagreements: tuple[str, ...]
+    duration_s: float
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The answer to one question, as far as the sweep needs it."""
+
+    count: int  #: Distinct studies.
+    studies: set[int]  #: Hashes of their UIDs.
+    outside: int = 0  #: Answers that do not match the question: its key was ignored.
+    before: bool = False  #: An interrupted sweep had asked it; it was complete.
+
+
+@dataclass(slots=True)
+class _Run:
+    """One sweep while it runs."""
+
+    source: InventorySource
+    catalog: CatalogThread
+    settings: SourceSettings
+    reporter: Reporter
+    now: Callable[[], dt.datetime]
+    sweep: Sweep
+    answered: dict[str, Answer]
+    found: dict[int, bool] = field(default_factory=dict)  #: UID hash -> has a usable date.
+    by_date: set[int] = field(default_factory=set)
+    largest: int = 0
+    limit: int | None = None
+    questions: int = 0
+    splits: int = 0
+    ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores.
+    disagreements: list[str] = field(default_factory=list)
+
+
+async def take_inventory(
+    source: InventorySource,
+    catalog: CatalogThread,
+    *,
+    settings: SourceSettings,
+    reporter: Reporter,
+    now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+) -> InventoryResult:
+    """Ask the source for all its studies; return what was found. Resumes an unfinished sweep."""
+    started = now()
+    sweep = await catalog.call(Catalog.begin_sweep, source.name, started)
+    answered = dict(await catalog.call(Catalog.answered, sweep))
+    run = _Run(source, catalog, settings, reporter, now, sweep, answered)
+    if answered:
+        await _remember(run)
+    universal = await _universal(run)
+    await _by_date(run)
+    whole = universal is not None and universal == len(run.by_date)
+    if not whole:
+        await _by_patient(run)
+    if universal is not None and universal < len(run.found):
+        run.limit = run.limit or universal
+        run.disagreements.append(
+            f"the universal question answered {universal} of {len(run.found)} studies:"
+            " the source cuts its answers without a word"
+        )
+    dateless = sum(not dated for dated in run.found.values())
+    notes = {
+        "studies": len(run.found), "universal": universal, "limit": run.limit,
+        "dateless": dateless, "disagreements": run.disagreements,
+    }  # fmt: skip
+    await catalog.call(Catalog.finish_sweep, sweep, now(), notes)
+    return InventoryResult(
+        source=source.name,
+        studies=len(run.found),
+        questions=run.questions,
+        splits=run.splits,
+        universal=universal,
+        limit_found=run.limit,
+        dateless=dateless,
+        disagreements=tuple(run.disagreements),
+        duration_s=(now() - started).total_seconds(),
+    )
+
+
+async def _remember(run: _Run) -> None:
+    """Take up what an interrupted sweep had found."""
+    after: int | None = None
+    windows = [
+        window for text, answer in run.answered.items()
+        if answer.verdict == "complete" and (window := _window_of(text)) is not None
+    ]  # fmt: skip
+    while page := await run.catalog.call(Catalog.studies, run.source.name, after=after):
+        for each in page:
+            key = hash(each.study.study_instance_uid)
+            run.found[key] = each.study_date is not None
+            if each.study_date and any(each.study_date in window for window in windows):
+                run.by_date.add(key)
+        after = page[-1].study_id
+    run.largest = max((answer.answered for answer in run.answered.values()), default=0)
+
+
+def _window_of(question: str) -> DateWindow | None:
+    """Return the days of a question that is nothing but days."""
+    if not question.startswith("date=") or " " in question:
+        return None
+    first, _, last = question.removeprefix("date=").partition("-")
+    day = dt.datetime.strptime
+    ends = [day(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in (first, last or first)]
+    return DateWindow(*ends)
+
+
+async def _universal(run: _Run) -> int | None:
+    if not run.settings.universal_query:
+        return None
+    try:
+        return (await _ask(run, StudyQuestion())).count
+    except QueryTruncated as error:
+        run.disagreements.append(f"the universal question is not answered: {error}")
+        return None
+
+
+async def _by_date(run: _Run) -> None:
+    first = min(run.settings.inventory_from, _LAST_DAY)
+    await _sweep_dates(run, StudyQuestion(DateWindow(first, _LAST_DAY)), parent="")
+    dated = {key for key, has_date in run.found.items() if has_date}
+    if dated - run.by_date:
+        run.ignored.add("StudyDate")
+        run.disagreements.append(
+            f"{len(dated - run.by_date)} dated studies were in no answer to a date range"
+        )
+
+
+async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
+    """Ask one window; split it while its answer may have been cut."""
+    assert question.dates is not None
+    asked = await _ask_or_none(run, question, parent)
+    if asked is not None:
+        run.by_date |= asked.studies
+        if asked.outside:
+            run.ignored.add("StudyDate")
+        if asked.before or not _may_be_cut(run, question, asked.count):
+            return
+    if "StudyDate" in run.ignored:
+        return  # Splitting by a key that is ignored leads nowhere; the other sweep covers it.
+    run.splits += 1
+    parts = list(_split(question))
+    if not parts:
+        if asked is None:
+            raise QueryTruncated("the source does not answer for one second of one day")
+        await _sweep_patients(run, question, "", question.text)
+        return
+    before = len(run.by_date)
+    covered_before = set(asked.studies) if asked else set()
+    for part in parts:
+        await _sweep_dates(run, part, question.text)
+    if question.times is None and question.dates.halves() is None:
+        # Studies without a time are in no time window.
+        await _sweep_patients(run, question, "", question.text)
+    if asked is not None and len(run.by_date) > before:
+        run.limit = run.limit or asked.count
+    assert covered_before <= run.by_date
+
+
+def _split(question: StudyQuestion) -> Iterator[StudyQuestion]:
+    assert question.dates is not None
+    if halves := question.dates.halves():
+        yield from (replace(question, dates=half) for half in halves)
+    elif times := (question.times or TimeWindow()).halves():
+        yield from (replace(question, times=half) for half in times)
+
+
+async def _by_patient(run: _Run) -> None:
+    """Go over everything again by patient ID prefix: it finds what no date window holds."""
+    await _sweep_patients(run, StudyQuestion(), "", "universal")
+
+
+async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, parent: str) -> None:
+    for char in _PREFIX_CHARS + _PREFIX_CHARS_RARE:
+        longer = replace(question, patient_id_prefix=prefix + char)
+        asked = await _ask_or_none(run, longer, parent)
+        if asked is not None:
+            if question.dates is not None:
+                run.by_date |= asked.studies
+            if asked.outside > asked.count // 2 and asked.outside > 1:
+                run.disagreements.append("the source ignores a patient ID prefix")
+                return
+            if asked.before or not _may_be_cut(run, longer, asked.count):
+                continue
+        if len(prefix) + 1 >= _PREFIX_MAX:
+            run.disagreements.append(f"an answer that may be cut cannot be split: {longer.text}")
+            continue
+        run.splits += 1
+        await _sweep_patients(run, question, prefix + char, longer.text)
+
+
+def _may_be_cut(run: _Run, question: StudyQuestion, count: int) -> bool:
+    """Say whether this many answers can be the work of a limit."""
+    if count == 0:
+        return False
+    known = run.settings.find_limit
+    if known is not None and count >= known:
+        return True
+    if run.limit is not None and count >= run.limit:
+        return True
+    if question.dates is not None and question.dates.halves() is None and count < run.largest:
+        return count >= 100 and _is_round(count)
+    return (count >= run.largest and count > 1) or _is_round(count)
+
+
+def _is_round(count: int) -> bool:
+    return count >= 50 and (count % 50 == 0 or count & (count - 1) == 0)
+
+
+async def _ask_or_none(run: _Run, question: StudyQuestion, parent: str) -> _Asked | None:
+    """Ask; None when the source refuses the question as too broad, so that it is split."""
+    try:
+        return await _ask(run, question, parent)
+    except QueryTruncated:
+        answer = Answer(question.text, 0, "failed", parent)
+        await run.catalog.call(Catalog.record_answer, run.sweep, answer, (), run.now())
+        return None
+
+
+async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
+    """Ask, and write down every study with the evidence, once a sweep."""
+    done = run.answered.get(question.text)
+    if done is not None and done.verdict == "complete":
+        return _Asked(done.answered, set(), before=True)
+    if run.questions >= _QUESTIONS_MAX:
+        raise QueryTruncated(f"more than {_QUESTIONS_MAX} questions", hint="set find_limit")
+    run.questions += 1
+    asked = _Asked(0, set())
+    batch: list[StudySummary] = []
+    async for summary in run.source.find_studies(question):
+        key = hash(summary.study.study_instance_uid)
+        asked.studies.add(key)
+        asked.outside += not _matches(question, summary)
+        run.found[key] = run.found.get(key, False) or summary.study_date is not None
+        batch.append(summary)
+        if len(batch) >= _SUMMARIES_A_COMMIT:
+            partial = Answer(question.text, len(asked.studies), "failed", parent)
+            await run.catalog.call(Catalog.record_answer, run.sweep, partial, batch, run.now())
+            batch = []
+    asked.count = len(asked.studies)
+    cut = _may_be_cut(run, question, asked.count) and question != StudyQuestion()
+    answer = Answer(question.text, asked.count, "split" if cut else "complete", parent)
+    await run.catalog.call(Catalog.record_answer, run.sweep, answer, batch, run.now())
+    run.largest = max(run.largest, asked.count)
+    run.reporter.event(
+        "inventory.progress",
+        source=run.source.name,
+        question=question.text if question.patient_id_prefix is None else "by patient ID prefix",
+        answered=asked.count,
+        studies=len(run.found),
+        questions=run.questions,
+    )
+    return asked
+
+
+def _matches(question: StudyQuestion, summary: StudySummary) -> bool:
+    """Filter on our side, too: optional keys are ignored, ranges are misread."""
+    day = summary.study_date
+    if question.dates is not None and (day is None or day not in question.dates):
+        return False
+    prefix = question.patient_id_prefix
+    patient_id = summary.answer.get("PatientID", "")
+    return prefix is None or patient_id.upper().startswith(prefix.upper())

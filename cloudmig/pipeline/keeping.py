@@ -1,0 +1,202 @@
+"""Keep one arrived instance: every destination, variants and conflicts, quarantine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from cloudmig.catalog.records import ReceiptRow
+from cloudmig.dicom.compare import Comparison, compare_files
+from cloudmig.errors import DestinationUnavailable
+from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
+from cloudmig.model.outcome import Refused, Stored, Taken
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.pipeline.attempt import Attempt, CopyInProgress
+from cloudmig.ports import Arrival
+
+__all__ = ["keep"]
+
+
+async def keep(attempt: Attempt, arrival: Arrival) -> None:
+    """Store an arrival everywhere it is owed, then settle it, whatever happens."""
+    stored = False
+    try:
+        staged = arrival.staged
+        if arrival.trouble or staged.instance is None:
+            stored = await _quarantine(attempt, staged, arrival.trouble)
+        else:
+            sop_instance_uid = staged.instance.sop_instance_uid
+            async with attempt.lock(sop_instance_uid):
+                stored = await _store_everywhere(attempt, staged)
+            attempt.arrived[sop_instance_uid] = staged.dataset_sha256
+            if arrival.unexpected:
+                attempt.unexpected.add(sop_instance_uid)
+                await attempt.flush()  # Its sender is told only when that is on disk.
+        if stored:
+            attempt.parts.counters.instances_stored += 1
+            attempt.parts.counters.bytes_stored += staged.size_bytes
+    finally:
+        arrival.settle(stored=stored)
+
+
+async def _store_everywhere(attempt: Attempt, staged: StagedInstance) -> bool:
+    """Return True when every open copy holds this content, here or beside the first."""
+    copies = attempt.open_copies()
+    if len(copies) == 1:
+        results = [await _store(attempt, copies[0], staged)]
+    else:
+        results = await asyncio.gather(*(_store(attempt, copy, staged) for copy in copies))
+    return bool(results) and all(results)
+
+
+async def _store(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -> bool:
+    assert staged.instance is not None
+    sop_instance_uid = staged.instance.sop_instance_uid
+    row = copy.receipts.get(sop_instance_uid)
+    if row is not None and row.receipt.dataset_sha256 == staged.dataset_sha256:
+        return True  # Sent again; equal data set digest is idempotent.
+    try:
+        if row is not None:
+            return await _decide(attempt, copy, staged, row.receipt)
+        if (bad := copy.bad.get(sop_instance_uid)) is not None:
+            location = Location(bad.key, bad.version_id)
+            held = Receipt(location, 0, "", "", etag=bad.etag)
+            await _note(attempt, copy, staged, await copy.destination.replace(staged, held))
+            return True
+        outcome = await copy.destination.store(staged, storage_class=copy.storage_class)
+        match outcome:
+            case Stored(receipt):
+                await _note(attempt, copy, staged, receipt)
+                return True
+            case Taken(held):
+                return await _decide(attempt, copy, staged, held)
+            case Refused(reason):
+                await attempt.find(
+                    "instance_refused",
+                    QuarantineReason.REFUSED_BY_DESTINATION,
+                    staged.instance,
+                    destination=copy.destination.name,
+                    why=reason,
+                )
+                return False
+    except DestinationUnavailable as error:
+        # Its copy is made later; nobody else waits for it (design 5).
+        copy.owed = copy.owed or str(error)
+        return False
+
+
+async def _note(
+    attempt: Attempt,
+    copy: CopyInProgress,
+    staged: StagedInstance,
+    receipt: Receipt,
+    slot: Slot = Slot.PRIMARY,
+) -> None:
+    assert staged.instance is not None
+    row = ReceiptRow(
+        destination=copy.destination.name,
+        instance=staged.instance,
+        sop_class_uid=staged.sop_class_uid,
+        transfer_syntax_uid=staged.transfer_syntax_uid,
+        slot=slot,
+        receipt=receipt,
+        unexpected=staged.instance.sop_instance_uid not in attempt.expected,
+    )
+    if slot is Slot.PRIMARY:
+        copy.receipts[staged.instance.sop_instance_uid] = row
+    elif row.receipt.location not in {each.receipt.location for each in copy.beside}:
+        copy.beside.append(row)
+    await attempt.add_receipt(row)
+
+
+async def _decide(
+    attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, held: Receipt
+) -> bool:
+    """Same SOP Instance UID, other bytes: a variant keeps the first, a conflict keeps both."""
+    assert staged.instance is not None
+    comparison = await _compare(attempt, copy, staged, held)
+    if comparison.equal:
+        await attempt.find(
+            "variant_found", None, staged.instance, dataset_sha256=staged.dataset_sha256
+        )
+        if staged.instance.sop_instance_uid not in copy.receipts:
+            await _note(attempt, copy, staged, held)
+        return True
+    outcome = await copy.destination.store(
+        staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
+    )
+    assert isinstance(outcome, Stored), "a conflict's key holds its own digest"
+    await attempt.find(
+        "conflict_found",
+        QuarantineReason.CONFLICT,
+        staged.instance,
+        destination=copy.destination.name,
+        first=held.dataset_sha256,
+        second=staged.dataset_sha256,
+        differences=list(comparison.differences),
+        undecided=comparison.undecided,
+    )
+    await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
+    if staged.instance.sop_instance_uid not in copy.receipts:
+        # The first content was put by an attempt that did not live to write it down.
+        await _note(attempt, copy, staged, held)
+    return True
+
+
+async def _compare(
+    attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, held: Receipt
+) -> Comparison:
+    spool = attempt.parts.area.spool
+    async with contextlib.AsyncExitStack() as files:
+        theirs = await files.enter_async_context(
+            _spooled(attempt, copy.destination.read(held.location))
+        )
+        if staged.path is not None:
+            return await compare_files(theirs, staged.path)
+        assert staged.body is not None
+        assert spool.folder.exists()
+        ours = await files.enter_async_context(_spooled(attempt, _once(bytes(staged.body))))
+        return await compare_files(theirs, ours)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@contextlib.asynccontextmanager
+async def _spooled(attempt: Attempt, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
+    """Give the path of a spool file with these bytes, for as long as the block runs."""
+    spool = attempt.parts.area.spool
+    path, file = spool.create()
+    reserved = 0
+    try:
+        with file:
+            async for piece in pieces:
+                spool.reserve(len(piece))
+                reserved += len(piece)
+                await asyncio.to_thread(spool.write, file, piece)
+        yield path
+    finally:
+        spool.remove(path, reserved)
+
+
+async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:
+    """Keep what may not become a member of the study under its digest, for a person."""
+    reason = QuarantineReason(trouble or QuarantineReason.UNUSABLE_UID.value)
+    for copy in attempt.open_copies():
+        try:
+            outcome = await copy.destination.store(staged, slot=Slot.QUARANTINE)
+        except DestinationUnavailable as error:
+            copy.owed = copy.owed or str(error)
+            return False
+        assert isinstance(outcome, Stored), "a quarantine key holds its own digest"
+    await attempt.find(
+        "object_quarantined",
+        reason,
+        staged.instance,
+        file_sha256=staged.file_sha256,
+        size_bytes=staged.size_bytes,
+    )
+    return True

@@ -1,0 +1,84 @@
+"""What the steps work with. `bootstrap` puts it together; tests put fakes in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cloudmig.catalog import CatalogThread
+from cloudmig.config import Configuration
+from cloudmig.ports import Destination, InventorySource, StudySource
+from cloudmig.staging import StagingArea
+from cloudmig.telemetry import Pseudonyms, Reporter
+
+__all__ = ["Breaker", "Counters", "Listener", "Parts", "Source"]
+
+
+class Source(InventorySource, StudySource, Protocol):
+    """A source that can be inventoried and pulled from."""
+
+    @property
+    def uses_get(self) -> bool:
+        """Say whether it sends on our own association, so that no port is needed."""
+        ...
+
+    async def prepare(self) -> None:
+        """Find out what the configuration leaves open: C-GET or C-MOVE."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the source."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this process did since it started; read by the progress display."""
+
+    instances_stored: int = 0
+    bytes_stored: int = 0
+    studies_stored: int = 0
+    studies_quarantined: int = 0
+    studies_put_back: int = 0
+
+
+class Listener(Protocol):
+    """Our storage SCP."""
+
+    async def start(self) -> None: ...
+
+    async def close(self, grace_s: float = 0.0) -> None: ...
+
+
+class Breaker(Protocol):
+    """Knows whether a destination is down."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def seconds_until_probe(self) -> float: ...
+
+
+@dataclass(slots=True)
+class Parts:
+    """One agent, put together."""
+
+    config: Configuration
+    catalog: CatalogThread
+    sources: Mapping[str, Source]
+    #: By destination and source: where an object lies depends on the archive it came from.
+    destinations: Mapping[tuple[str, str], Destination]
+    area: StagingArea
+    reporter: Reporter
+    pseudonyms: Pseudonyms
+    now: Callable[[], dt.datetime]
+    breakers: Mapping[str, Sequence[Breaker]] = field(default_factory=dict)
+    listener: Listener | None = None
+    counters: Counters = field(default_factory=Counters)
+
+    def archive_of(self, source: str) -> str:
+        """Return the archive name of a source: the first part of its keys."""
+        return self.config.sources[source].archive

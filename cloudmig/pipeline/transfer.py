@@ -1,0 +1,213 @@
+"""The heart: one study, from the source to every planned copy, read from top to bottom (design 5).
+
+Killed at any point, the next attempt repeats idempotent work: receipts that were committed are not
+asked for again, and what was put without a receipt is recognised by its data set digest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cloudmig.catalog import Catalog
+from cloudmig.errors import CloudmigError, Disposition, LeaseLost, RetrieveIncomplete
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.states import TransferState
+from cloudmig.model.transfer import TransferJob
+from cloudmig.pipeline import completeness, evidence
+from cloudmig.pipeline.attempt import Attempt, CopyInProgress
+from cloudmig.pipeline.keeping import keep
+from cloudmig.pipeline.parts import Parts
+from cloudmig.ports import RetrieveRequest
+
+__all__ = ["NO_IMAGES_RULE", "Ending", "attempt_transfer"]
+
+#: The built-in rule that excludes a study the source lists no instance of and counts none in.
+NO_IMAGES_RULE = "no images (built in)"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended, for the catalog and for the loop that claims work."""
+
+    state: TransferState
+    cause: str
+    reason: QuarantineReason | None = None
+    failed: bool = False  #: Counts against the study: not set when source or store were down.
+    delay_s: float = 0.0
+    instances_inventory: int | None = None
+    error: CloudmigError | None = None  #: What the loop must know of: an outage, a refusal.
+
+    def with_delay(self, delay_s: float) -> Ending:
+        """Return the same ending, not to be tried again for a while."""
+        return replace(self, delay_s=delay_s)
+
+    def not_its_fault(self, error: CloudmigError | None = None) -> Ending:
+        """Return the same ending without holding it against the study."""
+        return replace(self, failed=False, error=error or self.error)
+
+
+async def attempt_transfer(parts: Parts, job: TransferJob) -> Ending:
+    """Try once to move the study, and say how that ended. Raises only `LeaseLost` and bugs."""
+    last_try = job.failures + 1 >= parts.config.agent.attempts_max
+    try:
+        return await _transfer(parts, job, last_try=last_try)
+    except LeaseLost:
+        raise
+    except CloudmigError as error:
+        cause = type(error).__name__
+        match error.disposition:
+            case Disposition.RETRY:
+                return Ending(TransferState.PLANNED, cause, failed=True, error=error)
+            case Disposition.QUARANTINE:
+                return Ending(
+                    TransferState.QUARANTINED, cause, QuarantineReason.ALWAYS_FAILS, error=error
+                )
+            case Disposition.HALT:
+                return Ending(TransferState.PLANNED, cause, error=error)
+
+
+async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending:
+    attempt = await _begin(parts, job)
+    if not attempt.expected and attempt.completeness == "SET":
+        return _nothing_listed(job, last_try=last_try)
+    await _pull_everything(attempt)
+    await attempt.flush()
+    if attempt.strays:
+        await parts.catalog.call(Catalog.record_strays, job, attempt.strays)
+    missing = attempt.missing()
+    if missing and not last_try:
+        raise RetrieveIncomplete(f"{len(missing)} of {len(attempt.expected)} did not arrive")
+    if missing:
+        attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
+    for copy in attempt.open_copies():
+        if copy.receipts or copy.beside:
+            await evidence.write_manifest(attempt, copy, missing)
+    return await _end(attempt)
+
+
+async def _begin(parts: Parts, job: TransferJob) -> Attempt:
+    """Find out what is expected and what earlier attempts have stored already."""
+    work = await parts.catalog.call(Catalog.open_work, job)
+    listing = await parts.sources[job.source].list_instances(job.study)
+    await parts.catalog.call(Catalog.record_expected, job, listing)
+    copies = {}
+    for plan in job.copies:
+        destination = parts.destinations[plan.destination, job.source]
+        copies[plan.destination] = CopyInProgress(
+            destination=destination,
+            storage_class=plan.storage_class,
+            row=work.copies[plan.destination],
+            receipts=dict(work.receipts.get(plan.destination, {})),
+            beside=list(work.beside.get(plan.destination, ())),
+            bad={each.sop_instance_uid: each for each in work.bad.get(plan.destination, ())},
+        )
+    attempt = Attempt(parts, job, work, copies)
+    attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}
+    attempt.completeness = "SET" if listing.complete else "WEAK"
+    for copy in copies.values():
+        if copy.row.manifest_revision:
+            await evidence.adopt_manifest(attempt, copy)
+    return attempt
+
+
+def _nothing_listed(job: TransferJob, *, last_try: bool) -> Ending:
+    """A study without instances: excluded by a named rule, unless the source counts some in it."""
+    if not job.instances_claimed:
+        return Ending(TransferState.EXCLUDED, NO_IMAGES_RULE, instances_inventory=0)
+    if not last_try:
+        raise RetrieveIncomplete("the source counts instances in this study and lists none")
+    return Ending(
+        TransferState.QUARANTINED,
+        "nothing listed",
+        QuarantineReason.NOTHING_LISTED,
+        failed=True,
+        instances_inventory=job.instances_claimed,
+    )
+
+
+async def _pull_everything(attempt: Attempt) -> None:
+    """Ask, and ask again narrower, until nothing is missing or there is nothing left to try."""
+    source = attempt.parts.sources[attempt.job.source]
+    if attempt.completeness == "WEAK":
+        await completeness.two_equal_pulls(attempt, _pull)
+        return
+    first = attempt.missing()
+    if not first:
+        return
+    untouched = len(first) == len(attempt.expected)
+    await _pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not untouched))
+    if attempt.unexpected and not await completeness.list_explains(attempt):
+        # The listing was cut, or the study is growing: only equal pulls can tell.
+        await completeness.two_equal_pulls(attempt, _pull)
+    if missing := attempt.missing():
+        await _pull(attempt, RetrieveRequest(attempt.job.study, missing, narrow=True))
+    sop_classes = sorted({each.sop_class_uid for each in attempt.missing().values()})
+    if not sop_classes:
+        return
+    for transfer_syntax_uid in source.alternatives(sop_classes):
+        if not (missing := attempt.missing()):
+            return
+        await _pull(
+            attempt,
+            RetrieveRequest(
+                attempt.job.study,
+                missing,
+                narrow=True,
+                transfer_syntax_uid=transfer_syntax_uid,
+            ),
+        )
+
+
+async def _pull(attempt: Attempt, request: RetrieveRequest) -> None:
+    """Run one retrieve; store what arrives while more arrives. Memory bounds the store tasks."""
+    source = attempt.parts.sources[attempt.job.source]
+    async with source.retrieve(request) as retrieval:
+        try:
+            async with asyncio.TaskGroup() as stores:
+                async for arrival in retrieval:
+                    stores.create_task(keep(attempt, arrival))
+        except* CloudmigError as group:
+            raise _first_of(group) from group
+        finally:
+            attempt.strays += retrieval.evidence.strays
+
+
+def _first_of(group: BaseExceptionGroup[CloudmigError]) -> CloudmigError:
+    """Return the error that decides: a halt before a quarantine before a retry."""
+    order: Sequence[Disposition] = (
+        Disposition.HALT,
+        Disposition.QUARANTINE,
+        Disposition.RETRY,
+    )
+    leaves: list[CloudmigError] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack += error.exceptions
+        elif isinstance(error, CloudmigError):
+            leaves.append(error)
+    return min(leaves, key=lambda error: order.index(error.disposition))
+
+
+async def _end(attempt: Attempt) -> Ending:
+    """Decide from what is known now. A person's reason outweighs a debt."""
+    inventory = len(attempt.expected.keys() | attempt.unexpected)
+    if attempt.reasons:
+        return Ending(
+            TransferState.QUARANTINED,
+            ", ".join(sorted({reason.value for reason in attempt.reasons})),
+            attempt.reasons[0],
+            failed=True,
+            instances_inventory=inventory,
+        )
+    owed = {name: copy.owed for name, copy in attempt.copies.items() if copy.owed}
+    for destination, why in owed.items():
+        await attempt.parts.catalog.call(Catalog.owe_copy, attempt.job, destination, why)
+    if owed:
+        return Ending(
+            TransferState.PLANNED, f"owed to {', '.join(owed)}", instances_inventory=inventory
+        )
+    return Ending(TransferState.STORED, "", instances_inventory=inventory)
