@@ -269,6 +269,8 @@ def _undecodable(what: str) -> ProtocolViolation:
 
 def _without_unknown_items(raw: bytes) -> bytes:
     """Drop the items the codec has no class for: they shall be ignored (PS3.8 9.3.1)."""
+    if len(raw) < 74:
+        raise ValueError("shorter than its fixed fields")
     body = bytearray()
     for item_type, item in _items(raw[74:]):
         if item_type == _USER_INFORMATION:
