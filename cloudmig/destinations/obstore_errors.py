@@ -35,7 +35,15 @@ MEANINGS: dict[type[BaseException], type[CloudmigError]] = {
     theirs.BaseError: DestinationUnavailable,
     NotImplementedError: DestinationRefused,
     ValueError: DestinationRefused,
+    PermissionError: DestinationRefused,
     OSError: DestinationUnavailable,
+}
+
+_DISK_HINTS = {
+    errno.EACCES: "check who owns the folder of the destination",
+    errno.EROFS: "the folder of the destination is read-only",
+    errno.ENOSPC: "the disk is full: free some space there",
+    errno.EDQUOT: "the quota is used up: free some space there",
 }
 
 _STATUS = re.compile(r"non-2xx status code: ([0-9]{3})")
@@ -56,11 +64,14 @@ def translate(error: BaseException, *, doing: str) -> CloudmigError:
             f"{doing}: the certificate of the store is not trusted",
             hint="check the endpoint's name, and give the store's CA if it is your own",
         )
-    if isinstance(error, PermissionError):
-        return DestinationRefused(f"{doing}: permission denied", hint="check the folder's owner")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DestinationUnavailable(f"{doing}: the disk is full", hint="free some space there")
     for kind in type(error).__mro__:
         if kind in MEANINGS:
-            return MEANINGS[kind](f"{doing}: {type(error).__name__}")
-    return DestinationUnavailable(f"{doing}: {type(error).__name__}")
+            return MEANINGS[kind](f"{doing}: {type(error).__name__}", hint=_hint(error))
+    raise AssertionError("BaseError and OSError are in the table")
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, theirs.UnauthenticatedError | theirs.PermissionDeniedError):
+        return "check the credentials and what they may do"
+    number = error.errno if isinstance(error, OSError) else None
+    return _DISK_HINTS.get(number or 0, "")

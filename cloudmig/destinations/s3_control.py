@@ -28,6 +28,30 @@ from cloudmig.model.instance import Location, Receipt
 
 __all__ = ["S3Control", "client_maker", "translate"]
 
+#: What may be gone at the next attempt. Of the rest, some want credentials, most are settings.
+_MAY_PASS = (
+    theirs.CapacityNotAvailableError,
+    theirs.ChecksumError,
+    theirs.ConnectionError,
+    theirs.CredentialRetrievalError,
+    theirs.FlexibleChecksumError,
+    theirs.HTTPClientError,
+    theirs.IncompleteReadError,
+    theirs.MetadataRetrievalError,
+    ResponseParserError,
+    OSError,
+)
+_NO_CREDENTIALS = (
+    theirs.LoginError,
+    theirs.NoAuthTokenError,
+    theirs.NoCredentialsError,
+    theirs.PartialCredentialsError,
+    theirs.RefreshWithMFAUnsupportedError,
+    theirs.SSOError,
+    theirs.TokenRetrievalError,
+    theirs.UnknownCredentialError,
+)
+
 
 def client_maker(
     session: boto3.session.Session,
@@ -67,18 +91,17 @@ def translate(error: Exception, *, doing: str) -> CloudmigError:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = str(error.response.get("Error", {}).get("Code", ""))
         return error_for(status, "" if code.isdigit() else code, doing=doing)
-    if isinstance(error, theirs.SSLError):
+    if isinstance(error, theirs.SSLError) and "certificate" in str(error):
         return DestinationRefused(
             f"{doing}: the certificate of the store is not trusted",
             hint="check the endpoint's name, and give the store's CA if it is your own",
         )
-    if isinstance(error, theirs.HTTPClientError | ResponseParserError | OSError):
-        return DestinationUnavailable(f"{doing}: {type(error).__name__}")
-    if isinstance(error, theirs.NoCredentialsError | theirs.PartialCredentialsError):
-        return DestinationRefused(f"{doing}: no credentials", hint="configure access keys")
-    if isinstance(error, theirs.CredentialRetrievalError | theirs.MetadataRetrievalError):
-        return DestinationUnavailable(f"{doing}: credentials could not be fetched")
-    return ConfigError(f"{doing}: {type(error).__name__}", hint="check endpoint, region, profile")
+    said = f"{doing}: {type(error).__name__}"
+    if isinstance(error, _MAY_PASS):
+        return DestinationUnavailable(said)
+    if isinstance(error, _NO_CREDENTIALS):
+        return DestinationRefused(said, hint="check access keys, profile, role or login")
+    return ConfigError(said, hint="check endpoint, region and profile of the destination")
 
 
 class S3Control:

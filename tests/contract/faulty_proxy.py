@@ -85,13 +85,12 @@ class FaultyProxy:
         self._tasks.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-                while await self._one(reader, writer):
-                    pass
+                await self._one(reader, writer)
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         request_line, *lines = head.rstrip().split("\r\n")
         method, target, _ = request_line.split(" ")
@@ -106,31 +105,37 @@ class FaultyProxy:
             await reader.readexactly(length // 2)
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            return False
+            return
         body = await reader.readexactly(length)
         self.seen.append(Seen(method, target, length, headers))
+        writer.write(await self._answer(fault, request_line, headers, body, reader))
+        await writer.drain()
+
+    async def _answer(
+        self,
+        fault: Fault | Answer,
+        request_line: str,
+        headers: dict[str, str],
+        body: bytes,
+        reader: asyncio.StreamReader,
+    ) -> bytes:
+        """Return what the client is told; nothing means that the connection is closed."""
         if isinstance(fault, Answer):
-            writer.write(fault.encode())
-            await writer.drain()
-            return False
-        if fault is Fault.CUT_BEFORE_COMMIT:
-            return False
+            return fault.encode()
         if fault is Fault.HANG_BEFORE_COMMIT:
             await self._hang(reader)
-            return False
+        if fault in {Fault.CUT_BEFORE_COMMIT, Fault.HANG_BEFORE_COMMIT}:
+            return b""
         answer = await self._forward(request_line, headers, body)
         if fault is Fault.HANG_AFTER_COMMIT:
             await self._hang(reader)
-            return False
-        if fault is Fault.CUT_AFTER_COMMIT:
-            return False
+        if fault in {Fault.CUT_AFTER_COMMIT, Fault.HANG_AFTER_COMMIT}:
+            return b""
         if fault is Fault.TRUNCATED_ANSWER:
-            answer = answer[:-5]
+            return answer[:-5]
         if fault is Fault.CORRUPTED_ANSWER:
-            answer = answer[:-1] + bytes([answer[-1] ^ 0xFF])
-        writer.write(answer)
-        await writer.drain()
-        return False
+            return answer[:-1] + bytes([answer[-1] ^ 0xFF])
+        return answer
 
     async def _hang(self, reader: asyncio.StreamReader) -> None:
         self.hanging.set()

@@ -1,0 +1,137 @@
+"""A local directory as a destination: whole files or none, whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloudmig.destinations import local_files
+from cloudmig.destinations.bodies import PartPlan
+from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.profiles import profile_named, profile_names
+from cloudmig.errors import ConfigError
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from cloudmig.destinations.local_files import create_durably
+
+def pieces():
+    yield b"half of it"
+    os.kill(os.getpid(), signal.SIGKILL)
+
+create_durably(Path(sys.argv[1]), pieces())
+"""
+
+
+def everything_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(params=["unnamed", "named"])
+def temporary(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Some file systems have no unnamed files."""
+    if request.param == "named":
+        real = os.open
+
+        def without_tmpfile(path: object, flags: int, *rest: int) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                raise OSError(errno.EOPNOTSUPP, "not here")
+            return real(path, flags, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(local_files.os, "open", without_tmpfile)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_file_is_created_once(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "1.2.3~r1"
+
+    assert create_durably(path, [b"one", b"", memoryview(b" two")])
+    assert not create_durably(path, [b"other"])
+
+    assert path.read_bytes() == b"one two"
+    assert everything_in(tmp_path) == ["1.2.3~r1"]
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half of it"
+        raise OSError(errno.EIO, "the spool's disk is broken")
+
+    with pytest.raises(OSError, match="broken"):
+        create_durably(tmp_path / "key", pieces())
+
+    assert everything_in(tmp_path) == []
+
+
+def test_a_file_taken_while_writing_is_kept(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        (tmp_path / "key").write_bytes(b"quicker")
+        yield b"slower"
+
+    assert not create_durably(tmp_path / "key", pieces())
+
+    assert (tmp_path / "key").read_bytes() == b"quicker"
+    assert everything_in(tmp_path) == ["key"]
+
+
+def test_a_killed_writer_leaves_no_torn_file(tmp_path: Path) -> None:
+    writer = subprocess.run([sys.executable, "-c", KILLED_WRITER, tmp_path / "key"], check=False)
+
+    assert writer.returncode == -signal.SIGKILL
+    assert everything_in(tmp_path) == []
+
+
+def test_bytes_reach_the_disk_before_the_key_and_the_key_before_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, link = os.fsync, os.link
+
+    def noting_fsync(descriptor: int) -> None:
+        steps.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        fsync(descriptor)
+
+    def noting_link(*args: object, **kwargs: object) -> None:
+        steps.append("link")
+        link(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "link", noting_link)
+    create_durably(tmp_path / "folder" / "key", [b"bytes"])
+
+    assert steps == ["folder", "file", "link", "folder"]
+
+
+@pytest.mark.parametrize("size_bytes", [1, 8 << 20, (8 << 20) + 1, 2 << 30, 5 << 40])
+def test_parts_cover_the_object_and_are_never_too_many(size_bytes: int) -> None:
+    ranges = list(PartPlan.of(size_bytes).ranges())
+
+    assert len(ranges) <= 10_000
+    assert sum(length for _, length in ranges) == size_bytes
+    assert all(a + b == c for (a, b), (c, _) in itertools.pairwise(ranges))
+    assert all(length >= 5 << 20 for _, length in ranges[:-1]), "S3 takes no smaller part"
+
+
+def test_a_user_corrects_a_profile_by_configuration() -> None:
+    assert not profile_named("ceph").multipart_put_if_absent
+    assert profile_named("ceph", {"multipart_put_if_absent": True}).multipart_put_if_absent
+
+
+def test_an_unknown_profile_or_feature_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="awz") as caught:
+        profile_named("awz")
+    assert all(name in caught.value.hint for name in profile_names())
+
+    with pytest.raises(ConfigError, match="put_if_absnt"):
+        profile_named("aws", {"put_if_absnt": True})
