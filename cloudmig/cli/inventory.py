@@ -71,6 +71,8 @@ def _document(result: InventoryResult) -> dict[str, object]:
         "questions": result.questions,
         "splits": result.splits,
         "universal": result.universal,
+        "limit_found": result.limit_found,
+        "dateless": result.dateless,
         "disagreements": list(result.disagreements),
         "duration_s": round(result.duration_s, 3),
     }
@@ -86,5 +88,13 @@ def _show(invocation: Invocation, result: InventoryResult) -> None:
     )
     if result.universal is not None:
         invocation.say(f"  One query for everything answered {result.universal:,} times.")
+    if result.dateless:
+        dateless = count_words(result.dateless, "study has", "studies have")
+        invocation.say(f"  {dateless} no usable date.")
+    if result.limit_found is not None:
+        invocation.say(
+            f"  The PACS cuts answers at {result.limit_found:,} without a word; every answer that"
+            " large was asked again in smaller parts."
+        )
     for disagreement in result.disagreements:
         invocation.say(f"  ! {disagreement}")

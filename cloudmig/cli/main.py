@@ -51,16 +51,18 @@ def cloudmig(config: ConfigOption = None) -> None:
     """
 
 
-app.command("init")(init.init)
-app.command("doctor")(doctor.doctor)
-app.command("inventory")(inventory.inventory)
-app.command("plan")(plan.plan)
-app.command("run")(run_migration.run_migration)
-app.command("status")(status.status)
-app.add_typer(quarantine.app, name="quarantine")
-app.command("verify")(verify.verify)
-app.command("close")(close.close)
-app.command("demo")(demo.demo)
+app.command("init", short_help="Write a first cloudmig.toml.")(init.init)
+app.command("doctor", short_help="Name every problem at once, with hints.")(doctor.doctor)
+app.command("inventory", short_help="Ask the PACS what it holds.")(inventory.inventory)
+app.command("plan", short_help="Decide by the rules what is copied where.")(plan.plan)
+app.command("run", short_help="Move what is planned.")(run_migration.run_migration)
+app.command("status", short_help="Show where everything stands.")(status.status)
+app.add_typer(
+    quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."
+)
+app.command("verify", short_help="Read the copies back and compare.")(verify.verify)
+app.command("close", short_help="Write the closing statement, or say what is open.")(close.close)
+app.command("demo", short_help="Try it all on this machine, with made-up studies.")(demo.demo)
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:

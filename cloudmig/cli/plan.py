@@ -43,14 +43,19 @@ def plan(
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     if explain is not None:
-        explanation = invocation.run(lambda: _explain(invocation, explain))
-        invocation.answer({"decision": explanation.decision, "rules": list(explanation.lines)})
-        for line in (*explanation.lines, f"Decision: {explanation.decision}"):
-            invocation.say(line)
+        _show_explanation(invocation, invocation.run(lambda: _explain(invocation, explain)))
         return
     result = invocation.run(lambda: _plan(invocation))
     invocation.answer(
-        {"studies": result.studies, "excluded": result.excluded, "rules": dict(result.counts)}
+        {
+            "studies": result.studies,
+            "rules": dict(result.by_rule),
+            "planned": result.planned,
+            "excluded": result.excluded,
+            "changed": result.changed,
+            "under_way": result.under_way,
+            "undecided": result.undecided,
+        }
     )
     _show(invocation, result)
 
@@ -82,16 +87,55 @@ def _today() -> dt.date:
     return dt.datetime.now().astimezone().date()  # The age of a study counts in local days.
 
 
+def _show_explanation(invocation: Invocation, explanation: Explanation) -> None:
+    decision = explanation.decision
+    invocation.answer(
+        {
+            "rules": [
+                {"rule": verdict.rule, "matched": verdict.matched, "why": verdict.why}
+                for verdict in explanation.verdicts
+            ],
+            "decision": None
+            if decision is None
+            else {
+                "rule": decision.rule,
+                "keep_on_site": not decision.copies,
+                "copies": [
+                    {"destination": copy.destination, "storage_class": copy.storage_class or None}
+                    for copy in decision.copies
+                ],
+            },
+        }
+    )
+    for verdict in explanation.verdicts:
+        invocation.say(f'{"✓" if verdict.matched else "-"} "{verdict.rule}": {verdict.why}')
+    if decision is None:
+        invocation.say("No rule matches: the study stays undecided, and the wave cannot close.")
+    elif not decision.copies:
+        invocation.say(f'It stays on site, excluded by the rule "{decision.rule}".')
+    for copy in decision.copies if decision is not None else ():
+        of_class = f" as {copy.storage_class}" if copy.storage_class else ""
+        invocation.say(f"It is copied to {copy.destination}{of_class}.")
+
+
 def _show(invocation: Invocation, result: PlanResult) -> None:
     from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
 
+    if invocation.json:
+        return
     if not result.studies:
         invocation.say("The catalog holds no studies. Next: cloudmig inventory")
         return
-    if not invocation.json:
-        invocation.console.print(table(["rule", "studies"], result.counts.items()))
+    invocation.console.print(table(["rule", "studies"], result.by_rule.items()))
+    invocation.say()
     invocation.say(
-        f"{count_words(result.studies, 'study', 'studies')}, {result.excluded:,} of them excluded"
-        " by a named rule."
+        f"{count_words(result.studies, 'study', 'studies')}: {result.planned:,} planned,"
+        f" {result.excluded:,} excluded by a named rule, {result.under_way:,} under way or done"
+        " and left alone."
     )
-    invocation.say("Next: cloudmig run")
+    if result.undecided:
+        invocation.say(
+            f"! No rule matches {count_words(result.undecided, 'study', 'studies')}: they stay"
+            " undecided, and the wave cannot close. Add a rule without conditions at the end."
+        )
+    invocation.say("Next: cloudmig run" if result.planned else "Next: cloudmig status")

@@ -19,14 +19,15 @@ from rich.progress import (
 from rich.text import Text
 
 from cloudmig.cli.wording import bytes_words, count_words
+from cloudmig.pipeline.parts import Counters
 
 __all__ = ["ProgressReporter"]
 
 
 class ProgressReporter:
-    """A bar of studies and a line of figures, fed by events; one line per quarantined study."""
+    """A bar of studies and a line of figures, read from the agent's counters."""
 
-    def __init__(self, console: Console, *, studies_planned: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = Progress(
             SpinnerColumn(),
@@ -39,12 +40,15 @@ class ProgressReporter:
             TimeRemainingColumn(),
             console=console,
         )
-        self._task = self._bar.add_task("moving", total=studies_planned)
+        self._task = self._bar.add_task("moving", total=None)
         self._live = Live(self, console=console, refresh_per_second=4, transient=False)
-        self.instances = 0
-        self.bytes = 0
-        self.quarantined = 0
+        self._counters: Counters | None = None
         self._halt = ""
+
+    def watch(self, counters: Counters, *, studies_planned: int) -> None:
+        """Show these counters from now on, against so many planned studies."""
+        self._counters = counters
+        self._bar.reset(self._task, total=studies_planned)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -60,35 +64,30 @@ class ProgressReporter:
 
     def __rich__(self) -> Group:
         """Draw the bar and the figures under it."""
+        counters = self._counters
+        if counters is None:
+            return Group(Text("opening catalog, PACS and destinations ..."))
+        done = counters.studies_stored + counters.studies_quarantined
+        self._bar.update(self._task, completed=done)
         elapsed_s = self._bar.tasks[0].elapsed or 0.0
         rate = ""
-        if elapsed_s > 0:
+        if elapsed_s > 1:
             rate = (
-                f" · {self.instances / elapsed_s:.0f} instances/s"
-                f" · {bytes_words(self.bytes / elapsed_s)}/s"
+                f" · {counters.instances_stored / elapsed_s:,.0f} instances/s"
+                f" · {bytes_words(counters.bytes_stored / elapsed_s)}/s"
             )
         figures = (
-            f"  {count_words(self.instances, 'instance')} · {bytes_words(self.bytes)}{rate}"
-            f" · {self.quarantined} in quarantine"
+            f"  {count_words(counters.instances_stored, 'instance')}"
+            f" · {bytes_words(counters.bytes_stored)}{rate}"
+            f" · {counters.studies_quarantined:,} in quarantine"
         )
         return Group(self._bar.get_renderable(), Text(figures), Text(self._halt))
 
     def event(self, kind: str, **fields: object) -> None:
-        """Count what moved. Fields that name no number are of no use here."""
+        """Take note of what a person should see at once; the rest is in the counters."""
         match kind:
-            case "run.started" | "run.progress" if isinstance(fields.get("studies_planned"), int):
-                self._bar.update(self._task, total=float(str(fields["studies_planned"])))
-            case "instance.stored":
-                self.instances += 1
-                size = fields.get("bytes", fields.get("size_bytes", 0))
-                self.bytes += size if isinstance(size, int) else 0
-            case "study.stored":
-                self._bar.advance(self._task)
             case "study.quarantined":
-                self.quarantined += 1
-                self._bar.advance(self._task)
-                reason = fields.get("reason", "")
-                self._live.console.print(f"quarantined: {reason}", style="yellow")
+                self._live.console.print(f"quarantined: {fields.get('reason', '')}", style="yellow")
             case "run.stopping":
                 self._halt = "  Stopping: finishing or putting back what is under way ..."
             case _:

@@ -24,6 +24,7 @@ from cloudmig.cli.invocation import (
 
 if TYPE_CHECKING:
     from cloudmig.agent.service import RunSummary
+    from cloudmig.bootstrap import Parts
     from cloudmig.config import Configuration
     from cloudmig.telemetry import Reporter
 
@@ -61,8 +62,24 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
     with _reporting(invocation, settings) as reporter, _stopping(stop, reporter):
         async with open_agent(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
+            await _watch(parts, reporter)
             summary = await run_agent(parts, stop=stop)
     return stop.is_set(), summary
+
+
+async def _watch(parts: Parts, reporter: Reporter) -> None:
+    """Tell the progress display what to show, where there is one."""
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
+    from cloudmig.model.states import TransferState  # noqa: PLC0415
+
+    if isinstance(reporter, ProgressReporter):
+        counts = await parts.catalog.call(Catalog.status_counts)
+        waiting = (TransferState.PLANNED, TransferState.MOVING)
+        planned = sum(
+            states.get(state, 0) for states in counts.transfers.values() for state in waiting
+        )
+        reporter.watch(parts.counters, studies_planned=planned)
 
 
 @contextmanager
@@ -75,7 +92,7 @@ def _reporting(invocation: Invocation, settings: Configuration) -> Iterator[Repo
         return
     from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
 
-    with ProgressReporter(invocation.console, studies_planned=0) as reporter:
+    with ProgressReporter(invocation.console) as reporter:
         yield reporter
 
 

@@ -78,14 +78,33 @@ def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object
         "instances": summary.instances,
         "agreed": summary.agreed,
         "failed": summary.failed,
+        "undecided": summary.undecided,
         "how": dict(summary.how),
-        "findings": [pseudonyms.in_text(str(finding)) for finding in summary.findings],
+        "findings": [
+            {
+                "source": finding.source,
+                "destination": finding.destination,
+                "study": pseudonyms.of(finding.study_instance_uid),
+                "instance": (
+                    pseudonyms.of(finding.sop_instance_uid, "in")
+                    if finding.sop_instance_uid
+                    else None
+                ),
+                "finding": finding.finding,
+            }
+            for finding in summary.findings
+        ],
     }
 
 
 def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms) -> None:
-    from cloudmig.cli.wording import count_words  # noqa: PLC0415
+    from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
 
+    if invocation.json:
+        return
+    if not summary.copies:
+        invocation.say("No stored copy waits to be verified. All of them anew: --again")
+        return
     copies = count_words(summary.copies, "copy", "copies")
     invocation.say(
         f"{copies} with {count_words(summary.instances, 'instance')} looked at:"
@@ -93,8 +112,24 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
     )
     for how, number in summary.how.items():
         invocation.say(f"  {how}: {number:,}")
-    for finding in summary.findings:
-        invocation.say(f"  ! {pseudonyms.in_text(str(finding))}")
+    if summary.undecided:
+        invocation.say(
+            f"  {summary.undecided:,} could not be decided: archived, and the store tells no"
+            " checksum."
+        )
+    if summary.findings:
+        rows = [
+            [
+                finding.destination,
+                pseudonyms.of(finding.study_instance_uid),
+                pseudonyms.of(finding.sop_instance_uid, "in")
+                if finding.sop_instance_uid
+                else "manifest",
+                finding.finding,
+            ]
+            for finding in summary.findings
+        ]
+        invocation.console.print(table(["destination", "study", "instance", "finding"], rows))
     if summary.failed:
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
     else:

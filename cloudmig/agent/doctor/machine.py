@@ -124,7 +124,7 @@ def check_listen_port(config: Configuration) -> list[Finding]:
 def check_rules(config: Configuration) -> list[Finding]:
     """See whether every study will be decided."""
     if any(rule.matches_everything for rule in config.rules):
-        return [ok("rules", _SUBJECT, f"{len(config.rules)} rules decide about every study")]
+        return [ok("rules", _SUBJECT, "the rules decide about every study")]
     return [
         warning(
             "rules",

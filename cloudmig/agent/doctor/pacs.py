@@ -240,7 +240,7 @@ class _Examination:
                 port=source.port,
                 aet=source.aet,
                 ae_titles=tuple(self.usable_titles),
-                use_get=use_get,
+                retrieve="c-get" if use_get else "c-move",
                 lanes=1,
                 grace_s=min(source.grace_s, self.wait_max_s / 4),
                 timers=self._timers(),
@@ -248,19 +248,19 @@ class _Examination:
                 ssl_context=self._ssl_context(),
             ),
             self.listen.desk,
-            patient_key=lambda _: "",
+            patient_key=lambda _patient_id, _issuer: "",
         )
 
     async def _find(self) -> tuple[ExpectedInstance | None, Finding]:
         """Find one instance to try with: narrow questions first, and never a long answer."""
         source = self._open(use_get=False)
         try:
-            async for study in self._some_studies(source):
-                listing = await source.list_instances(study)
-                if listing.instances:
-                    return listing.instances[0], ok(
-                        "c_find", self.subject, "C-FIND answers, down to the instances of a study"
-                    )
+            for question in _questions():
+                for study in await self._some_studies(source, question):
+                    listing = await source.list_instances(study)
+                    if listing.instances:
+                        words = "C-FIND answers, down to the instances of a study"
+                        return listing.instances[0], ok("c_find", self.subject, words)
         except (SourceRefused, SourceUnavailable) as error:
             return None, problem(
                 "c_find",
@@ -278,17 +278,15 @@ class _Examination:
             "Nothing could be retrieved to try with. Is this the right archive?",
         )
 
-    async def _some_studies(self, source: DimseSource) -> AsyncIterator[StudyRef]:
-        today = dt.datetime.now().astimezone().date()
-        windows = [DateWindow(today - dt.timedelta(days), today) for days in _LOOK_BACK_DAYS]
-        tried = 0
-        for question in [*(StudyQuestion(window) for window in windows), StudyQuestion()]:
-            async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
-                async for summary in answers:
-                    yield summary.study
-                    tried += 1
-                    if tried >= _STUDIES_TRIED_MAX:
-                        return
+    async def _some_studies(self, source: DimseSource, question: StudyQuestion) -> list[StudyRef]:
+        """Return the first few; the association is given back before anything else is asked."""
+        found: list[StudyRef] = []
+        async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
+            async for summary in answers:
+                found.append(summary.study)
+                if len(found) >= _STUDIES_TRIED_MAX:
+                    break
+        return found
 
     async def _retrieve(self, instance: ExpectedInstance) -> AsyncIterator[Finding]:
         """Pull one instance into memory, by every service that a run could use."""
@@ -359,3 +357,10 @@ class _Examination:
             f" that port. If the PACS sends from another address or as another AE title, add"
             f' "AE_TITLE@host" to sources.{self.name}.peers.',
         )
+
+
+def _questions() -> list[StudyQuestion]:
+    """Return narrow questions first; the last one is for archives whose studies have no dates."""
+    today = dt.datetime.now().astimezone().date()
+    windows = [DateWindow(today - dt.timedelta(days), today) for days in _LOOK_BACK_DAYS]
+    return [*(StudyQuestion(window) for window in windows), StudyQuestion()]

@@ -87,7 +87,9 @@ def check_destination(
     try:
         control = open_control(name, settings)
     except CloudmigError as error:
-        return [problem("credentials", subject, str(error), error.hint or "Correct the setting.")]
+        words = str(error).removeprefix(f"{subject}: ")
+        hint = _sentence(error.hint or "correct the setting")
+        return [problem("credentials", subject, words, hint)]
     if control is None:
         words = f"{destination.scheme}:// is not examined further: the first run shows the rest"
         return [ok("store", subject, words)]
