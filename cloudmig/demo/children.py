@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudmig.errors import CloudmigError
+
 __all__ = ["Child", "CommandFailed", "CommandRun", "cloudmig", "cloudmig_killed_when"]
 
 _START_MAX_S = 30.0
@@ -18,7 +20,7 @@ _COMMAND_MAX_S = 120.0
 _LOOK_EVERY_S = 0.05
 
 
-class CommandFailed(Exception):  # noqa: N818 - it names what happened
+class CommandFailed(CloudmigError):  # noqa: N818 - as in the tree of errors
     """A child did not do what the story needs; holds the end of what it wrote."""
 
 

@@ -186,6 +186,7 @@ class StudyMaker:
         if count >= 4:
             made[1] = replace(made[1], study_date="")
             made[3] = replace(made[3], study_date="20130231")
+            made[2] = replace(made[2], study_time="")  # In no window of time on its day.
         return tuple(made)
 
     def _patient(self, number: int) -> Patient:

@@ -33,6 +33,7 @@ _COUNTS = frozenset(
     {"NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries", "ModalitiesInStudy",
      "NumberOfSeriesRelatedInstances", "SOPClassesInStudy"}
 )  # fmt: skip
+_TIME_LENGTH = len("HHMMSS.FFFFFF")
 _NO_CRITERIA = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "TimezoneOffsetFromUTC"})
 
 
@@ -183,7 +184,7 @@ def _matches(keyword: str, wanted: str, row: Row) -> bool:
     if keyword.endswith("Date"):
         return any(_in_range(value, wanted) for value in values if _is_date(value))
     if keyword.endswith("Time"):
-        return any(_in_range(value.ljust(6, "0"), wanted) for value in values if value)
+        return any(_in_range(_whole_time(value), wanted) for value in values if value)
     if keyword.endswith("Name"):
         wanted, values = wanted.casefold(), [value.casefold() for value in values]
     return any(
@@ -199,7 +200,15 @@ def _in_range(value: str, wanted: str) -> bool:
     if not dash:
         return value.startswith(wanted.strip())
     first, last = first.strip(), last.strip()
+    if len(value) == _TIME_LENGTH:
+        first = _whole_time(first) if first else ""
     return (not first or value >= first) and (not last or value[: len(last)] <= last)
+
+
+def _whole_time(value: str) -> str:
+    """Fill up a time to HHMMSS.FFFFFF, so that texts compare as times do."""
+    seconds, _, fraction = value.partition(".")
+    return f"{seconds:0<6}.{fraction:0<6}"
 
 
 def _is_date(value: str) -> bool:

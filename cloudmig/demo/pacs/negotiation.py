@@ -23,6 +23,7 @@ __all__ = ["REJECT_CALLING_AET", "REJECT_FULL", "accept", "request"]
 _ASSOCIATE_RQ, _ASSOCIATE_AC = 1, 2
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _OUR_PDU_BYTES = 131_072
+_REJECTED_WAIT_MAX_S = 5.0
 #: Result, source, reason (PS3.8 table 9-21): what an association is rejected with.
 REJECT_CALLING_AET = (1, 1, 3)
 REJECT_FULL = (2, 3, 2)
@@ -49,7 +50,7 @@ def accept(
     rejection = objection(calling_aet)
     if rejection is not None:
         connection.sendall(struct.pack(">BBIBBBB", 3, 0, 4, 0, *rejection))
-        link.close()
+        link.await_close(_REJECTED_WAIT_MAX_S)
         return None
     results = [_judged(context, supports) for context in asked.presentation_context_definition_list]
     roles = [

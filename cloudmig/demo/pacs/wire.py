@@ -137,6 +137,17 @@ class Link:
         finally:
             self.close()
 
+    def await_close(self, wait_max_s: float) -> None:
+        """Leave closing to the peer, so that what was sent last is read (PS3.8 9.2, state 13)."""
+        try:
+            self._connection.settimeout(wait_max_s)
+            while self._connection.recv(1 << 16):
+                continue
+        except OSError:
+            return
+        finally:
+            self.close()
+
     def abort(self) -> None:
         """Send A-ABORT and close (PS3.8 9.3.8)."""
         try:
