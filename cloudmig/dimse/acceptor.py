@@ -74,6 +74,9 @@ class AcceptorPolicy(Protocol):
 class Host(Protocol):
     """The server an association belongs to."""
 
+    def arrived(self, connection: AcceptorConnection) -> None:
+        """Note a connection that has no association yet."""
+
     def may_associate(self, connection: AcceptorConnection) -> bool:
         """Take the association into the count, unless that is full."""
 
@@ -99,6 +102,7 @@ class AcceptorConnection(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start ARTIM (PS3.8 9.2.3, AE-5)."""
         super().connection_made(transport)
+        self._host.arrived(self)
         self._watch = self.loop.call_later(self.timers.artim_s, self._no_request)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -19,7 +19,7 @@ from cloudmig.dimse.contexts import (
 )
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.messages import FindAnswer, StoreHandler, SubOperations
-from cloudmig.dimse.requestor import Answer, RequestorConnection, tls_refusal
+from cloudmig.dimse.requestor import CERTIFICATE_HINT, Answer, RequestorConnection, tls_refusal
 from cloudmig.dimse.status import Category, category
 from cloudmig.dimse.storing import StoreReceiver
 from cloudmig.errors import SourceRefused, SourceUnavailable
@@ -97,7 +97,8 @@ async def _connect(
         if refusal := tls_refusal(error):
             raise refusal from error
         raise SourceUnavailable(
-            f"{where} cannot be reached: {type(error).__name__}", hint="check address and port"
+            f"{where} cannot be reached: {type(error).__name__}",
+            hint=CERTIFICATE_HINT if secured else "check address and port",
         ) from error
     return connection
 

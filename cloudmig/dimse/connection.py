@@ -44,6 +44,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self.stores: StoreReceiver | None = None
         self.active_s = self.loop.time()  #: Last byte read or answer sent.
         self.peer_host = ""
+        self.is_secured = False
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._reader = PduReader(self, limits)
@@ -81,6 +82,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._socket = transport.get_extra_info("socket")
         peer = transport.get_extra_info("peername")
         self.peer_host = str(peer[0]) if peer else ""
+        self.is_secured = transport.get_extra_info("ssl_object") is not None
         if self._socket is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._acknowledge_at_once()

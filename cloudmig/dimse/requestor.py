@@ -19,6 +19,7 @@ from cloudmig.errors import SourceRefused, SourceUnavailable
 
 __all__ = ["Answer", "RequestorConnection"]
 
+CERTIFICATE_HINT = "the PACS may not accept our certificate: check certificate, key and CA"
 _PERMANENT = 1
 _CONGESTION = ((3, 1), (3, 2))  # Source and reason: busy, whatever the result field says.
 _HINTS = {
@@ -219,8 +220,11 @@ def unavailable(connection: Connection) -> SourceUnavailable | SourceRefused:
     """Say what ended the association. A TLS alert that comes late is a refusal all the same."""
     if refusal := tls_refusal(connection.error):
         return refusal
+    # Some TLS servers drop a caller whose certificate they do not like without saying so.
+    is_dropped_early = connection.is_secured and not connection.accepted
     error = SourceUnavailable(
-        f"the association with {connection.peer_host or 'the peer'} is over: {connection.cause}"
+        f"the association with {connection.peer_host or 'the peer'} is over: {connection.cause}",
+        hint=CERTIFICATE_HINT if is_dropped_early else "",
     )
     error.__cause__ = connection.error
     return error

@@ -136,6 +136,10 @@ class StorageServer:
 
     # Host, for the connections
 
+    def arrived(self, connection: AcceptorConnection) -> None:
+        """Note a connection whose handshake is over."""
+        self._silent[connection] = None
+
     def may_associate(self, connection: AcceptorConnection) -> bool:
         """Take an association into the count."""
         if (
@@ -218,6 +222,4 @@ class StorageServer:
             )
 
     def _connection(self) -> AcceptorConnection:
-        connection = AcceptorConnection(self, self._policy, self._timers, self._limits)
-        self._silent[connection] = None
-        return connection
+        return AcceptorConnection(self, self._policy, self._timers, self._limits)

@@ -42,7 +42,7 @@ GET = "1.2.840.10008.5.1.4.1.2.2.3"
 EXPLICIT = "1.2.840.10008.1.2.1"
 PATIENCE_S = 5.0
 OBJECTS = 5
-TIMERS = Timers(connect_s=2, artim_s=2, network_s=5, answer_s=5)
+TIMERS = Timers(connect_s=2, artim_s=1, network_s=5, answer_s=5)
 
 QUERY_CONTEXTS = [
     ProposedContext(sop_class_uid, QUERY_TRANSFER_SYNTAX_UIDS)
@@ -367,9 +367,8 @@ async def scripted(act: Callable[[Script], Awaitable[None]]) -> AsyncIterator[Pe
         await asyncio.gather(*done, return_exceptions=True)
 
 
-async def opened(peer: Peer, **settings: Any) -> Association:
-    timers = settings.pop("timers", TIMERS)
-    return await associate(peer, [*QUERY_CONTEXTS, CT_CONTEXT], timers=timers, **settings)
+async def opened(peer: Peer, timers: Timers = TIMERS, limits: Limits | None = None) -> Association:
+    return await associate(peer, [*QUERY_CONTEXTS, CT_CONTEXT], timers=timers, limits=limits)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +461,7 @@ async def test_an_answer_that_breaks_off_is_unavailable(how: str) -> None:
     async with scripted(act) as peer, asyncio.timeout(PATIENCE_S):
         association = await opened(peer)
         seen = []
-        with pytest.raises(SourceUnavailable):
+        with pytest.raises(SourceUnavailable):  # noqa: PT012
             async for answer in association.find(FIND, a_query()):
                 seen.append(answer.identifier)
                 if how == "rst":
@@ -486,9 +485,9 @@ async def test_answers_that_came_before_the_end_are_still_given_out() -> None:
     async with scripted(act) as peer:
         association = await opened(peer)
         seen = []
-        with pytest.raises(SourceUnavailable, match="aborted"):
+        with pytest.raises(SourceUnavailable, match="aborted"):  # noqa: PT012
             async for answer in association.find(FIND, a_query()):
-                seen.append(answer.identifier[0])
+                seen.append(answer.identifier[0])  # noqa: PERF401 - the end is an error
         assert seen == list(range(10))
 
 
@@ -505,7 +504,7 @@ async def test_silence_ends_an_operation_and_pending_answers_feed_it() -> None:
     async with scripted(act) as peer, asyncio.timeout(PATIENCE_S):
         association = await opened(peer, timers=timers)
         seen = 0
-        with pytest.raises(SourceUnavailable, match=r"no answer for 0\.2 s"):
+        with pytest.raises(SourceUnavailable, match=r"no answer for 0\.2 s"):  # noqa: PT012
             async for _ in association.move(MOVE, a_query(), "EDGE"):
                 seen += 1
         assert seen == 6
@@ -695,9 +694,12 @@ async def test_an_object_nobody_asked_for_is_refused() -> None:
         script.answer(0x8020, 0)
         await script.end()
 
-    async with scripted(act) as peer, asyncio.timeout(PATIENCE_S):
-        async with await opened(peer) as association:
-            assert [answer.status async for answer in association.find(FIND, a_query())] == [0]
+    async with (
+        scripted(act) as peer,
+        asyncio.timeout(PATIENCE_S),
+        await opened(peer) as association,
+    ):
+        assert [answer.status async for answer in association.find(FIND, a_query())] == [0]
 
     assert commands.number(commands.parse_command(answered[0][12:]), commands.STATUS) == 0x0211
 

@@ -27,6 +27,7 @@ VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 PATIENCE_S = 5.0
+TIMERS = Timers(artim_s=2, network_s=5, idle_s=5)
 
 
 @dataclass
@@ -59,13 +60,13 @@ class Sink:
 class Handler:
     """Hands out prepared sinks, or new ones."""
 
-    prepared: list[Any] = field(default_factory=list)
+    prepared: list[Sink | int] = field(default_factory=list)
     commands: list[StoreCommand] = field(default_factory=list)
     sinks: list[Any] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closings: int = 0
 
-    def begin(self, command: StoreCommand) -> Any:
+    def begin(self, command: StoreCommand) -> Sink | int:
         self.commands.append(command)
         taken = self.prepared.pop(0) if self.prepared else Sink()
         self.sinks.append(taken)
@@ -95,9 +96,16 @@ class Policy:
         return self.decision or Admission(self.handler, self.allowed)
 
 
-def serving(policy: Policy, **settings: Any) -> StorageServer:
-    timers = settings.pop("timers", Timers(artim_s=2, network_s=5, idle_s=5))
-    return StorageServer(policy, host="127.0.0.1", port=0, timers=timers, **settings)
+def serving(
+    policy: Policy,
+    *,
+    timers: Timers = TIMERS,
+    limits: Limits | None = None,
+    may_connect: Callable[[str], bool] = lambda _: True,
+) -> StorageServer:
+    return StorageServer(
+        policy, host="127.0.0.1", port=0, timers=timers, limits=limits, may_connect=may_connect
+    )
 
 
 class RawPeer:
@@ -253,11 +261,11 @@ async def test_a_pdu_larger_than_the_buffer_needs_no_more_than_the_buffer() -> N
     policy = Policy()
     data = bytes(range(256)) * 12_000
 
-    async with serving(policy, limits=Limits(buffer_bytes=65536)) as server:
-        async with raw_peer(server) as peer:
-            await peer.associate()
-            peer.say(store(data))
-            assert await peer.status() == 0
+    limits = Limits(buffer_bytes=65536)
+    async with serving(policy, limits=limits) as server, raw_peer(server) as peer:
+        await peer.associate()
+        peer.say(store(data))
+        assert await peer.status() == 0
 
     [sink] = policy.handler.sinks
     assert bytes(sink.data) == data
@@ -295,19 +303,19 @@ async def test_a_busy_sink_stops_the_reading_and_not_the_association() -> None:
     policy.handler.prepared = [slow]
     data = bytes(20_000_000)
 
-    async with serving(policy, limits=Limits(buffer_bytes=65536)) as server:
-        async with raw_peer(server) as peer:
-            await peer.associate()
-            peer.say(store(data, 131072))
-            await until(lambda: bool(slow.data))
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.1):
-                    await peer.writer.drain()
-            assert len(slow.data) <= 65536
+    limits = Limits(buffer_bytes=65536)
+    async with serving(policy, limits=limits) as server, raw_peer(server) as peer:
+        await peer.associate()
+        peer.say(store(data, 131072))
+        await until(lambda: bool(slow.data))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await peer.writer.drain()
+        assert len(slow.data) <= 65536
 
-            slow.ready.set_result(None)
+        slow.ready.set_result(None)
 
-            assert await peer.status() == 0
+        assert await peer.status() == 0
     assert bytes(slow.data) == data
 
 
@@ -535,9 +543,9 @@ async def test_a_policy_that_cannot_decide_is_a_transient_rejection() -> None:
 
 async def test_an_address_that_is_not_on_the_list_is_not_listened_to() -> None:
     policy = Policy()
-    async with serving(policy, may_connect=lambda host: host != "127.0.0.1") as server:
-        async with raw_peer(server) as peer:
-            assert await peer.associate() == (-1, b"")
+    server = serving(policy, may_connect=lambda host: host != "127.0.0.1")
+    async with server, raw_peer(server) as peer:
+        assert await peer.associate() == (-1, b"")
 
     assert policy.requests == []
 
@@ -636,8 +644,8 @@ async def test_a_peer_that_takes_no_answers_is_not_asked_for_more() -> None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await peer.associate()
         peer.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
+        with pytest.raises(TimeoutError):  # noqa: PT012
+            async with asyncio.timeout(0.5):
                 while True:
                     peer.say(ping * 1000)
                     await peer.writer.drain()
