@@ -23,4 +23,8 @@ def demo(
     conflicting SOP Instance UID; the bucket is a moto server. Everything is on 127.0.0.1.
     """
     invocation = Invocation.of(context, config=None, as_json=as_json, log_level=log_level)
-    raise NotImplementedError(invocation, studies)
+    invocation.log()
+
+    from cloudmig.demo.story import run_demo  # noqa: PLC0415 - `--help` shall be quick
+
+    raise typer.Exit(run_demo(studies=studies, as_json=as_json))

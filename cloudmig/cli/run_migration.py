@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,10 @@ def run_migration(
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     stopped, summary = invocation.run(lambda: _move(invocation))
     _tell(invocation, summary, stopped=stopped)
-    if stopped:
-        end(ExitCode.STOPPED)
     if summary.halted:
         end(ExitCode.HALTED)
+    if stopped:
+        end(ExitCode.STOPPED)
     if summary.quarantined:
         end(ExitCode.QUARANTINE)
 
@@ -59,12 +59,16 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
 
     settings = invocation.configuration()
     stop = asyncio.Event()
-    with _reporting(invocation, settings) as reporter, _stopping(stop, reporter):
+    by_person = asyncio.Event()  # The agent sets `stop`, too, when it halts.
+    with (
+        _reporting(invocation, settings) as reporter,
+        _stopping((stop, by_person), reporter),
+    ):
         async with open_agent(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
             await _watch(parts, reporter)
             summary = await run_agent(parts, stop=stop)
-    return stop.is_set(), summary
+    return by_person.is_set(), summary
 
 
 async def _watch(parts: Parts, reporter: Reporter) -> None:
@@ -97,15 +101,16 @@ def _reporting(invocation: Invocation, settings: Configuration) -> Iterator[Repo
 
 
 @contextmanager
-def _stopping(stop: asyncio.Event, reporter: Reporter) -> Iterator[None]:
+def _stopping(events: Sequence[asyncio.Event], reporter: Reporter) -> Iterator[None]:
     """Stop cleanly on the first Ctrl-C or SIGTERM, at once on the second."""
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
-        if stop.is_set():
+        if all(event.is_set() for event in events):
             # Leases run out and the next run repeats idempotent work: nothing needs a clean end.
             os._exit(ExitCode.STOPPED)
-        stop.set()
+        for event in events:
+            event.set()
         reporter.event("run.stopping")
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -135,7 +140,9 @@ def _tell(invocation: Invocation, summary: RunSummary, *, stopped: bool) -> None
         )
     if summary.halted:
         invocation.say(f"Halted: {summary.halted}")
-        invocation.say("Next: cloudmig doctor")
+        if summary.hint:
+            invocation.say(f"  What to do: {summary.hint}")
+        invocation.say("Nothing is lost. Next: cloudmig doctor, then cloudmig run goes on.")
     elif stopped:
         invocation.say("Next: cloudmig run goes on where this one stopped.")
     else:
