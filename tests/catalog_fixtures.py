@@ -11,16 +11,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from cloudmig.catalog import Catalog
-
-#: Gives a fresh, empty, migrated catalog's address each time it is called.
-UrlFactory = Callable[[], str]
+from tests.catalog_studies import UrlFactory
 
 _numbers = itertools.count(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import CopyToVerify, ReceiptRow
@@ -15,6 +15,9 @@ from cloudmig.model.study import Answer, StudySummary
 from cloudmig.model.transfer import CopyPlan, Decision, TransferJob
 
 NOW = dt.datetime(2026, 3, 14, 9, 26, tzinfo=dt.UTC)
+
+#: Gives a fresh, empty, migrated catalog's address each time it is called.
+UrlFactory = Callable[[], str]
 
 
 def a_study(number: int = 1) -> StudyRef:

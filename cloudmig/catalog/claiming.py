@@ -6,6 +6,7 @@ claim, every worker write names it and must find its row, else `LeaseLost`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -158,15 +159,13 @@ class ClaimCalls(Database):
         self, connection: sa.Connection, sources: Sequence[str], now_s: float
     ) -> list[_Candidate]:
         """Return the first ready and the first expired transfer of each source, sorted."""
-        lock = _SKIP_LOCKED[connection.dialect.name]
+        dialect = connection.dialect.name
         found = []
         for source in sources:
             moment = {"source": source, "now_s": now_s}
-            connection.execute(sa.text(_WAKE_DUE.format(skip_locked=lock)), moment)
+            connection.execute(_locking(_WAKE_DUE, dialect), moment)
             for expired, statement in ((False, _FIRST_READY), (True, _FIRST_EXPIRED)):
-                row = connection.execute(
-                    sa.text(statement.format(skip_locked="")), moment
-                ).one_or_none()
+                row = connection.execute(_looking(statement), moment).one_or_none()
                 if row is not None:
                     found.append(
                         _Candidate(row.priority, row.newest_first, row.transfer_id, source, expired)
@@ -178,9 +177,8 @@ class ClaimCalls(Database):
     ) -> AnyRow | None:
         """Lock the first transfer of the candidate's kind that nobody else is just claiming."""
         statement = _FIRST_EXPIRED if candidate.expired else _FIRST_READY
-        lock = _SKIP_LOCKED[connection.dialect.name]
         return connection.execute(
-            sa.text(statement.format(skip_locked=lock)),
+            _locking(statement, connection.dialect.name),
             {"source": candidate.source, "now_s": now_s},
         ).one_or_none()
 
@@ -263,6 +261,16 @@ class ClaimCalls(Database):
             attempt=job.attempt,
             detail=detail,
         )
+
+
+@functools.cache
+def _locking(statement: str, dialect: str) -> sa.TextClause:
+    return sa.text(statement.format(skip_locked=_SKIP_LOCKED[dialect]))
+
+
+@functools.cache
+def _looking(statement: str) -> sa.TextClause:
+    return sa.text(statement.format(skip_locked=""))
 
 
 def _fence_of(job: TransferJob) -> dict[str, int]:

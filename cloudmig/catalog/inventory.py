@@ -59,25 +59,9 @@ class InventoryCalls(Database):
         """Record how a question ended and every study it answered. Safe to repeat."""
         with self._writing() as connection:
             self._record_question(connection, sweep, answer, at)
-            self._upsert(
-                connection,
-                schema.study,
-                _study_rows(sweep, summaries, at),
-                update=lambda new: {
-                    # A later answer wins, but silence does not erase what was said before.
-                    "study_date": sa.func.coalesce(new.study_date, schema.study.c.study_date),
-                    "study_date_text": _said(new.study_date_text, schema.study.c.study_date_text),
-                    "study_time_text": _said(new.study_time_text, schema.study.c.study_time_text),
-                    "modalities": _said(new.modalities, schema.study.c.modalities),
-                    "instances_claimed": sa.func.coalesce(
-                        new.instances_claimed, schema.study.c.instances_claimed
-                    ),
-                    "last_sweep_id": new.last_sweep_id,
-                },
-            )
-            self._upsert(
-                connection, schema.study_answer, _answer_rows(sweep, summaries, at), update=None
-            )
+            numbers = self._record_studies(connection, _study_rows(sweep, summaries, at))
+            rows = _answer_rows(numbers, summaries, at)
+            self._upsert(connection, schema.study_answer, rows, update=None)
 
     def finish_sweep(self, sweep: Sweep, at: dt.datetime, notes: Detail) -> None:
         """Mark a sweep as done, with what is worth knowing about it."""
@@ -153,7 +137,8 @@ class InventoryCalls(Database):
         with self._reading() as connection:
             rows = connection.execute(
                 sa.select(table)
-                .where(*_is(table, source, study))
+                .join(schema.study, schema.study.c.study_id == table.c.study_id)
+                .where(*_is(schema.study, source, study))
                 .order_by(table.c.first_seen_at, table.c.digest)
             )
             return [
@@ -181,6 +166,30 @@ class InventoryCalls(Database):
                 "at": new.at,
             },
         )  # fmt: skip
+
+    def _record_studies(
+        self, connection: sa.Connection, rows: list[dict[str, object]]
+    ) -> dict[str, int]:
+        """Insert or update studies. Return the number of each by its Study Instance UID."""
+        if not rows:
+            return {}
+        old = schema.study.c
+        insert = self._insert(connection, schema.study)
+        new = insert.excluded
+        statement = insert.on_conflict_do_update(
+            index_elements=["source", "study_instance_uid"],
+            set_={
+                # A later answer wins, but silence does not erase what was said before.
+                "study_date": sa.func.coalesce(new.study_date, old.study_date),
+                "study_date_text": _said(new.study_date_text, old.study_date_text),
+                "study_time_text": _said(new.study_time_text, old.study_time_text),
+                "modalities": _said(new.modalities, old.modalities),
+                "instances_claimed": sa.func.coalesce(new.instances_claimed, old.instances_claimed),
+                "last_sweep_id": new.last_sweep_id,
+            },
+        ).returning(old.study_id, old.study_instance_uid)
+        found = connection.execute(statement, rows)
+        return {row.study_instance_uid: row.study_id for row in found}
 
 
 def _said(new: sa.ColumnElement[str], old: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -220,17 +229,16 @@ def _study_rows(
 
 
 def _answer_rows(
-    sweep: Sweep, summaries: Iterable[StudySummary], at: dt.datetime
+    numbers: Mapping[str, int], summaries: Iterable[StudySummary], at: dt.datetime
 ) -> list[dict[str, object]]:
-    rows: dict[tuple[str, str], dict[str, object]] = {}
+    rows: dict[tuple[int, str], dict[str, object]] = {}
     for summary in summaries:
         answer = json.dumps(dict(summary.answer), sort_keys=True, ensure_ascii=False)
         told = f"{answer}\0{summary.patient_key}\0{summary.instances_claimed}"
         digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        uid = summary.study.study_instance_uid
-        rows[uid, digest] = {
-            "source": sweep.source,
-            "study_instance_uid": uid,
+        study_id = numbers[summary.study.study_instance_uid]
+        rows[study_id, digest] = {
+            "study_id": study_id,
             "digest": digest,
             "patient_key": summary.patient_key,
             "answer": answer,
@@ -241,7 +249,7 @@ def _answer_rows(
 
 def _study_query() -> sa.Select[Any]:
     study, answer = schema.study.c, schema.study_answer.c
-    same = (answer.source == study.source, answer.study_instance_uid == study.study_instance_uid)
+    same = (answer.study_id == study.study_id,)
     answers = sa.select(sa.func.count()).where(*same).scalar_subquery()
     patients = (
         sa.select(sa.func.count(sa.distinct(sa.func.nullif(answer.patient_key, ""))))

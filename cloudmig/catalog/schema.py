@@ -117,8 +117,8 @@ study = sa.Table(
 study_answer = sa.Table(
     "study_answer",
     metadata,
-    sa.Column("source", _Name, primary_key=True),
-    sa.Column("study_instance_uid", _UID, primary_key=True),
+    # By number, not by UID: new studies are then appended, and no page is searched for.
+    sa.Column("study_id", sa.ForeignKey("study.study_id"), primary_key=True),
     sa.Column("digest", sa.String(32), primary_key=True),
     sa.Column("patient_key", sa.Text, nullable=False),
     sa.Column("answer", sa.Text, nullable=False),  # JSON; patient data

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
@@ -190,10 +189,7 @@ class StandingCalls(Database):
         self, connection: sa.Connection, name: str, ae_title: str, now_s: float, until: float
     ) -> None:
         table = schema.agent_ae_title
-        insert: Any = (
-            postgresql.insert(table) if connection.dialect.name == "postgresql"
-            else sqlite.insert(table)
-        )  # fmt: skip
+        insert = self._insert(connection, table)
         # One statement, so two agents that start at once cannot both take it.
         taken = connection.execute(
             insert.values(ae_title=ae_title, name=name, alive_until=until).on_conflict_do_update(

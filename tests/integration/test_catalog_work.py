@@ -127,7 +127,7 @@ WRITES: dict[str, Callable[[Catalog, TransferJob], object]] = {
         job, "conflict_found", QuarantineReason.CONFLICT, {}, an_instance(job.study)
     ),
     "record_strays": lambda catalog, job: catalog.record_strays(job, 1),
-    "record_copy": lambda catalog, job: store_copy(catalog, job),
+    "record_copy": store_copy,
     "owe_copy": lambda catalog, job: catalog.owe_copy(job, "archive", "down"),
     "finish": lambda catalog, job: catalog.finish(job, TransferState.PLANNED, cause=""),
     "finish_quarantined": lambda catalog, job: catalog.finish(

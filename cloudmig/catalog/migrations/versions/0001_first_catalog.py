@@ -126,19 +126,6 @@ def _make_tables() -> None:
         ),
     )
     op.create_table(
-        "study_answer",
-        sa.Column("source", sa.String(length=128), nullable=False),
-        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
-        sa.Column("digest", sa.String(length=32), nullable=False),
-        sa.Column("patient_key", sa.Text(), nullable=False),
-        sa.Column("answer", sa.Text(), nullable=False),
-        sa.Column("first_seen_at", UtcTime(), nullable=False),
-        sa.PrimaryKeyConstraint(
-            "source", "study_instance_uid", "digest", name=op.f("pk_study_answer")
-        ),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
         "sweep",
         sa.Column("sweep_id", NUMBER, autoincrement=True, nullable=False),
         sa.Column("source", sa.String(length=128), nullable=False),
@@ -285,6 +272,19 @@ def _make_tables() -> None:
             ["sweep_id"], ["sweep.sweep_id"], name=op.f("fk_question_sweep_id")
         ),
         sa.PrimaryKeyConstraint("sweep_id", "question", name=op.f("pk_question")),
+    )
+    op.create_table(
+        "study_answer",
+        sa.Column("study_id", NUMBER, nullable=False),
+        sa.Column("digest", sa.String(length=32), nullable=False),
+        sa.Column("patient_key", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("first_seen_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["study_id"], ["study.study_id"], name=op.f("fk_study_answer_study_id")
+        ),
+        sa.PrimaryKeyConstraint("study_id", "digest", name=op.f("pk_study_answer")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "bad_instance",

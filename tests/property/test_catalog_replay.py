@@ -1,0 +1,223 @@
+"""The tables and a replay of the ledger agree after any sequence of legal operations."""
+
+from __future__ import annotations
+
+import itertools
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import BadInstance
+from cloudmig.catalog.replay import as_replayed, rebuild
+from cloudmig.errors import CatalogError, LeaseLost
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import StudyRef
+from cloudmig.model.states import CopyState, TransferState
+from cloudmig.model.transfer import CopyPlan, Decision, TransferJob
+from tests.catalog_studies import (
+    NOW,
+    UrlFactory,
+    a_study,
+    an_instance,
+    plan,
+    store_copy,
+    take_inventory,
+)
+
+pytest_plugins = ["tests.catalog_fixtures"]
+
+STUDIES = [a_study(number) for number in range(1, 5)]
+DESTINATIONS = ["archive", "second"]
+
+studies = st.sampled_from(STUDIES)
+plans = st.lists(st.sampled_from(DESTINATIONS), unique=True)
+
+
+class CatalogMachine(RuleBasedStateMachine):
+    """Plans, works, verifies, releases and closes at random; late workers keep trying, too."""
+
+    fresh_url: UrlFactory
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.catalog = Catalog.open(self.fresh_url(), now=lambda: NOW)
+        self.jobs: list[TransferJob] = []
+        self.revisions = itertools.count(1)
+        take_inventory(self.catalog, STUDIES)
+        plan(self.catalog, STUDIES[:3], *DESTINATIONS)
+
+    def teardown(self) -> None:
+        self.catalog.close()
+
+    @rule(
+        study=studies,
+        destinations=plans,
+        name=st.sampled_from(["old", "new"]),
+        storage_class=st.sampled_from(["STANDARD", "STANDARD_IA"]),
+        priority=st.integers(0, 2),
+    )
+    def plan(
+        self,
+        study: StudyRef,
+        destinations: list[str],
+        name: str,
+        storage_class: str,
+        priority: int,
+    ) -> None:
+        copies = tuple(CopyPlan(one, storage_class) for one in destinations)
+        self.catalog.record_plan([Decision("main", study, name, copies, priority)], NOW)
+
+    @rule(lease_s=st.sampled_from([0.0, 600.0]))
+    def claim(self, lease_s: float) -> None:
+        job = self.catalog.claim_next("worker", lease_s=lease_s, sources=["main"])
+        if job is not None:
+            assert all(job.attempt > old.attempt for old in self.jobs if old.study == job.study)
+            self.jobs.append(job)
+
+    @rule(revised=st.booleans())
+    def move_one(self, revised: bool) -> None:
+        """Claim and store at once: the common way, so that later steps have something to do."""
+        job = self.catalog.claim_next("worker", lease_s=600.0, sources=["main"])
+        if job is not None:
+            held = self.catalog.open_work(job).copies
+            for copy in job.copies:
+                revision = held[copy.destination].manifest_revision + revised
+                store_copy(self.catalog, job, copy.destination, revision=revision)
+            self.catalog.finish(job, TransferState.STORED, cause="", instances_inventory=2)
+
+    @rule(agreed=st.booleans())
+    def verify_all(self, agreed: bool) -> None:
+        findings = () if agreed else (BadInstance("1.2.3", "altered", "k"),)
+        for copy in self.catalog.copies_to_verify():
+            self.catalog.record_verdict(
+                copy, agreed=agreed, how="STORE_CHECKSUM", findings=findings, at=NOW
+            )
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def store_all(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.jobs))
+        weak = data.draw(st.sampled_from(["SET", "WEAK"]))
+        try:
+            held = self.catalog.open_work(job).copies
+            for copy in job.copies:
+                revision = held[copy.destination].manifest_revision + 1
+                store_copy(
+                    self.catalog, job, copy.destination, revision=revision, completeness=weak
+                )
+            self.catalog.finish(job, TransferState.STORED, cause="", instances_inventory=2)
+        except LeaseLost:
+            assert self.is_late(job)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data(), state=st.sampled_from(["PLANNED", "QUARANTINED", "EXCLUDED"]))
+    def end_otherwise(self, data: st.DataObject, state: str) -> None:
+        job = data.draw(st.sampled_from(self.jobs))
+        reason = QuarantineReason.MISSING_INSTANCES if state == "QUARANTINED" else None
+        try:
+            self.catalog.finish(
+                job,
+                TransferState[state],
+                cause="because",
+                failed=data.draw(st.booleans()),
+                reason=reason,
+                instances_inventory=data.draw(st.sampled_from([None, 3])),
+            )
+        except LeaseLost:
+            assert self.is_late(job)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def find_and_owe(self, data: st.DataObject) -> None:
+        job = data.draw(st.sampled_from(self.jobs))
+        try:
+            for copy in job.copies[:1]:
+                if self.catalog.open_work(job).copies[copy.destination].state is CopyState.STORED:
+                    return  # This attempt has made it already.
+                self.catalog.owe_copy(job, copy.destination, "down")
+            self.catalog.record_finding(
+                job, "conflict_found", QuarantineReason.CONFLICT, {"n": 1}, an_instance(job.study)
+            )
+        except LeaseLost:
+            assert self.is_late(job)
+
+    @rule(data=st.data(), agreed=st.booleans(), again=st.booleans())
+    def verify(self, data: st.DataObject, agreed: bool, again: bool) -> None:
+        copies = self.catalog.copies_to_verify(again=again)
+        if not copies:
+            return
+        copy = data.draw(st.sampled_from(copies))
+        findings = () if agreed else (BadInstance("1.2.3", "altered", "k"),)
+        state = self.catalog.record_verdict(
+            copy, agreed=agreed, how="READ_BACK", findings=findings, at=NOW
+        )
+        assert state is not None
+
+    @rule(study=studies, exclude_rule=st.sampled_from([None, "given up"]))
+    def release(self, study: StudyRef, exclude_rule: str | None) -> None:
+        row = self.catalog.transfer("main", study)
+        if row is not None and row.state is TransferState.QUARANTINED:
+            self.catalog.release("main", study, at=NOW, note="looked", exclude_rule=exclude_rule)
+
+    @rule()
+    def stop_cleanly(self) -> None:
+        self.catalog.put_back_all("worker")
+
+    @rule()
+    def close_wave(self) -> None:
+        statement = self.catalog.statement()
+        try:
+            self.catalog.close_wave(NOW, statement)
+        except CatalogError:
+            assert not statement.holds
+
+    @invariant()
+    def the_ledger_tells_the_same_as_the_tables(self) -> None:
+        told = rebuild(self.catalog.ledger(limit=100_000))
+        tables = {
+            (row.source, row.study.study_instance_uid): as_replayed(row)
+            for row in self.catalog.transfers()
+        }
+        assert told == tables
+
+    @invariant()
+    def every_study_and_instance_is_in_one_term_of_the_equation(self) -> None:
+        statement = self.catalog.statement()
+        for equation in (statement.studies, statement.instances):
+            assert equation.inventory == (
+                equation.verified
+                + equation.quarantined
+                + sum(equation.excluded.values())
+                + sum(equation.unexplained.values())
+            )
+        assert statement.holds == (not self.catalog.unexplained())
+        assert statement.late_copies == 0
+
+    def is_late(self, job: TransferJob) -> bool:
+        row = self.catalog.transfer("main", job.study)
+        assert row is not None
+        return row.attempt != job.attempt or row.state is not TransferState.MOVING
+
+
+def test_tables_can_be_rebuilt_from_the_ledger(fresh_url: UrlFactory) -> None:
+    class Machine(CatalogMachine):
+        pass
+
+    Machine.fresh_url = staticmethod(fresh_url)
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
