@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
-    "EquationAnswer", "QuarantineAnswer", "closing", "inventory_words", "plan_words", "quarantine",
-    "run_events", "status_words", "verify_words",
+    "EquationAnswer", "QuarantineAnswer", "closing", "inventory_words", "moving_s", "plan_words",
+    "quarantine", "run_events", "status_words", "verify_words",
 ]  # fmt: skip
 
 
@@ -65,6 +66,14 @@ def run_events(lines: Sequence[str]) -> list[dict[str, Any]]:
         if isinstance(event, dict) and "event" in event:
             events.append(event)
     return events
+
+
+def moving_s(lines: Sequence[str], ended_at: dt.datetime) -> float:
+    """Return how long a run moved studies, from `run.started` to its end, start-up left out."""
+    for event in run_events(lines):
+        if event["event"] == "run.started":
+            return (ended_at - dt.datetime.fromisoformat(event["at"])).total_seconds()
+    return 0.0
 
 
 def inventory_words(lines: Sequence[str]) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ __all__ = ["Child", "CommandFailed", "CommandRun", "cloudmig", "cloudmig_killed_
 
 _START_MAX_S = 30.0
 _COMMAND_MAX_S = 120.0
-_LOOK_EVERY_S = 0.05
+_LOOK_EVERY_S = 0.2  # The bucket is asked, and it is slow: more would disturb what is measured.
 
 
 class CommandFailed(CloudmigError):  # noqa: N818 - as in the tree of errors
@@ -71,6 +72,7 @@ class CommandRun:
     exit_code: int = 0
     duration_s: float = 0.0
     killed: bool = False
+    ended_at: dt.datetime = dt.datetime.max.replace(tzinfo=dt.UTC)
     stdout: list[str] = field(default_factory=list)
     stderr: list[str] = field(default_factory=list)
 
@@ -124,6 +126,7 @@ def _run(
             run.killed = _watch(process, kill_when, began)
         finally:
             process.kill()  # Does nothing to a process that has ended.
+            run.ended_at = dt.datetime.now(dt.UTC)
             run.exit_code = process.wait()
             for reader in readers:
                 reader.join()

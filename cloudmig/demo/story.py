@@ -156,11 +156,9 @@ class _Story:
         """Go through all chapters."""
         expected = self._introduce()
         self._find_and_plan()
-        half_s = self._run_and_kill(expected)
-        rest_s = self._run_again()
+        self._run_and_kill(expected)
+        self._run_again()
         self.outcome.instances_stored = self._images()
-        moved_s = max(half_s + rest_s, 0.001)
-        self.outcome.instances_per_second = self.outcome.instances_stored / moved_s
         self._prove(expected)
 
     def _introduce(self) -> list[Held]:
@@ -193,13 +191,16 @@ class _Story:
         self.teller.line(told)
         self.teller.line(answers.plan_words(self._cloudmig("plan").stdout))
 
-    def _run_and_kill(self, expected: list[Held]) -> float:
+    def _run_and_kill(self, expected: list[Held]) -> None:
         self.teller.step("cloudmig run, and kill -9 in the middle")
         half = len(expected) // 2
         run = cloudmig_killed_when(
             self.place.config, "run", kill_when=lambda: self._images() >= half
         )
+        moved_s = answers.moving_s(run.stdout, run.ended_at)
         self.outcome.interrupted_at = self._images()
+        if moved_s:
+            self.outcome.instances_per_second = self.outcome.interrupted_at / moved_s
         self.outcome.interrupted = answers.status_words(self._cloudmig("status").stdout)
         self.teller.line(
             f"SIGKILL with {self.outcome.interrupted_at} of {len(expected)} instances in the bucket"
@@ -207,9 +208,8 @@ class _Story:
             style="yellow",
         )
         self.teller.line(f"Interrupted: {self.outcome.interrupted}")
-        return run.duration_s
 
-    def _run_again(self) -> float:
+    def _run_again(self) -> None:
         self.teller.step("cloudmig run again")
         run = self._cloudmig("run")
         rest = self._images() - self.outcome.interrupted_at
@@ -217,7 +217,6 @@ class _Story:
             f"Resumed: the other {rest} instances in {run.duration_s:.1f} s", style="green"
         )
         self.teller.line(f"Now: {answers.status_words(self._cloudmig('status').stdout)}")
-        return run.duration_s
 
     def _prove(self, expected: list[Held]) -> None:
         self.teller.step("cloudmig verify; cloudmig close")
@@ -272,11 +271,11 @@ def _tell_end(teller: Teller, outcome: Outcome, place: Workplace) -> None:
         style="green" if judged.holds else "red",
     )
     teller.line(
-        f"{outcome.instances_per_second:.0f} instances a second, the two start-ups included;"
-        f" {outcome.duration_s:.0f} s in all"
+        f"{outcome.instances_per_second:.0f} instances a second until the kill, into a bucket"
+        f" written in Python; {outcome.duration_s:.0f} s in all"
     )
     teller.step("In quarantine, for a person")
-    for finding in outcome.quarantine:
+    for finding in dict.fromkeys(outcome.quarantine):
         teller.line(f"{finding.study}  {finding.reason}: {finding.explanation}", style="yellow")
     teller.step("To look at")
     teller.line(f"a manifest   {outcome.manifest}")
