@@ -134,7 +134,9 @@ class DimseRetrieval:
                 final = answer
         assert final is not None, "an operation ends with a final answer or an error"
         self._note_final(final)
-        if final.status == _BUSY and self._count == before and not final.completed:
+        # Asked for single instances it has lost, a PACS says the same, and counts them as failed.
+        lost = self.request.narrow and final.failed
+        if final.status == _BUSY and self._count == before and not final.completed and not lost:
             raise SourceUnavailable("the PACS is out of resources for sub-operations")
         await self._grace(final, before)
 
