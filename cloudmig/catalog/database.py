@@ -118,10 +118,10 @@ class Database:
         rows: Sequence[Mapping[str, Any]],
         *,
         update: Callable[[Any], Mapping[str, Any]] | None,
-    ) -> int:
+    ) -> None:
         """Insert rows; where the primary or unique key is taken, update, or keep what is there."""
         if not rows:
-            return 0
+            return
         insert = self._insert(connection, table)
         if update is None:
             statement = insert.on_conflict_do_nothing()
@@ -129,7 +129,7 @@ class Database:
             statement = insert.on_conflict_do_update(
                 index_elements=_key_of(table), set_=update(insert.excluded)
             )
-        return connection.execute(statement, list(rows)).rowcount
+        connection.execute(statement, list(rows))
 
     def _append(
         self,

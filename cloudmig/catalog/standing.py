@@ -192,13 +192,15 @@ class StandingCalls(Database):
         insert = self._insert(connection, table)
         # One statement, so two agents that start at once cannot both take it.
         taken = connection.execute(
-            insert.values(ae_title=ae_title, name=name, alive_until=until).on_conflict_do_update(
+            insert.values(ae_title=ae_title, name=name, alive_until=until)
+            .on_conflict_do_update(
                 index_elements=["ae_title"],
                 set_={"name": name, "alive_until": until},
                 where=sa.or_(table.c.name == name, table.c.alive_until <= now_s),
             )
+            .returning(table.c.ae_title)
         )
-        if taken.rowcount != 1:
+        if taken.one_or_none() is None:
             raise CatalogError(
                 f"another live agent uses the AE title {ae_title}",
                 hint="give every agent AE titles of its own in [sources.<name>] ae_titles",

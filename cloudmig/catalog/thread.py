@@ -66,6 +66,7 @@ class CatalogThread:
     def __init__(self, catalog: Catalog, *, waiting_max: int = _WAITING_MAX) -> None:
         self._catalog = catalog
         self._room = asyncio.Semaphore(waiting_max)
+        self._waiting = 0
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="catalog", daemon=True)
         self._thread.start()
@@ -93,6 +94,11 @@ class CatalogThread:
         run = lambda: self._catalog.record_receipts(job, rows)  # noqa: E731
         await self._submit(_Receipts(run, loop, loop.create_future(), job, rows))
 
+    @property
+    def waiting(self) -> int:
+        """How many calls are on the thread or in front of it."""
+        return self._waiting
+
     async def aclose(self) -> None:
         """Finish what was submitted, then stop. The catalog itself stays open."""
         if not self._closed:
@@ -103,8 +109,12 @@ class CatalogThread:
     async def _submit(self, call: _Call) -> None:
         assert not self._closed, "the catalog thread was closed"
         async with self._room:
-            self._calls.put(call)
-            await call.future
+            self._waiting += 1
+            try:
+                self._calls.put(call)
+                await call.future
+            finally:
+                self._waiting -= 1
 
     def _serve(self) -> None:
         waiting: deque[_Call | None] = deque()
