@@ -13,7 +13,9 @@ __all__ = ["demo"]
 
 def demo(
     context: typer.Context,
-    studies: Annotated[int, typer.Option("--studies", min=10, help="How many are made.")] = 60,
+    studies: Annotated[
+        int, typer.Option("--studies", metavar="N", min=10, help="How many are made.")
+    ] = 60,
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:

@@ -44,14 +44,23 @@ def init(
     ] = None,
     region: Annotated[
         str | None,
-        typer.Option("--region", help="Default: AWS_REGION, else us-east-1.", show_default=False),
+        typer.Option(
+            "--region",
+            metavar="NAME",
+            help="Default: AWS_REGION, else us-east-1.",
+            show_default=False,
+        ),
     ] = None,
-    our_aet: Annotated[str, typer.Option("--our-aet", help="Our AE title.")] = "CLOUDMIG",
+    our_aet: Annotated[
+        str, typer.Option("--our-aet", metavar="AET", help="Our AE title.")
+    ] = "CLOUDMIG",
     listen_port: Annotated[
-        int, typer.Option("--listen-port", help="Where the PACS sends to in C-MOVE.")
+        int,
+        typer.Option("--listen-port", metavar="PORT", help="Where the PACS sends to in C-MOVE."),
     ] = 11112,
     archive: Annotated[
-        str, typer.Option("--archive", help="First part of every object key, for ever.")
+        str,
+        typer.Option("--archive", metavar="NAME", help="First part of every object key, for ever."),
     ] = "main",
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -24,7 +24,12 @@ def inventory(
     context: typer.Context,
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", help="Only this source; may be repeated.", show_default=False),
+        typer.Option(
+            "--source",
+            metavar="NAME",
+            help="Only this source; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -66,7 +66,12 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Answer in JSON on stdout, for programs.", show_default=False)
 ]
 LogLevelOption = Annotated[
-    LogLevel, typer.Option("--log-level", help="Log to stderr from this level on, as JSON lines.")
+    LogLevel,
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        help="Log to stderr, as JSON lines: debug, info, warning or error and above.",
+    ),
 ]
 
 

@@ -74,7 +74,12 @@ def release(
     study: StudyArgument,
     note: Annotated[
         str,
-        typer.Option("--note", help="Why, for the ledger. No patient data.", show_default=False),
+        typer.Option(
+            "--note",
+            metavar="TEXT",
+            help="Why, for the ledger. No patient data.",
+            show_default=False,
+        ),
     ] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,

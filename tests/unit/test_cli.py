@@ -1,0 +1,159 @@
+"""The command line: help, exit codes, errors for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from cloudmig.cli import main
+from cloudmig.cli.invocation import ExitCode
+from cloudmig.errors import CatalogError, ConfigError, SourceRefused
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
+COMMANDS = (
+    "", "init", "doctor", "inventory", "plan", "run", "status", "quarantine", "quarantine list",
+    "quarantine show", "quarantine release", "verify", "close", "demo",
+)  # fmt: skip
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main.run(list(arguments))
+    code = leaving.value.code
+    assert isinstance(code, int)
+    return code
+
+
+def help_of(command: str) -> str:
+    """Return the help as a process prints it, in a window of 100 columns."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudmig", *command.split(), "--help"],
+        env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_as_pinned(command: str) -> None:
+    """To change it on purpose: CLOUDMIG_REWRITE_GOLDEN=1 python -m pytest, then read the diff."""
+    path = GOLDEN / f"help{'-' if command else ''}{command.replace(' ', '-')}.txt"
+    text = help_of(command)
+    if os.environ.get("CLOUDMIG_REWRITE_GOLDEN"):
+        path.write_text(text)
+
+    assert text == path.read_text()
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each not in {"", "quarantine"}])
+def test_every_command_answers_in_json_and_has_a_log_level(command: str) -> None:
+    text = (GOLDEN / f"help-{command.replace(' ', '-')}.txt").read_text()
+
+    assert "--json" in text
+    assert "--log-level" in text
+
+
+def test_no_arguments_show_the_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run() == ExitCode.DONE
+    assert "In this order: init, doctor, inventory" in capfd.readouterr().out
+
+
+def test_help_needs_none_of_the_heavy_packages() -> None:
+    script = (
+        "import sys; import cloudmig.cli.main;"
+        "print([name for name in ('pydantic', 'sqlalchemy', 'boto3', 'pynetdicom', 'structlog')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_command_is_a_usage_error_with_a_suggestion(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run("dctor") == ExitCode.CONFIGURATION
+    assert "Did you mean 'doctor'?" in capfd.readouterr().err
+
+
+def test_a_missing_configuration_is_told_to_a_person(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("--config", str(tmp_path / "none.toml"), "status") == ExitCode.CONFIGURATION
+
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "there is no" in shown.err
+    assert "What to do: Write one with `cloudmig init" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_the_same_is_told_to_a_program(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("status", "--json", "--config", str(tmp_path / "none.toml")) == 2
+
+    shown = capfd.readouterr()
+    told = json.loads(shown.out)
+    assert told["event"] == "error"
+    assert told["error"]["kind"] == "ConfigError"
+    assert told["error"]["hint"]
+    assert told["exit_code"] == 2
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("no"), ExitCode.CONFIGURATION),
+        (CatalogError("no"), ExitCode.HALTED),
+        (SourceRefused("no"), ExitCode.HALTED),
+        (ExceptionGroup("", [ExceptionGroup("", [ConfigError("no")])]), ExitCode.CONFIGURATION),
+        (KeyboardInterrupt(), ExitCode.STOPPED),
+        (typer.Abort(), ExitCode.STOPPED),
+        (typer.Exit(1), ExitCode.QUARANTINE),
+        (BrokenPipeError(), ExitCode.DONE),
+        (ValueError("CANARY^NAME"), ExitCode.HALTED),
+        (ExceptionGroup("", [ConfigError("no"), KeyError("CANARY^NAME")]), ExitCode.HALTED),
+    ],
+)
+def test_every_ending_has_its_exit_code_and_says_nothing_of_patients(
+    error: BaseException,
+    code: ExitCode,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", fail)
+
+    assert run("status") == code
+    shown = capfd.readouterr()
+    assert "CANARY" not in shown.out + shown.err
+
+
+def test_a_bug_shows_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise AssertionError("with CANARY^NAME")
+
+    monkeypatch.setattr(main, "app", fail)
+
+    assert run("status") == ExitCode.HALTED
+    shown = capfd.readouterr().err
+    assert "test_cli.py" in shown
+    assert "a bug in cloudmig (AssertionError)" in shown
+    assert "CANARY" not in shown

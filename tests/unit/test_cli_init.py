@@ -1,0 +1,128 @@
+"""`cloudmig init` writes a file that is read back without a mistake, and never overwrites one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from cloudmig.cli import main
+from cloudmig.config import load
+
+NOBODY = "127.0.0.1:1"
+
+
+def init(
+    path: Path, *more: str, pacs: str = NOBODY, aet: str = "PACS", bucket: str = "s3://b/p"
+) -> int:
+    with pytest.raises(SystemExit) as leaving:
+        main.run(
+            ["--config", str(path), "init", "--pacs", pacs, "--aet", aet, "--bucket", bucket, *more]
+        )
+    code = leaving.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cloudmig.toml"
+
+
+def test_the_file_says_what_the_options_said(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert init(path, "--our-aet", "OUR", "--listen-port", "4242", "--archive", "st-elsewhere") == 0
+
+    config = load(path)
+    source = config.sources["st-elsewhere"]
+    assert (source.archive, source.host, source.port) == ("st-elsewhere", "127.0.0.1", 1)
+    assert (source.aet, source.ae_titles, source.retrieve) == ("PACS", ("OUR",), "auto")
+    assert config.listen.port == 4242
+    assert config.destinations["archive"].url == "s3://b/p"
+    assert [rule.copy_to for rule in config.rules] == [("archive",)]
+    out = capfd.readouterr().out
+    assert "register the AE title OUR at the PACS: this machine, port 4242" in out
+    assert "cloudmig doctor" in out
+
+
+def test_an_existing_file_is_left_alone(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path.write_text("# mine")
+
+    assert init(path) == 2
+    assert path.read_text() == "# mine"
+    assert "is there already" in capfd.readouterr().err
+
+
+def test_wrong_options_write_nothing_and_are_named_together(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert init(path, "--archive", 'A "b', aet="A_TITLE_LONGER_THAN_16", bucket="s3://") == 2
+
+    shown = capfd.readouterr().err
+    assert "lower-case letters" in shown
+    assert "1 to 16 characters" in shown
+    assert "names no bucket" in shown
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("pacs", ["pacs.example", ":104", "host:", "host:x"])
+def test_a_pacs_without_host_or_port_is_a_usage_error(
+    path: Path, pacs: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert init(path, pacs=pacs) == 2
+    assert "HOST:PORT" in capfd.readouterr().err
+
+
+def test_json_names_the_file(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert init(path, "--json") == 0
+
+    assert json.loads(capfd.readouterr().out) == {
+        "written": str(path), "pacs_answers": False, "retrieve": "auto", "profile": "aws",
+    }  # fmt: skip
+
+
+def test_a_folder_has_the_profile_of_folders(path: Path) -> None:
+    assert init(path, bucket="file:///srv/images") == 0
+    assert load(path).destinations["archive"].profile == "file"
+
+
+@pytest.fixture(
+    params=[
+        ({"Server": "MinIO"}, "minio"),
+        ({"Server": "Werkzeug/3.1 Python/3.11"}, "moto"),
+        ({"X-Trans-Id": "tx1"}, "swift"),
+        ({"x-amz-request-id": "tx00-1-default-rgw"}, "ceph"),
+        ({}, "aws"),
+    ]
+)
+def endpoint(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    headers, profile = request.param
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response_only(403)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", profile
+        server.shutdown()
+        thread.join()
+
+
+def test_the_store_is_known_by_the_headers_of_its_refusal(
+    path: Path, endpoint: tuple[str, str]
+) -> None:
+    url, profile = endpoint
+
+    assert init(path, "--endpoint", url) == 0
+    assert load(path).destinations["archive"].profile == profile
