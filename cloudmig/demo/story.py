@@ -216,7 +216,6 @@ class _Story:
         self.teller.line(
             f"Resumed: the other {rest} instances in {run.duration_s:.1f} s", style="green"
         )
-        self.teller.line(f"Now: {answers.status_words(self._cloudmig('status').stdout)}")
 
     def _prove(self, expected: list[Held]) -> None:
         self.teller.step("cloudmig verify; cloudmig close")
