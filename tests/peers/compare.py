@@ -52,7 +52,8 @@ def difference(first: Path, second: Path) -> str:
 
 
 def _difference(one: Dataset, other: Dataset, path: str) -> str:
-    tags = [{tag for tag in each.keys() if tag.element != 0} for each in (one, other)]
+    # Iterating a data set gives its elements; its keys are the tags.
+    tags = [{tag for tag in each.keys() if tag.element} for each in (one, other)]  # noqa: SIM118
     if tags[0] != tags[1]:
         (tag, *_) = sorted(tags[0] ^ tags[1])
         return f"{path}{tag} is only in the {'first' if tag in tags[0] else 'second'}"

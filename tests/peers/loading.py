@@ -14,7 +14,7 @@ import multiprocessing
 import socket
 import tempfile
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from pynetdicom.association import Association
 
 from tests.peers.part10 import NotPart10, dataset_sha256, read_file_meta
 
-__all__ = ["Loaded", "Pacs", "held", "load", "read_truth", "write_truth"]
+__all__ = ["Loaded", "Pacs", "held", "keep_acknowledging", "load", "read_truth", "write_truth"]
 
 _CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
 _BATCH_FILES_MAX = 150
@@ -173,27 +173,36 @@ def _send_batch(job: tuple[tuple[str, int, str, str], list[Loaded]]) -> list[Loa
     contexts = [build_context(*pair) for pair in _pairs(records)]
     association: Association | None = None
     done: list[Loaded] = []
-    for record in records:
+    waiting = deque((record, True) for record in records)
+    while waiting:
+        record, may_repeat = waiting.popleft()
         if association is None or not association.is_established:
             association = entity.associate(
                 host,
                 port,
                 contexts=contexts,
                 ae_title=called_aet,
-                evt_handlers=[(evt.EVT_CONN_OPEN, _hurry), (evt.EVT_PDU_SENT, _hurry)],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, keep_acknowledging),
+                    (evt.EVT_PDU_SENT, keep_acknowledging),
+                ],
             )
         sent = _send(association, record)
-        done.append(sent)
         if sent.reason not in ("", _NO_CONTEXT):
-            # What comes after an unanswered object must not share its association.
+            # What comes after an unanswered object must not share its association; and only what is
+            # unanswered twice, the second time in an association of its own, is refused.
             association.abort()
             association = None
+            if may_repeat:
+                waiting.appendleft((record, False))
+                continue
+        done.append(sent)
     if association is not None and association.is_established:
         association.release()
     return done
 
 
-def _hurry(event: evt.Event) -> None:
+def keep_acknowledging(event: evt.Event) -> None:
     """Keep Nagle and the delayed ACK from costing 40 ms an object, whoever is at the other end."""
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:

@@ -1,0 +1,167 @@
+"""The agent as its user meets it: a configuration file and the command line, in a process of its own.
+
+What its answers look like as JSON is known to this module only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.peers.launch import Lane
+
+__all__ = ["Answer", "Equations", "Source", "equations", "run_cloudmig", "write_configuration"]
+
+
+class Source(Protocol):
+    """A PACS to migrate."""
+
+    host: str
+    port: int
+    ae_title: str
+    lanes: tuple[Lane, ...]
+
+
+class Store(Protocol):
+    """Where the bucket is."""
+
+    endpoint: str
+    access_key_id: str
+    secret_access_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one command ended."""
+
+    command: tuple[str, ...]
+    exit_code: int
+    document: Any  #: What it printed as JSON; None where it printed none.
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """One of the two closing equations."""
+
+    holds: bool
+    inventory: int
+    verified: int
+    quarantined: int
+    excluded: int
+    unexplained: int
+
+    @property
+    def adds_up(self) -> bool:
+        """Do the sum ourselves."""
+        explained = self.verified + self.quarantined + self.excluded
+        return self.holds and self.unexplained == 0 and self.inventory == explained
+
+
+@dataclass(frozen=True, slots=True)
+class Equations:
+    """The closing statement."""
+
+    closed: bool
+    studies: Equation
+    instances: Equation
+    quarantine: Mapping[str, int]
+
+
+def equations(closing: Answer) -> Equations:
+    """Read the closing statement out of `cloudmig close --json`."""
+    document = closing.document
+    assert document is not None, f"close printed no JSON: {closing.stderr[-2000:]}"
+    return Equations(
+        closed=document["closed"],
+        studies=_equation(document["studies"]),
+        instances=_equation(document["instances"]),
+        quarantine=document["quarantine"],
+    )
+
+
+def _equation(document: Mapping[str, Any]) -> Equation:
+    return Equation(
+        holds=document["holds"],
+        inventory=document["inventory"],
+        verified=document["verified"],
+        quarantined=document["quarantined"],
+        excluded=sum(document["excluded"].values()),
+        unexplained=sum(document["unexplained"].values()),
+    )
+
+
+def write_configuration(
+    folder: Path, sources: Mapping[str, Source], retrieve: str, store: Store, bucket: str
+) -> Path:
+    """Write a cloudmig.toml: every source by its archive name, one destination, one rule."""
+    text = ["[agent]", 'name = "matrix"', 'state_dir = "state"', ""]
+    (listen,) = {lane.port for source in sources.values() for lane in source.lanes}
+    text += ["[listen]", 'host = "127.0.0.1"', f"port = {listen}", ""]
+    for archive, source in sources.items():
+        titles = ", ".join(f'"{lane.ae_title}"' for lane in source.lanes)
+        text += [
+            f"[sources.{archive}]",
+            f'archive = "{archive}"',
+            f'host = "{source.host}"',
+            f"port = {source.port}",
+            f'aet = "{source.ae_title}"',
+            f"ae_titles = [{titles}]",
+            f'retrieve = "{retrieve}"',
+            "",
+        ]
+    text += [
+        "[destinations.archive]",
+        f'url = "s3://{bucket}"',
+        f'endpoint = "{store.endpoint}"',
+        'region = "us-east-1"',
+        'profile = "moto"',
+        'storage_class = "STANDARD"',
+        f'access_key_id = "{store.access_key_id}"',
+        f'secret_access_key = "{store.secret_access_key}"',
+        "",
+        "[[rules]]",
+        'name = "everything"',
+        'copy_to = ["archive"]',
+    ]
+    path = folder / "cloudmig.toml"
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return path
+
+
+def run_cloudmig(configuration: Path, *words: str, time_max_s: float) -> Answer:
+    """Run one command with --json to its end."""
+    command = (sys.executable, "-m", "cloudmig", "--config", str(configuration), *words, "--json")
+    done = subprocess.run(
+        command,
+        cwd=configuration.parent,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=time_max_s,
+    )
+    return Answer(words, done.returncode, _last_document(done.stdout), done.stderr)
+
+
+def _last_document(printed: str) -> Any:
+    """Return the JSON document, or the last of several lines of JSON."""
+    try:
+        return json.loads(printed)
+    except ValueError:
+        lines = printed.strip().splitlines()
+    try:
+        return json.loads(lines[-1]) if lines else None
+    except ValueError:
+        return None
+
+
+def lanes(titles: Sequence[str], port: int) -> list[Lane]:
+    """Return our AE titles, all on one port."""
+    return [Lane(title, port) for title in titles]

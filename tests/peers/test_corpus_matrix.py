@@ -1,0 +1,126 @@
+"""The whole corpus and generated studies, out of three PACS, both ways, judged by what was loaded.
+
+CLOUDMIG_ACCEPTANCE=1 takes 500 generated studies and every cell; otherwise 25, and with
+CLOUDMIG_SAMPLE=1, as in CI, one way per PACS.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.peers.asking import Retrieve
+from tests.peers.corpus import corpus_files, corpus_folder, generated_archive
+from tests.peers.judge import Finding, Verdict, judge
+from tests.peers.launch import Dcmqrscp, MotoServer, free_ports
+from tests.peers.loading import Loaded, describe, held, load
+from tests.peers.migration import Equations, equations, lanes, run_cloudmig, write_configuration
+from tests.peers.survey import PEERS, read_expected
+
+ACCEPTANCE = os.environ.get("CLOUDMIG_ACCEPTANCE") == "1"
+GENERATED_STUDIES = 500 if ACCEPTANCE else 25
+TIME_MAX_S = 3600.0 if ACCEPTANCE else 900.0
+
+ALL = [(peer, retrieve) for peer in sorted(PEERS) for retrieve in get_args(Retrieve)]
+SAMPLE = [("dcmqrscp", "c-move"), ("orthanc", "c-get"), ("pixelmed", "c-move")]
+CELLS = SAMPLE if os.environ.get("CLOUDMIG_SAMPLE") == "1" and not ACCEPTANCE else ALL
+
+#: Below dcmqrscp's 500, at which it would delete the oldest study.
+STUDIES_PER_DCMQRSCP = 400
+
+
+@pytest.mark.parametrize(("peer", "retrieve"), CELLS)
+def test_all_that_was_loaded_arrives_or_is_explained(
+    peer: str, retrieve: str, tmp_path: Path
+) -> None:
+    generated = generated_archive(studies=GENERATED_STUDIES)
+    files = [*corpus_files(), *generated.files]
+    our_lanes = lanes(["CLOUDMIG", "CLOUDMIG2"], free_ports(1)[0])
+    with ExitStack() as running:
+        store = running.enter_context(MotoServer())
+        client = store.client()
+        client.create_bucket(Bucket="images")
+        client.put_bucket_versioning(Bucket="images", VersioningConfiguration={"Status": "Enabled"})
+        sources = {}
+        truth: list[Loaded] = []
+        parts = _by_studies(files, STUDIES_PER_DCMQRSCP) if peer == "dcmqrscp" else [files]
+        for number, part in enumerate(parts, 1):
+            pacs = running.enter_context(PEERS[peer](our_lanes))
+            assert not isinstance(pacs, Dcmqrscp) or len(part) < 100 * pacs.studies_max
+            truth += load(pacs, part)
+            sources[f"part{number}"] = pacs
+        configuration = write_configuration(tmp_path, sources, retrieve, store, "images")
+
+        closing = _migrate(configuration)
+        verdict = judge(truth, client, "images", archives=list(sources))
+
+    print(verdict.table())
+    _check_loading(truth, peer, retrieve)
+    _check_equations(closing, truth)
+    _check_verdict(verdict, peer, retrieve)
+
+
+def _migrate(configuration: Path) -> Equations:
+    for words in (["inventory"], ["plan"], ["run"], ["verify"]):
+        answer = run_cloudmig(configuration, *words, time_max_s=TIME_MAX_S)
+        told = f"{words}: exit {answer.exit_code}: {answer.stderr[-3000:]} {answer.document}"
+        assert answer.exit_code in (0, 1), told
+    return equations(run_cloudmig(configuration, "close", time_max_s=TIME_MAX_S))
+
+
+def _by_studies(files: Sequence[Path], studies_max: int) -> list[list[Path]]:
+    studies: defaultdict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        studies[describe(path).study_instance_uid].append(path)
+    names = list(studies)
+    return [
+        [path for name in names[start : start + studies_max] for path in studies[name]]
+        for start in range(0, len(names), studies_max)
+    ]
+
+
+def _of_corpus(path: str) -> str:
+    """Return the name of a corpus file as expected.csv has it, or nothing for a generated one."""
+    folder = corpus_folder()
+    return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else ""
+
+
+def _check_loading(truth: Sequence[Loaded], peer: str, retrieve: str) -> None:
+    """The PACS refuses of the corpus what it is known to refuse, and no more."""
+    expected = read_expected(peer, retrieve)
+    refused = {_of_corpus(each.path) for each in truth if not each.held} - {""}
+    known = {name for name, row in expected.items() if row.outcome == "refused_by_pacs"}
+    assert refused <= known, f"refused, but not in expected.csv: {sorted(refused - known)}"
+
+
+def _check_equations(closing: Equations, truth: Sequence[Loaded]) -> None:
+    """Both equations hold, and nothing that was loaded is outside of them."""
+    assert closing.studies.adds_up, closing
+    assert closing.instances.adds_up, closing
+    loaded = held(truth)
+    studies = {each.study_instance_uid for each in loaded if each.study_instance_uid}
+    assert closing.studies.inventory >= len(studies), closing
+    assert closing.closed, closing
+
+
+def _check_verdict(verdict: Verdict, peer: str, retrieve: str) -> None:
+    """Generated studies are whole; of the corpus only what expected.csv explains is not."""
+    expected = read_expected(peer, retrieve)
+    allowed = {
+        Finding.MISSING: {"cannot_send", "replaced_by_pacs"},
+        Finding.DIFFERS: {"altered_by_pacs", "replaced_by_pacs"},
+        Finding.EQUAL_ELEMENTS: {"altered_by_pacs"},
+    }
+    unexplained = []
+    for each in verdict.differences:
+        row = expected.get(_of_corpus(each.file)) if each.file else None
+        if row is None or row.outcome not in allowed.get(each.finding, set()):
+            unexplained.append(f"{each.finding.value}: {each.file or each.key} {each.detail}")
+    assert unexplained == []
+    assert verdict.problems == []
