@@ -228,6 +228,20 @@ class DestinationContract:
 
         assert await read_all(destination, third.location) == good.body
 
+    async def test_a_spoilt_repair_is_never_taken_for_a_good_one(
+        self, destination: Destination
+    ) -> None:
+        """Its metadata may be right where its bytes are not."""
+        instance = an_instance()
+        first = await destination.store(staged(instance, b"spoilt"))
+        assert isinstance(first, Stored)
+        good = staged(instance, b"good")
+        second = await destination.replace(good, first.receipt)
+
+        third = await destination.replace(good, second)
+
+        assert third.location != second.location
+
     async def test_a_deleted_object_is_put_again(self, destination: Destination) -> None:
         kept = await destination.store(staged(an_instance()))
         gone = staged(an_instance())

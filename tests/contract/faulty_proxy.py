@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -61,6 +61,9 @@ class FaultyProxy:
     upstream: str
     script: list[Fault | Answer] = field(default_factory=list)
     only: str = ""  #: Only requests whose `METHOD target` contains this take from the script.
+    #: Runs once, before a request whose `METHOD target` contains `meanwhile_at` is forwarded.
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+    meanwhile_at: str = ""
     seen: list[Seen] = field(default_factory=list)
     endpoint: str = ""
     hanging: asyncio.Event = field(default_factory=asyncio.Event)  #: Set once a request hangs.
@@ -126,6 +129,9 @@ class FaultyProxy:
             await self._hang(reader)
         if fault in {Fault.CUT_BEFORE_COMMIT, Fault.HANG_BEFORE_COMMIT}:
             return b""
+        if self.meanwhile is not None and self.meanwhile_at in request_line:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
         answer = await self._forward(request_line, headers, body)
         if fault is Fault.HANG_AFTER_COMMIT:
             await self._hang(reader)

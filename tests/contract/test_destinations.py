@@ -111,3 +111,11 @@ class TestStoreWithoutConditions(TestS3Versioned):
     async def test_a_hundred_at_once_make_one_object(self) -> None:
         """This is what is lost: of several writers at once, each may write."""
         pytest.skip("promised by put-if-absent only; one lease per study stands in for it")
+
+
+class TestStoreWithoutConditionsInParts(TestStoreWithoutConditions):
+    @pytest.fixture
+    def destination(self, bucket: Bucket) -> Destination:
+        lacks = {"multipart_put_if_absent": False}  # As Ceph: on PUT only.
+        settings = dataclasses.replace(bucket.settings, profile_overrides=lacks)
+        return open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=1)

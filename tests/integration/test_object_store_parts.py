@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.destinations.bodies import StagedBody
 from cloudmig.destinations.multipart import MemoryUploadLog
 from cloudmig.destinations.opening import StoreSettings, open_object_store
 from cloudmig.errors import DestinationUnavailable, SpoolFull
 from cloudmig.model.instance import Location, StagedInstance
-from cloudmig.model.outcome import Stored, Taken
+from cloudmig.model.outcome import Stored, StoreOutcome, Taken
 from tests.contract.destination_contract import ARCHIVE, an_instance, key_of, read_all, staged
 from tests.contract.faulty_proxy import Answer, Fault, FaultyProxy
 from tests.contract.moto_bucket import Bucket, moto_endpoint
@@ -68,34 +67,66 @@ async def test_a_large_object_never_replaces_another(bucket: Bucket) -> None:
     assert bucket.open_uploads() == 0
 
 
-async def test_a_key_taken_while_parts_are_sent_is_not_overwritten(
+async def test_a_key_taken_before_completion_is_not_overwritten(
     bucket: Bucket, proxy: FaultyProxy
 ) -> None:
     """Another writer puts the object between our HEAD and our completion."""
     settings = dataclasses.replace(bucket.settings, endpoint=proxy.endpoint)
     slow = open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=1)
+    quick = open_object_store("s3", bucket.settings, archive=ARCHIVE)
     instance = an_instance()
     first = staged(instance, b"first")
-    proxy.script, proxy.only = [Fault.HANG_AFTER_COMMIT], "POST"
-    storing = asyncio.create_task(slow.store(staged(instance, b"second")))
-    await asyncio.wait_for(proxy.hanging.wait(), 10)  # Its upload is begun.
-    storing.cancel()
-    await asyncio.gather(storing, return_exceptions=True)
-    quick = open_object_store("s3", bucket.settings, archive=ARCHIVE)
-    await quick.store(first)
-    large = slow._backend.large
-    assert large is not None
+    proxy.meanwhile = lambda: quick.store(first)
+    proxy.meanwhile_at = "POST /" + bucket.name + "/some/prefix/" + key_of(first) + "?uploadId"
 
-    second = staged(instance, b"second")
-    answer = await large._put(
-        key_of(second),
-        StagedBody.of(second),
-        slow._attributes(second, ""),
-        {"IfNoneMatch": "*"},
-    )
+    outcome = await slow.store(staged(instance, b"second"))
 
-    assert answer is None
+    assert proxy.meanwhile is None, "the other writer was there"
+    assert isinstance(outcome, Taken)
     assert bucket.versions_of(key_of(first)) == 1
+    assert bucket.open_uploads() == 0
+
+
+async def test_two_uploads_of_one_key_do_not_abort_each_other(
+    bucket: Bucket, proxy: FaultyProxy
+) -> None:
+    settings = dataclasses.replace(bucket.settings, endpoint=proxy.endpoint)
+    store = open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=1)
+    item = staged(an_instance())
+    others: list[asyncio.Task[StoreOutcome]] = []
+
+    async def second() -> None:
+        others.append(asyncio.create_task(store.store(item)))
+        await asyncio.wait(others, timeout=0.3)  # It must wait for the first, so this runs out.
+
+    proxy.meanwhile, proxy.meanwhile_at = second, "partNumber"
+
+    outcomes = [await store.store(item), *await asyncio.gather(*others)]
+
+    assert [isinstance(o, Stored) and o.fresh for o in outcomes] == [True, False]
+
+
+@pytest.mark.parametrize("large_bytes_min", [1, 1 << 30])
+async def test_a_repair_never_overwrites_what_came_meanwhile(
+    bucket: Bucket, proxy: FaultyProxy, large_bytes_min: int
+) -> None:
+    settings = dataclasses.replace(bucket.settings, endpoint=proxy.endpoint)
+    store = open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=large_bytes_min)
+    instance = an_instance()
+    spoilt = await store.store(staged(instance, b"spoilt"))
+    assert isinstance(spoilt, Stored)
+    key = f"some/prefix/{key_of(staged(instance))}"
+
+    proxy.meanwhile = lambda: asyncio.to_thread(
+        bucket.client.put_object, Bucket=bucket.name, Key=key, Body=b"other"
+    )
+    proxy.meanwhile_at = "PUT"
+
+    with pytest.raises(DestinationUnavailable, match="changed meanwhile"):
+        await store.replace(staged(instance, b"good"), spoilt.receipt)
+
+    held = bucket.client.get_object(Bucket=bucket.name, Key=key)
+    assert held["Body"].read() == b"other"
 
 
 async def test_a_failed_part_leaves_no_upload_and_no_line_in_the_log(

@@ -190,12 +190,14 @@ async def test_a_cancelled_probe_leaves_room_for_the_next() -> None:
 
 
 async def test_a_refusal_is_no_failure_of_the_destination() -> None:
-    keeper = ScriptedKeeper([DestinationRefused("no")] * 5)
+    """It answered: what failed before it is not in a row with what fails after it."""
+    keeper = ScriptedKeeper([*unavailable(1), DestinationRefused("no"), *unavailable(1)])
     breaker = BreakerDestination(keeper, BreakerPolicy(failures_max=2))
 
-    for _ in range(5):
-        with pytest.raises(DestinationRefused):
-            await breaker.find(SOMEWHERE)
+    await fail(breaker, 1)
+    with pytest.raises(DestinationRefused):
+        await breaker.find(SOMEWHERE)
+    await fail(breaker, 1)
 
     assert not breaker.is_open
 
