@@ -91,7 +91,7 @@ class FaultyProxy:
                 await self._one(reader, writer)
         finally:
             self._tasks.discard(task)
-            writer.close()
+            await _closed(writer)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -154,6 +154,13 @@ class FaultyProxy:
             f"{name}: {text}\r\n" for name, text in headers.items() if name != "connection"
         )
         writer.write(f"{request_line}\r\n{lines}Connection: close\r\n\r\n".encode("latin-1") + body)
-        answer = await reader.read()
-        writer.close()
-        return answer
+        try:
+            return await reader.read()
+        finally:
+            await _closed(writer)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()

@@ -267,6 +267,8 @@ class DiscardingStore:
                 writer.write(self._answer(method, target))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # The child is done.
+        finally:
             writer.close()
 
     async def _discard(self, reader: asyncio.StreamReader, length: int) -> None:
