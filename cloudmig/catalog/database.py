@@ -55,15 +55,7 @@ class Database:
             case "sqlite":
                 engine = _sqlite_engine(parsed)
             case "postgresql":
-                engine = sa.create_engine(
-                    parsed.set(drivername="postgresql+psycopg"),
-                    hide_parameters=True,  # Parameters may be patient data.
-                    pool_pre_ping=True,
-                    # Custom plans keep partial indexes usable; see claim_next.
-                    connect_args={
-                        "options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"
-                    },
-                )
+                engine = _postgresql_engine(parsed)
             case other:
                 raise ConfigError(
                     f"the catalog cannot live in {other}", hint="use SQLite or PostgreSQL"
@@ -165,6 +157,19 @@ def _key_of(table: sa.Table) -> list[str]:
         if isinstance(constraint, sa.UniqueConstraint):
             return [column.name for column in constraint.columns]
     return [column.name for column in table.primary_key.columns]
+
+
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        hide_parameters=True,  # Parameters may be patient data.
+        pool_pre_ping=True,
+        # Custom plans keep partial indexes usable; see claim_next.
+        connect_args={"options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"},
+    )
+    # Many rows in one INSERT: one message each is three times slower.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    return engine
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:

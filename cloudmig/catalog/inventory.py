@@ -20,6 +20,8 @@ from cloudmig.model.study import Answer, StudySummary, parse_study_date
 
 __all__ = ["InventoryCalls"]
 
+#: Made once: `json.dumps` makes an encoder for every call that is not plain.
+_ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 _DATE_PART = re.compile(r"\bdate=(\d{8})(?:-(\d{8}))?")
 
 
@@ -233,7 +235,7 @@ def _answer_rows(
 ) -> list[dict[str, object]]:
     rows: dict[tuple[int, str], dict[str, object]] = {}
     for summary in summaries:
-        answer = json.dumps(dict(summary.answer), sort_keys=True, ensure_ascii=False)
+        answer = _ENCODE(dict(summary.answer))
         told = f"{answer}\0{summary.patient_key}\0{summary.instances_claimed}"
         digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         study_id = numbers[summary.study.study_instance_uid]

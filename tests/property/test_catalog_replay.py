@@ -215,7 +215,7 @@ def test_tables_can_be_rebuilt_from_the_ledger(fresh_url: UrlFactory) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=60,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
