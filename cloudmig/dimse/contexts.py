@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
+from pynetdicom import sop_class
+
 __all__ = [
+    "COMMON_STORAGE_SOP_CLASS_UIDS",
     "CONTEXTS_MAX",
     "LOSSLESS_TRANSFER_SYNTAX_UIDS",
     "LOSSY_TRANSFER_SYNTAX_UIDS",
     "QUERY_TRANSFER_SYNTAX_UIDS",
+    "STORAGE_SOP_CLASS_UIDS",
     "TRANSFER_SYNTAX_UIDS",
     "VERIFICATION_SOP_CLASS_UID",
     "AcceptedContext",
@@ -85,6 +89,21 @@ LOSSY_TRANSFER_SYNTAX_UIDS = (
 
 #: Every transfer syntax we know, in the order we ask for them.
 TRANSFER_SYNTAX_UIDS = LOSSLESS_TRANSFER_SYNTAX_UIDS + LOSSY_TRANSFER_SYNTAX_UIDS
+
+#: Every storage SOP class pynetdicom knows (PS3.4 B.5).
+STORAGE_SOP_CLASS_UIDS = tuple(sop_class._STORAGE_CLASSES.values())
+
+#: The storage SOP classes that fill most archives, most frequent first.
+COMMON_STORAGE_SOP_CLASS_UIDS = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{tail}"
+    for tail in (
+        "2", "4", "1", "1.1", "6.1", "3.1", "7", "12.1", "128", "1.2", "20", "88.11", "88.22",
+        "88.33", "88.67", "11.1", "104.1", "2.1", "4.1", "12.2", "13.1.3", "1.3", "481.1", "481.2",
+        "481.3", "481.5", "66.4", "66.1", "77.1.4", "77.1.5.1", "77.1.1", "77.1.2", "77.1.6",
+        "7.1", "7.2", "7.3", "7.4", "9.1.1", "9.1.2", "88.59", "66", "66.5", "3", "6", "5", "128.1",
+        "130", "1.1.1", "1.2.1", "77.1.5.4", "67", "4.2", "4.3", "2.2", "91.1", "30", "104.2",
+    )
+)  # fmt: skip
 
 _LOSSY = frozenset(LOSSY_TRANSFER_SYNTAX_UIDS)
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from cloudmig.dicom.query import retrieve_request
 from cloudmig.dimse.client import Association
 from cloudmig.dimse.contexts import (
+    COMMON_STORAGE_SOP_CLASS_UIDS,
     CONTEXTS_MAX,
     LOSSLESS_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
+    STORAGE_SOP_CLASS_UIDS,
     ProposedContext,
     retrieve_contexts,
 )
@@ -45,6 +47,8 @@ _USUAL_SYNTAXES = (
     "1.2.840.10008.1.2.4.102",
     "1.2.840.10008.1.2.4.107",
 )
+
+_KNOWN_CLASSES_BESIDE_COMMON = 3
 
 #: SOP Instance UIDs in one request. A list of 64 UIDs fits every PACS met so far.
 _UIDS_A_REQUEST_MAX = 64
@@ -94,32 +98,49 @@ def get_questions(
     cannot transcode; what does not fit into one association is asked for in another, at IMAGE
     level. `usual_sop_class_uids` fill what is left, so that the next study finds it open.
     """
-    syntaxes = (
-        _USUAL_SYNTAXES if request.transfer_syntax_uid is None else (request.transfer_syntax_uid,)
-    )
     study_instance_uid = request.study.study_instance_uid
-    needed = sorted({each.sop_class_uid for each in request.expected.values()} - {""})
-    named = [uid for uid in usual_sop_class_uids if uid not in needed]
-    groups = retrieve_contexts(needed or named, syntaxes) or [[]]
-    if len(groups) == 1:
-        room = (CONTEXTS_MAX - 1 - len(groups[0])) // len(syntaxes)
-        filling = retrieve_contexts(named[:room], syntaxes) if needed and room else []
-        contexts = _with_get([*groups[0], *(filling[0] if filling else [])])
-        if not request.narrow:
+    groups = _context_groups(request, usual_sop_class_uids)
+    for group in groups:
+        contexts = _with_get(group)
+        if not request.narrow and len(groups) == 1:
             yield Question(GET, contexts, study_instance_uid)
             return
-        for series_instance_uid, some in _by_series(request, request.expected.keys()):
-            yield Question(GET, contexts, study_instance_uid, series_instance_uid, some)
-        return
-    for group in groups:
         classes = {context.abstract_syntax_uid for context in group}
         wanted = {
             sop_instance_uid
             for sop_instance_uid, each in request.expected.items()
-            if each.sop_class_uid in classes or (not each.sop_class_uid and group is groups[0])
+            if not each.sop_class_uid or each.sop_class_uid in classes
         }
         for series_instance_uid, some in _by_series(request, wanted):
-            yield Question(GET, _with_get(group), study_instance_uid, series_instance_uid, some)
+            yield Question(GET, contexts, study_instance_uid, series_instance_uid, some)
+
+
+def _context_groups(request: RetrieveRequest, usual: Sequence[str]) -> list[list[ProposedContext]]:
+    only = request.transfer_syntax_uid
+    syntaxes = _USUAL_SYNTAXES if only is None else (only,)
+    needed = sorted({each.sop_class_uid for each in request.expected.values()})
+    if needed and needed[0]:
+        groups = retrieve_contexts(needed, syntaxes)
+        if len(groups) > 1:
+            return groups
+        rest = [uid for uid in usual if uid not in needed]
+        room = (CONTEXTS_MAX - 1 - len(groups[0])) // len(syntaxes)
+        return [[*groups[0], *_all(rest[:room], syntaxes)]]
+    # The PACS does not say which classes: those seen before, and common ones in plain syntaxes.
+    known = [uid for uid in (*needed, *usual) if uid]
+    if only is not None:
+        return retrieve_contexts([*known, *STORAGE_SOP_CLASS_UIDS], syntaxes)
+    known = known[:_KNOWN_CLASSES_BESIDE_COMMON]
+    first = _all(known, syntaxes)
+    common = [uid for uid in COMMON_STORAGE_SOP_CLASS_UIDS if uid not in known]
+    room = (CONTEXTS_MAX - 1 - len(first)) // len(QUERY_TRANSFER_SYNTAX_UIDS)
+    return [[*first, *_all(common[:room], QUERY_TRANSFER_SYNTAX_UIDS)]]
+
+
+def _all(sop_class_uids: Sequence[str], syntaxes: Sequence[str]) -> list[ProposedContext]:
+    groups = retrieve_contexts(sop_class_uids, syntaxes) if sop_class_uids else []
+    assert len(groups) <= 1, "the caller counted the room"
+    return groups[0] if groups else []
 
 
 def _with_get(group: Sequence[ProposedContext]) -> tuple[ProposedContext, ...]:

@@ -58,6 +58,7 @@ class DimseRetrieval:
         self.touch()
         self._count += 1
         self._received.add(command.affected_sop_instance_uid)
+        self._source.remember_class(command.affected_sop_class_uid)
         self._arrivals.put_nowait(arrival)
 
     def offered(self, sop_class_uid: str, transfer_syntax_uids: Sequence[str]) -> None:

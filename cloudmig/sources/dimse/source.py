@@ -243,7 +243,7 @@ class DimseSource:
                     continue
                 sop_class_uid = uid_text(values.get(_SOP_CLASS_UID, b""))
                 if sop_class_uid:
-                    self._usual[sop_class_uid] += 1
+                    self.remember_class(sop_class_uid)
                 found[sop_instance_uid] = ExpectedInstance(
                     InstanceRef(study.study_instance_uid, series_instance_uid, sop_instance_uid),
                     sop_class_uid,
@@ -264,6 +264,10 @@ class DimseSource:
             usual = [sop_class_uid for sop_class_uid, _ in self._usual.most_common(64)]
             return get_questions(request, usual)
         return move_questions(request)
+
+    def remember_class(self, sop_class_uid: str) -> None:
+        """Note that the archive holds instances of a SOP class."""
+        self._usual[sop_class_uid] += 1
 
     def remember_offer(self, sop_class_uid: str, transfer_syntax_uids: Sequence[str]) -> None:
         """Note which syntaxes the PACS can send a SOP class in, in its order."""
