@@ -9,8 +9,8 @@ as one error. Standard library only: it must run when nothing could be installed
 from __future__ import annotations
 
 import sys
-from xml.etree import ElementTree as ET
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 #: Targets that run pytest, and so must leave a report.
 WITH_REPORT = ("test", "test-peers")
