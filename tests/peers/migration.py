@@ -1,4 +1,4 @@
-"""The agent as its user meets it: a configuration file and the command line, in a process of its own.
+"""The agent as its user meets it: a configuration file and the command line, as a process.
 
 What its answers look like as JSON is known to this module only.
 """
@@ -150,7 +150,7 @@ def run_cloudmig(configuration: Path, *words: str, time_max_s: float) -> Answer:
     return Answer(words, done.returncode, _last_document(done.stdout), done.stderr)
 
 
-def _last_document(printed: str) -> Any:
+def _last_document(printed: str) -> Any:  # noqa: ANN401 - it is JSON
     """Return the JSON document, or the last of several lines of JSON."""
     try:
         return json.loads(printed)
