@@ -1,0 +1,95 @@
+"""The commands as processes, against a scripted PACS and a folder of copies."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloudmig.demo.archive import demo_archive
+from cloudmig.demo.pacs import Fault, Script, ScriptedPacs
+
+ROOT = Path(__file__).parents[2]
+STUDIES = demo_archive(10, today=dt.date(2026, 3, 1), seed=4, well_behaved=True).studies
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cloudmig", "--config", str(folder / "cloudmig.toml"), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cloudmig(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    with started(folder, *arguments) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+def planned(folder: Path, pacs: ScriptedPacs) -> None:
+    address, url = f"{pacs.host}:{pacs.port}", f"file://{folder}/copies"
+    for arguments in (
+        ["init", "--pacs", address, "--aet", pacs.aet, "--bucket", url],
+        ["inventory"],
+        ["plan"],
+    ):
+        code, _, err = cloudmig(folder, *arguments)
+        assert code == 0, err
+
+
+def test_a_migration_by_its_commands_ends_closed_and_names_nobody(tmp_path: Path) -> None:
+    with ScriptedPacs(STUDIES) as pacs:
+        planned(tmp_path, pacs)
+        shown = ""
+        for arguments in (
+            ["run", "--json", "--log-level", "debug"], ["status", "--json"],
+            ["verify", "--json"], ["quarantine", "list", "--json"], ["close", "--json"],
+        ):  # fmt: skip
+            code, out, err = cloudmig(tmp_path, *arguments)
+            assert code == 0, err
+            shown += out + err
+
+    closing = json.loads(out)
+    assert closing["closed"] is True
+    assert closing["studies"]["verified"] == len(STUDIES)
+    for study in STUDIES:
+        assert study.study_instance_uid not in shown
+        assert study.patient.name not in shown
+        assert study.patient.patient_id not in shown
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_run_ends_with_130_and_the_next_one_goes_on(
+    tmp_path: Path, times: int
+) -> None:
+    script = Script(fault=Fault.HANG, fault_retrieves=1000, fault_at_store=1, hang_s=1.0)
+    with ScriptedPacs(STUDIES, script) as pacs:
+        planned(tmp_path, pacs)
+        with started(tmp_path, "run", "--json") as process:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["event"] == "run.started"
+            for _ in range(times):
+                process.send_signal(signal.SIGINT)
+                line = process.stdout.readline()
+                while line and json.loads(line)["event"] != "run.stopping":
+                    line = process.stdout.readline()
+            _, err = process.communicate(timeout=60)
+            assert process.returncode == 130, err
+            assert "Traceback" not in err
+
+        pacs.script = Script()
+        code, out, err = cloudmig(tmp_path, "run", "--json")
+
+    assert code == 0, err
+    finished = json.loads(out.splitlines()[-1])
+    assert finished["event"] == "run.finished"
+    assert not finished["halted"]

@@ -1,0 +1,90 @@
+"""What programs read from `--json` is pinned; UIDs in it are pseudonyms."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
+from cloudmig.catalog.statement import Equation, Statement
+from cloudmig.cli import close, quarantine, status, verify
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import StudyRef
+from cloudmig.model.states import CopyState, TransferState
+from cloudmig.pipeline.closure import ClosingStatement
+from cloudmig.pipeline.verification import Finding, VerifySummary
+from cloudmig.telemetry import Pseudonyms
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
+NAMES = Pseudonyms(b"k" * 32)
+STUDY = StudyRef("1.2.276.0.7230010.3.1.2.1")
+INSTANCE = "1.2.276.0.7230010.3.1.2.1.5"
+ITEM = QuarantineItem(
+    1, "main", STUDY, INSTANCE, QuarantineReason.CONFLICT,
+    {"destination": "archive", "PatientName": "CANARY^NAME", "differences": ["(0010,0010)"]},
+    dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC),
+)  # fmt: skip
+
+
+def a_closing() -> ClosingStatement:
+    statement = Statement(
+        source=None,
+        studies=Equation(12, 9, 1, {"recent stay": 1}, {"stored": 1}),
+        instances=Equation(120, 90, 10, {"recent stay": 10}, {"stored": 10}),
+        verdicts={"READ_BACK": 8, "STORE_CHECKSUM": 1}, weak_copies=1, quarantine={"conflict": 1},
+        excluded_uncounted=0, quarantined_uncounted=0, beyond_inventory=2, late_copies=0,
+    )  # fmt: skip
+    return ClosingStatement(
+        statement, 0, ("something is unexplained",), (UnexplainedStudy("main", STUDY, "stored"),),
+        (ITEM,), Path("state/reports/closing.html"),
+    )  # fmt: skip
+
+
+def a_verification() -> VerifySummary:
+    findings = [
+        Finding("main", "archive", STUDY.study_instance_uid, INSTANCE, "altered"),
+        Finding("main", "archive", STUDY.study_instance_uid, "", "manifest missing"),
+    ]
+    return VerifySummary(3, 30, 2, 1, 0, findings, Counter({"READ_BACK": 2}))
+
+
+def a_status() -> StatusCounts:
+    return StatusCounts(
+        studies={"main": 12},
+        transfers={"main": {TransferState.STORED: 11, TransferState.QUARANTINED: 1}},
+        copies={"archive": {CopyState.STORED: 11}},
+        instances_held=110, bytes_held=1_100_000, quarantine={QuarantineReason.CONFLICT: 1},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("close", close.document(a_closing(), NAMES)),
+        ("verify", verify.document(a_verification(), NAMES)),
+        ("status", status.document(a_status())),
+        ("quarantine-item", quarantine.document(ITEM, NAMES)),
+    ],
+)
+def test_the_shape_is_as_pinned(name: str, document: dict[str, object]) -> None:
+    path = GOLDEN / f"{name}.json"
+    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    if os.environ.get("CLOUDMIG_REWRITE_GOLDEN"):
+        path.write_text(text)
+
+    assert text == path.read_text()
+    assert "1.2.276" not in text
+    assert "CANARY" not in text
+
+
+def test_the_equation_of_a_refused_closing_shows_what_is_unexplained() -> None:
+    words = close.equation_words("studies", a_closing().statement.studies)
+
+    assert words == (
+        "studies: 12 in the inventory = 9 verified + 1 quarantined + 1 excluded + 1 UNEXPLAINED"
+    )
