@@ -101,17 +101,21 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def fresh_url(request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path) -> UrlFactory:
+def fresh_url(request: pytest.FixtureRequest, sqlite_template: Path) -> Iterator[UrlFactory]:
     if request.param == "postgresql":
         cluster: PostgresqlCluster = request.getfixturevalue("postgresql")
-        return cluster.fresh_url
+        yield cluster.fresh_url
+        return
+    # In memory where there is such a disk: every commit is flushed, and a busy disk takes minutes.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="cloudmig-catalog-", dir=memory) as folder:
 
-    def fresh_sqlite() -> str:
-        path = tmp_path / f"catalog-{next(_numbers)}.db"
-        shutil.copy(sqlite_template, path)
-        return f"sqlite:///{path}"
+        def fresh_sqlite() -> str:
+            path = Path(folder, f"catalog-{next(_numbers)}.db")
+            shutil.copy(sqlite_template, path)
+            return f"sqlite:///{path}"
 
-    return fresh_sqlite
+        yield fresh_sqlite
 
 
 @pytest.fixture
