@@ -17,7 +17,9 @@ __all__ = ["HeaderUnreadable", "Identity", "read_elements", "read_identity"]
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 #: Deflated data sets: PS3.5 A.5, and JPIP Referenced Deflate, A.7.
-DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+DEFLATED = frozenset(
+    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+)
 
 #: How much of a deflated data set is inflated at most, to find its UIDs.
 _INFLATED_BYTES_MAX = 1 << 20

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 __all__ = ["InstanceRef", "SeriesRef", "StudyRef", "is_usable_uid"]
 
-#: Components without digits (`1..2`, a leading or trailing dot) are refused: they make two spellings
-#: of one path. Leading zeros break PS3.5 9.1 but are met in real archives, and are harmless in a key.
+#: Components without digits (`1..2`, a leading or trailing dot) are refused: they make two
+#: spellings of one path. Leading zeros break PS3.5 9.1 but are met in real archives, and are
+#: harmless in a key.
 _USABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _UID_CHARS_MAX = 64
 
