@@ -1,7 +1,8 @@
 """The evidence record of a study at one destination, version 1. Shared with the functions.
 
 A manifest is JSON, gzipped without a time so that equal evidence makes equal bytes. Its schema is
-published as `docs/manifest.schema.json`. A revision is immutable and names its predecessor's SHA-256.
+published as `docs/manifest.schema.json`. A revision is immutable and names its predecessor's
+SHA-256.
 """
 
 from __future__ import annotations
