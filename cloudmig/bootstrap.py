@@ -35,7 +35,7 @@ from cloudmig.sources.dimse import (
 from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
 
-__all__ = ["Parts", "open_agent", "open_catalog_only"]
+__all__ = ["Parts", "open_agent", "open_catalog_only", "store_settings"]
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +144,7 @@ def _open_destinations(parts: Parts) -> None:
         for source, source_settings in parts.config.sources.items():
             store = open_object_store(
                 name,
-                _store_settings(settings),
+                store_settings(settings),
                 archive=source_settings.archive,
                 storage_class=settings.storage_class,
                 uploads=uploads,
@@ -161,16 +161,21 @@ def _open_destinations(parts: Parts) -> None:
     parts.breakers = breakers
 
 
-def _store_settings(settings: DestinationSettings) -> StoreSettings:
+def store_settings(settings: DestinationSettings) -> StoreSettings:
+    """Return what opens a store. The doctor uses it too, so that it examines what a run uses."""
     return StoreSettings(
         url=settings.url,
         endpoint=settings.endpoint,
         region=settings.region,
         profile=settings.profile if settings.scheme == "s3" else None,
+        profile_overrides=settings.profile_overrides,
+        path_style=settings.path_style,
         access_key_id=_plain(settings.access_key_id),
         secret_access_key=_plain(settings.secret_access_key),
         session_token=_plain(settings.session_token),
+        ca_path=settings.ca,
         kms_key_id=settings.kms_key_id,
+        connect_timeout_s=settings.connect_s,
         timeout_s=settings.timeout_s,
     )
 

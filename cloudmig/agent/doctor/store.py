@@ -12,19 +12,20 @@ import hashlib
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
+from cloudmig.bootstrap import store_settings
 from cloudmig.config import DestinationSettings
-from cloudmig.destinations.opening import StoreSettings, open_control
+from cloudmig.destinations.opening import open_control
 from cloudmig.destinations.s3_control import S3Control, translate
 from cloudmig.errors import CloudmigError
 
-__all__ = ["check_destination", "store_settings"]
+__all__ = ["check_destination"]
 
 _BODY = b"cloudmig doctor: this object may be deleted\n"
 _SKEW_WARNING_S = 60.0
@@ -53,29 +54,6 @@ _DAMAGED = frozenset(
 _TAKEN = frozenset({"PreconditionFailed", "412"})
 
 
-def store_settings(destination: DestinationSettings, *, timeout_s: float) -> StoreSettings:
-    """Return what opens the store, with time-outs for a person who waits."""
-
-    def plain(secret: Any) -> str | None:  # noqa: ANN401 - SecretStr or None
-        return None if secret is None else str(secret.get_secret_value())
-
-    return StoreSettings(
-        url=destination.url,
-        endpoint=destination.endpoint,
-        region=destination.region,
-        profile=destination.profile,
-        profile_overrides=destination.profile_overrides,
-        path_style=destination.path_style,
-        access_key_id=plain(destination.access_key_id),
-        secret_access_key=plain(destination.secret_access_key),
-        session_token=plain(destination.session_token),
-        ca_path=destination.ca,
-        kms_key_id=destination.kms_key_id,
-        connect_timeout_s=min(destination.connect_s, timeout_s),
-        timeout_s=timeout_s,
-    )
-
-
 def check_destination(
     name: str, destination: DestinationSettings, archive: str, *, timeout_s: float
 ) -> list[Finding]:
@@ -83,7 +61,10 @@ def check_destination(
     subject = f"destination {name}"
     if destination.directory is not None:
         return [_check_directory(subject, destination.directory)]
-    settings = store_settings(destination, timeout_s=timeout_s)
+    connect_s = min(destination.connect_s, timeout_s)
+    settings = replace(
+        store_settings(destination), connect_timeout_s=connect_s, timeout_s=timeout_s
+    )
     try:
         control = open_control(name, settings)
     except CloudmigError as error:
