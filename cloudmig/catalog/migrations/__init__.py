@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,6 +18,8 @@ __all__ = ["upgrade"]
 
 #: Two agents that start at once on an empty database take turns. The number is arbitrary.
 _ADVISORY_LOCK = 7_226_001
+#: Alembic keeps its context in a global, so threads of one process take turns, too.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def upgrade(engine: sa.Engine) -> None:
@@ -24,7 +27,7 @@ def upgrade(engine: sa.Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    with engine.begin() as connection:
+    with _ONE_AT_A_TIME, engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         current = MigrationContext.configure(connection).get_current_revision()
