@@ -1,4 +1,4 @@
-"""What the file says about a store reaches the store: the run and the doctor read it in one place."""
+"""What the file says about a store reaches it: run and doctor read it in one place."""
 
 from __future__ import annotations
 
