@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -44,14 +46,24 @@ class RetryingDestination(WrappedDestination):
         self._policy = policy or RetryPolicy()
 
     async def _guarded(self, call: Callable[[], Awaitable[T]], *, size_bytes: int = 0) -> T:  # noqa: ARG002
+        try:
+            return await call()
+        except DestinationUnavailable as error:
+            if not _may_pass(error) or self._policy.attempts_max == 1:
+                raise
+        # Only what failed once pays for the machinery of retries.
+        return await self._again(call)
+
+    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
         policy = self._policy
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(_may_pass),
-            stop=tenacity.stop_after_attempt(policy.attempts_max)
+            stop=tenacity.stop_after_attempt(policy.attempts_max - 1)
             | tenacity.stop_before_delay(policy.elapsed_max_s),
             wait=tenacity.wait_random_exponential(policy.wait_first_s, policy.wait_max_s),
             reraise=True,
         )
+        await asyncio.sleep(random.uniform(0.0, policy.wait_first_s))  # noqa: S311 - jitter
         async for attempt in retrying:
             with attempt:
                 return await call()

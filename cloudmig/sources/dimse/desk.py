@@ -30,6 +30,9 @@ _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700  #: PS3.4 B.2.3. Never 0x0107, which a sender takes for a warning.
 _NOT_AUTHORIZED = 0x0124  #: PS3.7 C.5.21: no plan covers this object.
 
+#: A sign of life for the retrieve after so many bytes: often enough for any idle timer.
+_TELL_EVERY_BYTES = 1 << 20
+
 #: A late answer waits this long for the receipts; senders give up at 30 s.
 _LATE_ANSWER_MAX_S = 25.0
 
@@ -157,7 +160,7 @@ class DeskHandler:
 class _Intake:
     """One object on its way in (`dimse.ObjectSink`)."""
 
-    __slots__ = ("_command", "_desk", "_handler", "_our_aet", "_waiting", "_writer")
+    __slots__ = ("_command", "_desk", "_handler", "_our_aet", "_untold", "_waiting", "_writer")
 
     def __init__(
         self,
@@ -174,12 +177,16 @@ class _Intake:
         self._command = command
         self._writer = writer
         self._waiting = waiting
+        self._untold = 0
         for retrieval in waiting:
             retrieval.in_flight += 1
 
     def write(self, data: memoryview) -> Awaitable[None] | None:
-        for retrieval in self._waiting:
-            retrieval.touch()
+        self._untold += len(data)
+        if self._untold >= _TELL_EVERY_BYTES:
+            self._untold = 0
+            for retrieval in self._waiting:
+                retrieval.touch()
         return self._writer.write(data)
 
     def discard(self) -> None:
