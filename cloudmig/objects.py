@@ -18,7 +18,8 @@ from cloudmig.model.instance import Slot, StagedInstance
 from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = [
-    "ARCHIVE_NAME", "LAYOUT", "instance_key", "manifest_key", "object_key", "quarantine_key",
+    "ARCHIVE_NAME", "LAYOUT", "conflict_key", "instance_key", "manifest_key", "object_key",
+    "quarantine_key",
     "repair_key", "study_prefix",
 ]  # fmt: skip
 

@@ -39,7 +39,8 @@ class DateWindow:
     @property
     def text(self) -> str:
         """The DA range to send (PS3.5 6.2): one day, or first-last."""
-        first, last = self.first.strftime("%Y%m%d"), self.last.strftime("%Y%m%d")
+        # Not strftime: its %Y has no leading zeros in the years before 1000.
+        first, last = (day.isoformat().replace("-", "") for day in (self.first, self.last))
         return first if first == last else f"{first}-{last}"
 
 
