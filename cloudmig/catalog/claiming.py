@@ -98,7 +98,7 @@ class ClaimCalls(Database):
         By priority, then the newest study first, the dateless last. A moving transfer whose lease
         has run out is claimed like a planned one, and the ledger says from whom.
         """
-        with self._writing() as connection:
+        with self._writing(durable=False) as connection:
             now_s = self._clock(connection)
             for candidate in self._candidates(connection, sources, now_s):
                 found = self._lock_first(connection, candidate, now_s)
@@ -119,7 +119,7 @@ class ClaimCalls(Database):
 
     def renew(self, job: TransferJob, lease_s: float) -> None:
         """Prolong the lease from now on, or raise `LeaseLost`."""
-        with self._writing() as connection:
+        with self._writing(durable=False) as connection:
             lease_until = self._clock(connection) + lease_s
             touched = connection.execute(_RENEW, {"lease_until": lease_until, **_fence_of(job)})
             if touched.rowcount != 1:

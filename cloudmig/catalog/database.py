@@ -37,6 +37,8 @@ class Database:
     def __init__(self, engine: sa.Engine, *, now: Callable[[], dt.datetime]) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**{_READS: True})
+        is_file = engine.dialect.name == "sqlite"
+        self._hasty = _sqlite_engine_on(engine.url, synchronous="NORMAL") if is_file else engine
         self._now = now  #: For events without a time of their own. Leases never use it.
 
     @classmethod
@@ -71,6 +73,7 @@ class Database:
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
+        self._hasty.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -84,9 +87,14 @@ class Database:
         return self._engine.dialect.name == "postgresql"
 
     @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """Give one transaction that may write. It is committed when the block ends well."""
-        with translated("write"), self._engine.begin() as connection:
+    def _writing(self, *, durable: bool = True) -> Iterator[sa.Connection]:
+        """Give one transaction that may write. It is committed when the block ends well.
+
+        What is not `durable` may be undone by a power cut (not by a kill), together with all that
+        came after it: a lease, whose holder dies with the same machine. It spares a disk flush.
+        """
+        engine = self._engine if durable else self._hasty
+        with translated("write"), engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -184,6 +192,10 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
             f"the catalog file cannot be opened: {error.strerror}",
             hint="check that state_dir exists and that cloudmig may write to it",
         ) from error
+    return _sqlite_engine_on(url, synchronous="FULL")  # A receipt must survive a power cut.
+
+
+def _sqlite_engine_on(url: sa.URL, *, synchronous: str) -> sa.Engine:
     engine = sa.create_engine(
         url.set(drivername="sqlite+pysqlite"),
         hide_parameters=True,
@@ -194,7 +206,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # Transactions begin where we say, as we say.
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # A receipt must survive a power cut.
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -32768")
         # Seldom: at the default of 1000 pages every hundredth claim pays for a checkpoint.
