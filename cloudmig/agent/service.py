@@ -190,7 +190,7 @@ async def _until_done_or_stopped(run: _Run, workers: list[asyncio.Task[None]]) -
     """Wait for the workers; after a stop or a halt, for a grace only."""
     stopping: asyncio.Task[object] = asyncio.create_task(run.stop.wait())
     try:
-        pending: set[asyncio.Task[object]] = set(workers)  # type: ignore[arg-type]
+        pending: set[asyncio.Task[object]] = set(workers)
         while pending and not run.stop.is_set():
             done, _ = await asyncio.wait(pending | {stopping}, return_when=asyncio.FIRST_COMPLETED)
             pending -= done

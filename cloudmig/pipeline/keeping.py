@@ -53,38 +53,41 @@ async def _store_everywhere(attempt: Attempt, staged: StagedInstance) -> bool:
 
 async def _store(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -> bool:
     assert staged.instance is not None
-    sop_instance_uid = staged.instance.sop_instance_uid
-    row = copy.receipts.get(sop_instance_uid)
+    row = copy.receipts.get(staged.instance.sop_instance_uid)
     if row is not None and row.receipt.dataset_sha256 == staged.dataset_sha256:
         return True  # Sent again; equal data set digest is idempotent.
     try:
         if row is not None:
             return await _decide(attempt, copy, staged, row.receipt)
-        if (bad := copy.bad.get(sop_instance_uid)) is not None:
-            location = Location(bad.key, bad.version_id)
-            held = Receipt(location, 0, "", "", etag=bad.etag)
-            await _note(attempt, copy, staged, await copy.destination.replace(staged, held))
-            return True
-        outcome = await copy.destination.store(staged, storage_class=copy.storage_class)
-        match outcome:
-            case Stored(receipt):
-                await _note(attempt, copy, staged, receipt)
-                return True
-            case Taken(held):
-                return await _decide(attempt, copy, staged, held)
-            case Refused(reason):
-                await attempt.find(
-                    "instance_refused",
-                    QuarantineReason.REFUSED_BY_DESTINATION,
-                    staged.instance,
-                    destination=copy.destination.name,
-                    why=reason,
-                )
-                return False
+        return await _put(attempt, copy, staged)
     except DestinationUnavailable as error:
         # Its copy is made later; nobody else waits for it (design 5).
         copy.owed = copy.owed or str(error)
         return False
+
+
+async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -> bool:
+    """Put what the copy has no receipt for, over what a verdict found bad if need be."""
+    assert staged.instance is not None
+    if (bad := copy.bad.get(staged.instance.sop_instance_uid)) is not None:
+        held = Receipt(Location(bad.key, bad.version_id), 0, "", "", etag=bad.etag)
+        await _note(attempt, copy, staged, await copy.destination.replace(staged, held))
+        return True
+    match await copy.destination.store(staged, storage_class=copy.storage_class):
+        case Stored(receipt):
+            await _note(attempt, copy, staged, receipt)
+            return True
+        case Taken(held):
+            return await _decide(attempt, copy, staged, held)
+        case Refused(reason):
+            await attempt.find(
+                "instance_refused",
+                QuarantineReason.REFUSED_BY_DESTINATION,
+                staged.instance,
+                destination=copy.destination.name,
+                why=reason,
+            )
+            return False
 
 
 async def _note(

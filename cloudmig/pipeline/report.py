@@ -84,8 +84,8 @@ def _page(
         verdict,
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
-        "<h2>How it was verified</h2><p>", html.escape(verdicts or "nothing yet"),
-        f"; copies whose completeness rests on two equal pulls: {statement.weak_copies:,}</p>",
+        "<h2>How it was verified</h2>",
+        f"<p>{html.escape(verdicts or 'nothing yet')}; copies whose completeness rests on two equal pulls: {statement.weak_copies:,}</p>",
         "<h2>Quarantine</h2>",
         _table(
             ("study", "reason", "what it means"),
