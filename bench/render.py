@@ -154,6 +154,16 @@ def _machine(conditions: Row) -> str:
         f" Python {conditions['python']}, {conditions['dcmtk']}; everything on the loopback of one"
         f" machine, so PACS, sink and contender share its cores. Load before the run:"
         f" {conditions['load_before']}; images per study scaled by {conditions['scale']}."
+    ) + _kept(conditions)
+
+
+def _kept(conditions: Row) -> str:
+    kept = conditions.get("kept", ())
+    if not kept:
+        return ""
+    return (
+        "\n\n**Not one run**: these rows were kept from earlier ones, on a machine as loaded as it"
+        f" was then, and did not take turns with the others: {', '.join(kept)}."
     )
 
 

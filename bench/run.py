@@ -284,7 +284,7 @@ def main() -> int:
                             continue
                         print(render.one_line(row), flush=True)
                         runs.append(row)
-    _write(arguments, medians(runs), facts)
+                        _write(arguments, medians(runs), facts)  # a stopped run keeps what it has
     return 1 if failed else 0
 
 
@@ -293,6 +293,8 @@ def _write(arguments: argparse.Namespace, results: list[Row], facts: Row) -> Non
         fresh = {(row["scenario"], row["contender"]) for row in results}
         kept = json.loads(arguments.results.read_text())
         kept = [row for row in kept if (row["scenario"], row["contender"]) not in fresh]
+        # Rows of other days were not interleaved with these: the page has to say so.
+        facts = facts | {"kept": [f"{row['scenario']} {row['contender']}" for row in kept]}
         results = kept + results
     results = compared(results)
     arguments.results.write_text(json.dumps(results, indent=1) + "\n")
