@@ -34,6 +34,11 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; } th, td { te
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 """
 
+_FOOTER = (
+    "<footer>Studies are named by pseudonyms of this installation;"
+    " <code>cloudmig status --resolve</code> maps them back.</footer></html>"
+)
+
 
 async def write_report(
     parts: Parts,
@@ -85,7 +90,8 @@ def _page(
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
         "<h2>How it was verified</h2>",
-        f"<p>{html.escape(verdicts or 'nothing yet')}; copies whose completeness rests on two equal pulls: {statement.weak_copies:,}</p>",
+        f"<p>{html.escape(verdicts or 'nothing yet')}</p>",
+        f"<p>Completeness by two equal pulls only: {statement.weak_copies:,} copies</p>",
         "<h2>Quarantine</h2>",
         _table(
             ("study", "reason", "what it means"),
@@ -97,8 +103,7 @@ def _page(
             ("study", "source", "waits for"),
             [(name(each.study.study_instance_uid), each.source, each.why) for each in unexplained],
         ),
-        "<footer>Studies are named by pseudonyms of this installation;"
-        " <code>cloudmig status --resolve</code> maps them back.</footer></html>",
+        _FOOTER,
     ))  # fmt: skip
 
 

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cloudmig.catalog import Catalog
-from cloudmig.errors import CloudmigError, Disposition, LeaseLost, RetrieveIncomplete
+from cloudmig.errors import (
+    CloudmigError,
+    Disposition,
+    LeaseLost,
+    RetrieveIncomplete,
+    SourceUnavailable,
+)
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -25,6 +31,9 @@ __all__ = ["NO_IMAGES_RULE", "Ending", "attempt_transfer"]
 
 #: The built-in rule that excludes a study the source lists no instance of and counts none in.
 NO_IMAGES_RULE = "no images (built in)"
+
+#: Instances asked for one at a time when asking for several makes the source fall over.
+_ONE_BY_ONE_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +81,10 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     attempt = await _begin(parts, job)
     if not attempt.expected and attempt.completeness == "SET":
         return _nothing_listed(job, last_try=last_try)
-    await _pull_everything(attempt)
-    await attempt.flush()
+    try:
+        await _pull_everything(attempt, last_try=last_try)
+    finally:
+        await attempt.flush()  # What arrived before the source went away is not asked for again.
     if attempt.strays:
         await parts.catalog.call(Catalog.record_strays, job, attempt.strays)
     missing = attempt.missing()
@@ -127,51 +138,72 @@ def _nothing_listed(job: TransferJob, *, last_try: bool) -> Ending:
     )
 
 
-async def _pull_everything(attempt: Attempt) -> None:
+async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
     """Ask, and ask again narrower, until nothing is missing or there is nothing left to try."""
-    source = attempt.parts.sources[attempt.job.source]
     if attempt.completeness == "WEAK":
         await completeness.two_equal_pulls(attempt, _pull)
         return
     first = attempt.missing()
     if not first:
         return
-    untouched = len(first) == len(attempt.expected)
-    await _pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not untouched))
-    if attempt.unexpected and not await completeness.list_explains(attempt):
-        # The listing was cut, or the study is growing: only equal pulls can tell.
-        await completeness.two_equal_pulls(attempt, _pull)
+    whole = len(first) == len(attempt.expected)
+    try:
+        await _pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not whole))
+        if attempt.unexpected and not await completeness.list_explains(attempt):
+            # The listing was cut, or the study is growing: only equal pulls can tell.
+            await completeness.two_equal_pulls(attempt, _pull)
+        await _ask_narrower(attempt)
+    except SourceUnavailable:
+        if not last_try:
+            raise
+        # Perhaps one instance makes the source fall over: get the others around it.
+        await _ask_one_by_one(attempt)
+
+
+async def _ask_narrower(attempt: Attempt) -> None:
+    """Ask for exactly what is missing, then in one transfer syntax at a time."""
+    study = attempt.job.study
     if missing := attempt.missing():
-        await _pull(attempt, RetrieveRequest(attempt.job.study, missing, narrow=True))
+        await _pull(attempt, RetrieveRequest(study, missing, narrow=True))
     sop_classes = sorted({each.sop_class_uid for each in attempt.missing().values()})
     if not sop_classes:
         return
-    for transfer_syntax_uid in source.alternatives(sop_classes):
+    for uid in attempt.parts.sources[attempt.job.source].alternatives(sop_classes):
         if not (missing := attempt.missing()):
             return
-        await _pull(
-            attempt,
-            RetrieveRequest(
-                attempt.job.study,
-                missing,
-                narrow=True,
-                transfer_syntax_uid=transfer_syntax_uid,
-            ),
-        )
+        request = RetrieveRequest(study, missing, narrow=True, transfer_syntax_uid=uid)
+        await _pull(attempt, request)
+
+
+async def _ask_one_by_one(attempt: Attempt) -> None:
+    """Ask for each missing instance by itself. Raises `SourceUnavailable` in a real outage."""
+    source = attempt.parts.sources[attempt.job.source]
+    for sop_instance_uid, each in list(attempt.missing().items())[:_ONE_BY_ONE_MAX]:
+        request = RetrieveRequest(attempt.job.study, {sop_instance_uid: each}, narrow=True)
+        try:
+            await _pull(attempt, request)
+        except SourceUnavailable:
+            await source.ping()
 
 
 async def _pull(attempt: Attempt, request: RetrieveRequest) -> None:
     """Run one retrieve; store what arrives while more arrives. Memory bounds the store tasks."""
     source = attempt.parts.sources[attempt.job.source]
+    gone: SourceUnavailable | None = None
     async with source.retrieve(request) as retrieval:
         try:
             async with asyncio.TaskGroup() as stores:
-                async for arrival in retrieval:
-                    stores.create_task(keep(attempt, arrival))
+                try:
+                    async for arrival in retrieval:
+                        stores.create_task(keep(attempt, arrival))
+                except SourceUnavailable as error:
+                    gone = error  # What arrived before is stored all the same.
         except* CloudmigError as group:
             raise _first_of(group) from group
         finally:
             attempt.strays += retrieval.evidence.strays
+    if gone is not None:
+        raise gone
 
 
 def _first_of(group: BaseExceptionGroup[CloudmigError]) -> CloudmigError:
