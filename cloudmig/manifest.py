@@ -11,7 +11,8 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +25,13 @@ SCHEMA = "cloudmig/manifest/1"
 
 #: A manifest of a million instances is about 500 MB of JSON; nothing honest is larger.
 _JSON_BYTES_MAX = 1 << 30
+
+
+#: The fields of a record that hold text.
+_RECORD_TEXTS = (
+    "series_instance_uid", "sop_instance_uid", "sop_class_uid", "transfer_syntax_uid",
+    "file_sha256", "dataset_sha256", "etag", "storage_class", "slot", "stored_at",
+)  # fmt: skip
 
 
 class ManifestUnreadable(ValueError):
@@ -85,7 +93,12 @@ def _content(manifest: Manifest) -> dict[str, Any]:
     content = {"schema": SCHEMA, **asdict(manifest)}
     content["instances"] = sorted(
         content["instances"],
-        key=lambda each: (each["series_instance_uid"], each["sop_instance_uid"], each["slot"]),
+        key=lambda each: (
+            each["series_instance_uid"],
+            each["sop_instance_uid"],
+            each["slot"],
+            each["location"]["key"],  # One SOP Instance UID may have several conflicts.
+        ),
     )
     content["missing"] = sorted(content["missing"])
     return content
@@ -105,18 +118,44 @@ def decode(body: bytes) -> Manifest:
             text = file.read(_JSON_BYTES_MAX + 1)
         if len(text) > _JSON_BYTES_MAX:
             raise ManifestUnreadable("larger than any honest manifest")
-        content = json.loads(text)
-        if content.pop("schema") != SCHEMA:
-            raise ManifestUnreadable("of a version this cloudmig does not know")
-        content["instances"] = tuple(_record(each) for each in content["instances"])
-        content["missing"] = tuple(content["missing"])
-        return Manifest(**content)
+        return _manifest(json.loads(text))
     except ManifestUnreadable:
         raise
-    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
         raise ManifestUnreadable(f"no manifest: {type(error).__name__}") from error
+    except RecursionError as error:
+        raise ManifestUnreadable("nested deeper than any manifest") from error
 
 
-def _record(content: dict[str, Any]) -> InstanceRecord:
+def _manifest(content: object) -> Manifest:
+    if not isinstance(content, dict) or content.pop("schema", None) != SCHEMA:
+        raise ManifestUnreadable("of a version this cloudmig does not know")
+    content["instances"] = tuple(_record(each) for each in content["instances"])
+    content["missing"] = tuple(content["missing"])
+    read = Manifest(**content)
+    if type(read.revision) is not int or read.revision < 1:
+        raise ManifestUnreadable("without a revision")
+    if not isinstance(read.source, dict):
+        raise ManifestUnreadable("without a source")
+    texts = (
+        read.archive, read.study_instance_uid, read.previous_sha256, read.destination,
+        read.created_at, read.completeness, *read.missing, *read.source.values(),
+    )  # fmt: skip
+    _check_texts(texts)
+    return read
+
+
+def _record(content: object) -> InstanceRecord:
+    if not isinstance(content, dict) or not isinstance(content.get("location"), dict):
+        raise ManifestUnreadable("with a record that is none")
     location = Location(**content.pop("location"))
-    return InstanceRecord(location=location, **content)
+    read = InstanceRecord(location=location, **content)
+    if type(read.size_bytes) is not int or read.size_bytes < 0:
+        raise ManifestUnreadable("with a size that is none")
+    _check_texts((location.key, *(getattr(read, name) for name in _RECORD_TEXTS)))
+    return read
+
+
+def _check_texts(values: Iterable[object]) -> None:
+    if not all(type(each) is str for each in values):
+        raise ManifestUnreadable("with a value that should be text")
