@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ class Answer:
     exit_code: int
     document: Any  #: What it printed as JSON; None where it printed none.
     stderr: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def write_configuration(
 def run_cloudmig(configuration: Path, *words: str, time_max_s: float) -> Answer:
     """Run one command with --json to its end."""
     command = (sys.executable, "-m", "cloudmig", "--config", str(configuration), *words, "--json")
+    started = time.monotonic()
     done = subprocess.run(
         command,
         cwd=configuration.parent,
@@ -147,7 +150,9 @@ def run_cloudmig(configuration: Path, *words: str, time_max_s: float) -> Answer:
         check=False,
         timeout=time_max_s,
     )
-    return Answer(words, done.returncode, _last_document(done.stdout), done.stderr)
+    return Answer(
+        words, done.returncode, _last_document(done.stdout), done.stderr, time.monotonic() - started
+    )
 
 
 def _last_document(printed: str) -> Any:  # noqa: ANN401 - it is JSON

@@ -45,7 +45,9 @@ class Expectation:
     retrieve: str  #: c-move, c-get, or * for both
     file: str
     sop_instance_uid: str
-    outcome: str  #: refused_by_pacs, altered_by_pacs, replaced_by_pacs or cannot_send
+    #: refused_by_pacs, altered_by_pacs, replaced_by_pacs, cannot_send, or converted_by_pacs where a
+    #: file comes unchanged only when its transfer syntax alone is accepted.
+    outcome: str
     evidence: str
 
 
@@ -94,9 +96,11 @@ def _survey_retrieve(
     ask(pacs, lane, open_ones, retrieve, arrivals, level="IMAGE")
     recovered = [each for each in open_ones if arrivals.has(each)]
     rows = [
-        _expectation(peer, retrieve, each, truth, arrivals)
+        _converted(peer, retrieve, each, arrivals)
+        if arrivals.has(each)
+        else _expectation(peer, retrieve, each, truth, arrivals)
         for each in open_ones
-        if not arrivals.has(each)
+        if each not in absent or not arrivals.has(each)
     ]
     print(
         f"{peer} {retrieve}: {len(truth) - len(open_ones)} of {len(truth)} byte for byte by study;"
@@ -127,6 +131,18 @@ def _expectation(
             outcome = "altered_by_pacs"
             evidence = _alteration(record, came, arrivals)
     return Expectation(peer, retrieve, name, record.sop_instance_uid, outcome, evidence)
+
+
+def _converted(peer: str, retrieve: str, record: Loaded, arrivals: Arrivals) -> Expectation:
+    """Describe what comes by study for a file that comes unchanged when asked for alone."""
+    came = dict(arrivals.data_sets[record.sop_instance_uid])
+    del came[record.dataset_sha256]
+    syntax = arrivals.transfer_syntaxes[next(iter(came))]
+    evidence = f"by study in {syntax}: {_alteration(record, came, arrivals)}"
+    evidence += f"; unchanged when {record.transfer_syntax_uid} alone is accepted"
+    return Expectation(
+        peer, retrieve, _file(record), record.sop_instance_uid, "converted_by_pacs", evidence
+    )
 
 
 def _alteration(record: Loaded, came: Mapping[str, Path], arrivals: Arrivals) -> str:

@@ -29,7 +29,7 @@ from tests.peers.loading import load
 Pacs = Orthanc | Dcmqrscp | PixelMed
 
 #: Explicit VR Little Endian, which every one of them takes in its stock configuration.
-FILES = ("mr-siemens-mosaic-001.dcm", "nm-multiframe-002.dcm", "pt-explicit-001.dcm")
+FILES = ("mr-siemens-mosaic-001.dcm", "cs-utf8-001.dcm", "pt-explicit-001.dcm")
 
 
 class Store(Protocol):
