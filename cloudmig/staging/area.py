@@ -18,7 +18,7 @@ class StagingLimits:
 
     credit_bytes: int = 4 << 20  #: Free for every association before its next object (design 5).
     memory_object_bytes_max: int = 64 << 20  #: Past this an object spills: it goes up in parts.
-    beginning_bytes: int = 4 << 20  #: Of a spilled object, kept in memory for the header walk.
+    beginning_bytes: int = 64 << 10  #: Of a spilled object, kept in memory for the header walk.
     credit_wait_max_s: float = 10.0  #: Orthanc gives up an unanswered C-STORE after 30 s.
 
 

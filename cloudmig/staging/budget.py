@@ -27,6 +27,8 @@ class MemoryBudget:
         """Wait for `size_bytes` to be free. Return False when that took too long."""
         if self.try_take(size_bytes):
             return True
+        if size_bytes > self.bytes_max:
+            return False  # It would never be free, and keep everybody behind it waiting.
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (size_bytes, granted)
         self._waiting.append(entry)
@@ -43,11 +45,14 @@ class MemoryBudget:
 
     def _withdraw(self, entry: tuple[int, asyncio.Future[None]]) -> bool:
         """Stop waiting. Return True when it was granted in the very same moment."""
+        _, granted = entry
+        if granted.done() and not granted.cancelled():
+            return True
+        # `_grant` drops whom it finds cancelled, perhaps before that task runs again.
         if entry in self._waiting:
             self._waiting.remove(entry)
             self._grant()
-            return False
-        return True
+        return False
 
     def give(self, size_bytes: int) -> None:
         """Return bytes that were taken."""

@@ -31,7 +31,7 @@ class StagedBytes:
     dataset_offset: int
     file_sha256: str
     dataset_sha256: str
-    beginning: bytearray  #: The first bytes of the file, at least the header unless it is huge.
+    beginning: bytearray  #: The first bytes of the file: the whole of it when it is in memory.
     memory_bytes: int  #: What it counts for in the memory budget.
     released: bool = False
 
@@ -40,6 +40,7 @@ class StagedBytes:
         assert not self.released, "released twice"
         self.released = True
         self.body = None
+        self.beginning = bytearray()
         if self.memory_bytes:
             self.area.memory.give(self.memory_bytes)
         if self.path is not None:
@@ -78,6 +79,11 @@ class StagingWriter:
                 return None
             if not self._begin_spill():
                 return None
+        assert self._beginning is not None
+        room = self._area.limits.beginning_bytes - len(self._beginning)
+        if room > 0:
+            # An object without credit spills with its first byte; its UIDs are wanted all the same.
+            self._beginning += data[:room]
         self._body += data
         if len(self._body) < _SPILL_PIECE_BYTES:
             return None
@@ -110,8 +116,10 @@ class StagingWriter:
             self._fail(error)
             return None
         self._reserved += len(piece)
+        assert self._writing is None or self._writing.done(), "the caller did not wait"
         self._writing = asyncio.ensure_future(self._write_piece(piece))
-        return self._writing
+        # Shielded: a thread cannot be cancelled, and `discard` must know that it still writes.
+        return asyncio.shield(self._writing)
 
     async def _write_piece(self, piece: bytearray) -> None:
         assert self._file is not None

@@ -247,8 +247,11 @@ class _Intake:
 
 def _identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
     """Return what the data set calls itself, or None when it cannot be read."""
+    beginning, held.beginning = held.beginning, bytearray()  # Not to be kept for a spooled object.
     try:
-        return read_identity(memoryview(held.beginning)[held.dataset_offset :], transfer_syntax_uid)
+        found = read_identity(memoryview(beginning)[held.dataset_offset :], transfer_syntax_uid)
+        if held.path is None or found.series_instance_uid:
+            return found
     except HeaderUnreadable:
         if held.path is None:
             return None
