@@ -79,8 +79,9 @@ def read_elements(
     Tags are integers, group in the high half. Elements out of order (seen in old archives) end the
     walk only when their tag is past `last`. Raises `HeaderUnreadable`.
     """
+    is_whole = True
     if transfer_syntax_uid in DEFLATED:
-        data = _inflate(data)
+        data, is_whole = _inflate(data)
     order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
     implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
     found: dict[int, bytes] = {}
@@ -117,10 +118,8 @@ def read_elements(
                 raise HeaderUnreadable("ends in the middle of a value")
             found[tag] = bytes(data[position : position + length])
         position += length
-    if position > end:
-        raise HeaderUnreadable("ends in the middle of a value")
-    if position != end:
-        raise HeaderUnreadable("ends in the middle of an element")
+    if position != end or not is_whole:
+        raise HeaderUnreadable("ends before its header does")
     return found
 
 
@@ -175,9 +174,11 @@ def _skip_undefined(
     raise HeaderUnreadable("too many elements in a sequence")
 
 
-def _inflate(data: bytes | bytearray | memoryview) -> bytes:
-    """Inflate a bounded prefix (PS3.5 A.5): enough for the UIDs, never a bomb."""
+def _inflate(data: bytes | bytearray | memoryview) -> tuple[bytes, bool]:
+    """Inflate a bounded prefix (PS3.5 A.5), never a bomb; say whether that was all."""
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _INFLATED_BYTES_MAX)
+        inflated = unpacker.decompress(data, _INFLATED_BYTES_MAX)
     except zlib.error as error:
         raise HeaderUnreadable("not a deflated data set") from error
+    return inflated, unpacker.eof

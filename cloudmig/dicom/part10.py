@@ -17,6 +17,7 @@ _PREAMBLE = bytes(128) + b"DICM"
 _VERSION = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"  # (0002,0001) = 00 01
 _LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"})
 _TRANSFER_SYNTAX = 0x0010
+_VALUE_BYTES_MAX = 0xFFFE
 #: A group 0002 larger than this is no group 0002.
 PREFIX_BYTES_MAX = 1 << 20
 
@@ -40,7 +41,8 @@ def file_prefix(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: 
 
 
 def _uid_element(element: int, text: str) -> bytes:
-    value = text.encode("ascii", "replace")
+    # Cut at what the length field can say. An object with such a UID goes to quarantine, whole.
+    value = text.encode("ascii", "replace")[:_VALUE_BYTES_MAX]
     value += b"\0" * (len(value) % 2)
     return struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value
 
