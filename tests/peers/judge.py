@@ -24,7 +24,11 @@ from tests.peers.evidence import problems
 from tests.peers.launch.moto import s3_client
 from tests.peers.loading import Loaded, held, read_truth
 
-__all__ = ["Difference", "Finding", "Verdict", "judge"]
+__all__ = ["CONVERTED", "Difference", "Finding", "Verdict", "judge"]
+
+
+#: How the detail begins where an object came in another transfer syntax than it was loaded in.
+CONVERTED = "converted"
 
 
 class Finding(Enum):
@@ -145,7 +149,10 @@ def _judge_instance(
             told = {each.key: _compare(client, verdict.bucket, record, each) for each in objects}
             key = min(told, key=lambda key: (bool(told[key]), key))
             finding = Finding.DIFFERS if told[key] else Finding.EQUAL_ELEMENTS
-            verdict._add(finding, record, key, told[key])
+            meta = next(each.meta for each in objects if each.key == key)
+            syntaxes = (record.transfer_syntax_uid, meta.transfer_syntax_uid if meta else "none")
+            sent = "" if syntaxes[0] == syntaxes[1] else f"{CONVERTED} {' -> '.join(syntaxes)} "
+            verdict._add(finding, record, key, sent + told[key])
     if len(objects) > len(records):
         for each in sorted(objects, key=lambda each: len(each.key))[len(records) :]:
             verdict._add(Finding.TWICE, records[0], each.key)
