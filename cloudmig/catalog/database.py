@@ -15,7 +15,6 @@ import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudmig.catalog import schema
-from cloudmig.catalog.migrations import upgrade
 from cloudmig.errors import CatalogError, ConfigError
 
 __all__ = ["Database"]
@@ -64,7 +63,8 @@ class Database:
                 )
         try:
             with translated("open"):
-                upgrade(engine)
+                if not _is_current(engine):
+                    _upgrade(engine)
         except BaseException:
             engine.dispose()
             raise
@@ -178,6 +178,23 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     # Many rows in one INSERT: one message each is three times slower.
     engine.dialect.use_insertmanyvalues_wo_returning = True
     return engine
+
+
+def _is_current(engine: sa.Engine) -> bool:
+    """Say whether the tables are those of this version. An empty database has none."""
+    try:
+        with engine.connect() as connection:
+            held = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.ProgrammingError):
+        return False
+    return bool(held == schema.REVISION)
+
+
+def _upgrade(engine: sa.Engine) -> None:
+    # Alembic takes longer to import than most commands to run; it is needed once a version.
+    from cloudmig.catalog.migrations import upgrade  # noqa: PLC0415
+
+    upgrade(engine)
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:

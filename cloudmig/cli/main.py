@@ -67,6 +67,9 @@ app.command("demo", short_help="Try it all on this machine, with made-up studies
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
+    # pydicom imports numpy where it finds it, for pixels. No command decodes any, and importing
+    # it costs more than most commands do.
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
 
 

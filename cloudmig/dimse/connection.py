@@ -163,6 +163,8 @@ class Connection(asyncio.BufferedProtocol, ABC):
         if not self.is_over and self._transport is not None:
             self.active_s = self.loop.time()
             self._transport.write(pdu)
+            # Having written, the kernel would wait for more of ours to carry the next ACK.
+            self._acknowledge_at_once()
 
     def touch(self) -> None:
         """Note a sign of life."""
