@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 __all__ = [
     "REVISION", "AnyRow", "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy",
-    "ledger_event", "metadata", "multipart_upload", "open_instance", "open_receipt", "quarantine_item", "question",
-    "study", "study_answer", "sweep", "transfer",
+    "ledger_event", "metadata", "multipart_upload", "open_instance", "open_receipt",
+    "quarantine_item", "question", "study", "study_answer", "sweep", "transfer",
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
