@@ -105,8 +105,8 @@ def init(
             "profile": profile,
         }
     )
-    _tell(invocation, answers=services is not None, retrieve=retrieve, why=why, our_aet=our_aet,
-          listen_port=listen_port)  # fmt: skip
+    _tell(invocation, answers=services is not None, retrieve=retrieve, why=why, profile=profile,
+          our_aet=our_aet, listen_port=listen_port)  # fmt: skip
 
 
 def _refuse_to_overwrite(path: Path) -> None:
@@ -175,12 +175,14 @@ def _kind_of_store(endpoint: str) -> str:
     connection = kind(parts.netloc, timeout=_PROBE_MAX_S)
     try:
         connection.request("HEAD", "/")
-        headers = {name.lower(): value for name, value in connection.getresponse().getheaders()}
+        answered = connection.getresponse().getheaders()
     except (OSError, http.client.HTTPException):
         return "aws"
     finally:
         connection.close()
-    server = headers.get("server", "").lower()
+    headers = {name.lower(): value for name, value in answered}
+    # All of them: moto says that it is Werkzeug, and then that it is Amazon.
+    server = " ".join(value for name, value in answered if name.lower() == "server").lower()
     if "minio" in server:
         return "minio"
     if "werkzeug" in server:
@@ -226,6 +228,7 @@ def _tell(
     answers: bool,
     retrieve: str,
     why: str,
+    profile: str,
     our_aet: str,
     listen_port: int,
 ) -> None:
@@ -233,6 +236,7 @@ def _tell(
     invocation.say(why.replace("this file", "the file"))
     if not answers:
         invocation.say("That is fine for now: cloudmig doctor says what is in the way.")
+    invocation.say(f'The store has the profile "{profile}"; correct it in the file if it is not.')
     invocation.say("Next:")
     if retrieve != "c-get":
         invocation.say(
@@ -242,3 +246,5 @@ def _tell(
     invocation.say("  cloudmig inventory    asks the PACS what it holds")
     invocation.say("  cloudmig plan         decides by the rules in the file")
     invocation.say("  cloudmig run          moves")
+    invocation.say("  cloudmig verify       reads every copy back and compares")
+    invocation.say("  cloudmig close        proves that nothing is missing")

@@ -88,11 +88,15 @@ def _show(invocation: Invocation, result: InventoryResult) -> None:
 
     invocation.say(
         f"{result.source}: {count_words(result.studies, 'study', 'studies')} found with"
-        f" {count_words(result.questions, 'question')}, {result.splits} of them split,"
-        f" in {duration_words(result.duration_s)}."
+        f" {count_words(result.questions, 'query', 'queries')} in"
+        f" {duration_words(result.duration_s)}; {result.splits:,} of them were split into narrower"
+        " ones."
     )
     if result.universal is not None:
-        invocation.say(f"  One query for everything answered {result.universal:,} times.")
+        invocation.say(
+            "  For comparison, one query without criteria returned"
+            f" {count_words(result.universal, 'study', 'studies')}."
+        )
     if result.dateless:
         dateless = count_words(result.dateless, "study has", "studies have")
         invocation.say(f"  {dateless} no usable date.")

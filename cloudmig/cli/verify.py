@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
+#: What the ways of verifying mean, for a person.
+_MEANING = {
+    "READ_BACK": "every byte read from the store",
+    "STORE_CHECKSUM": "what the store computed itself",
+}
+
 
 def verify(
     context: typer.Context,
@@ -111,7 +117,8 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
         f" {summary.agreed:,} agree with their manifest, {summary.failed:,} do not."
     )
     for how, number in summary.how.items():
-        invocation.say(f"  {how}: {number:,}")
+        meaning = f" ({_MEANING[how]})" if how in _MEANING else ""
+        invocation.say(f"  by {how}{meaning}: {count_words(number, 'copy', 'copies')}")
     if summary.undecided:
         invocation.say(
             f"  {summary.undecided:,} could not be decided: archived, and the store tells no"

@@ -92,7 +92,7 @@ def test_a_folder_has_the_profile_of_folders(path: Path) -> None:
 @pytest.fixture(
     params=[
         ({"Server": "MinIO"}, "minio"),
-        ({"Server": "Werkzeug/3.1 Python/3.11"}, "moto"),
+        ({"Server": "Werkzeug/3.1 Python/3.11", "server": "amazon.com"}, "moto"),
         ({"X-Trans-Id": "tx1"}, "swift"),
         ({"x-amz-request-id": "tx00-1-default-rgw"}, "ceph"),
         ({}, "aws"),

@@ -177,6 +177,8 @@ class _Examination:
                 self.subject,
                 f"the profile {self.destination.profile} has no put-if-absent: two agents that"
                 " write one object at once may both write it",
+                "Nothing to do for one agent. Let several share one catalog on PostgreSQL: it gives"
+                " each study to one of them.",
             )
             return
         code, _ = self._put(key, **conditional)
