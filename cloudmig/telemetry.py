@@ -16,6 +16,7 @@ import re
 import secrets
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
@@ -300,8 +301,11 @@ def set_up_logging(
     for name in _QUIETED:
         library = logging.getLogger(name)
         library.handlers.clear()
-        library.setLevel(logging.CRITICAL if name == "pynetdicom" else logging.WARNING)
-        library.propagate = name != "pynetdicom"
+        quotes_values = name in {"pynetdicom", "pydicom"}
+        library.setLevel(logging.CRITICAL if quotes_values else logging.WARNING)
+        library.propagate = not quotes_values
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # Those of pydicom quote values, too.
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
@@ -52,12 +53,13 @@ def study_question(question: StudyQuestion, transfer_syntax_uid: str) -> bytes:
 
 def series_question(study_instance_uid: str, transfer_syntax_uid: str) -> bytes:
     """Return the encoded identifier of a SERIES-level C-FIND."""
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = "SERIES"
-    identifier.StudyInstanceUID = study_instance_uid
-    identifier.SeriesInstanceUID = None
-    identifier.Modality = None
-    identifier.NumberOfSeriesRelatedInstances = None
+    with config.disable_value_validation():
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "SERIES"
+        identifier.StudyInstanceUID = study_instance_uid
+        identifier.SeriesInstanceUID = None
+        identifier.Modality = None
+        identifier.NumberOfSeriesRelatedInstances = None
     return _encode(identifier, transfer_syntax_uid)
 
 
@@ -65,12 +67,13 @@ def image_question(
     study_instance_uid: str, series_instance_uid: str, transfer_syntax_uid: str
 ) -> bytes:
     """Return the encoded identifier of an IMAGE-level C-FIND within one series."""
-    identifier = Dataset()
-    identifier.QueryRetrieveLevel = "IMAGE"
-    identifier.StudyInstanceUID = study_instance_uid
-    identifier.SeriesInstanceUID = series_instance_uid
-    identifier.SOPInstanceUID = None
-    identifier.SOPClassUID = None
+    with config.disable_value_validation():
+        identifier = Dataset()
+        identifier.QueryRetrieveLevel = "IMAGE"
+        identifier.StudyInstanceUID = study_instance_uid
+        identifier.SeriesInstanceUID = series_instance_uid
+        identifier.SOPInstanceUID = None
+        identifier.SOPClassUID = None
     return _encode(identifier, transfer_syntax_uid)
 
 
@@ -81,6 +84,18 @@ def retrieve_request(
     sop_instance_uids: Sequence[str] = (),
 ) -> bytes:
     """Return the encoded identifier of a C-MOVE or C-GET at the narrowest level given."""
+    with config.disable_value_validation():  # The source's own UIDs, however it spells them.
+        return _retrieve_request(
+            transfer_syntax_uid, study_instance_uid, series_instance_uid, sop_instance_uids
+        )
+
+
+def _retrieve_request(
+    transfer_syntax_uid: str,
+    study_instance_uid: str,
+    series_instance_uid: str | None,
+    sop_instance_uids: Sequence[str],
+) -> bytes:
     identifier = Dataset()
     identifier.StudyInstanceUID = study_instance_uid
     identifier.QueryRetrieveLevel = "STUDY"
@@ -95,6 +110,11 @@ def retrieve_request(
 
 def decode_study_answer(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
     """Return keyword -> text of an answer. Values that break their VR are kept as they are."""
+    with config.disable_value_validation():
+        return _texts(identifier, transfer_syntax_uid)
+
+
+def _texts(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
     dataset = _decode(identifier, transfer_syntax_uid)
     answer: dict[str, str] = {}
     for keyword in (*STUDY_KEYWORDS, "RetrieveAETitle", "InstanceAvailability"):

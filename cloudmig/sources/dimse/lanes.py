@@ -39,6 +39,7 @@ class Lane:
             yield association
         except BaseException:
             association.abort()
+            self.lanes.forget()
             raise
         self.lanes.keep(self.calling_aet, contexts, association)
 
@@ -56,6 +57,7 @@ class Lanes:
         self._wanted_alone = 0
         self._changed = asyncio.Condition()
         self._kept: dict[tuple[str, Contexts], deque[Association]] = defaultdict(deque)
+        self._busy = 0  #: Associations in use, or being opened.
 
     @property
     def budget(self) -> int:
@@ -110,27 +112,43 @@ class Lanes:
             self._changed.notify_all()
 
     async def take(self, calling_aet: str, contexts: Contexts) -> Association:
-        """Return a kept association that is still open, or a new one."""
+        """Return a kept association that is still open, or a new one within the budget.
+
+        What is kept counts, too: idle ones make room, or a PACS that lets few in lets nobody in.
+        """
         kept = self._kept[calling_aet, contexts]
-        while kept:
-            association = kept.pop()
-            if association.is_open:
-                return association
-        return await self._connect(calling_aet, contexts)
+        self._busy += 1
+        try:
+            while kept:
+                association = kept.pop()
+                if association.is_open:
+                    return association
+            self._make_room()
+            return await self._connect(calling_aet, contexts)
+        except BaseException:
+            self._busy -= 1
+            raise
+
+    def forget(self) -> None:
+        """Note that an association that was taken is over."""
+        self._busy -= 1
 
     def keep(self, calling_aet: str, contexts: Contexts, association: Association) -> None:
-        """Keep an association for the next user, as many as there are lanes."""
+        """Keep an association for the next user, as many as the budget allows."""
+        self._busy -= 1
         if not association.is_open:
             return
-        if sum(len(kept) for kept in self._kept.values()) >= self._count_max:
-            self._drop_one()
         self._kept[calling_aet, contexts].append(association)
+        self._make_room()
 
-    def _drop_one(self) -> None:
+    def _make_room(self) -> None:
         for kept in self._kept.values():
-            if kept:
+            while kept and self._busy + self._kept_count > self.budget:
                 kept.popleft().abort()
-                return
+
+    @property
+    def _kept_count(self) -> int:
+        return sum(len(kept) for kept in self._kept.values())
 
     async def close(self) -> None:
         """Release every kept association."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from cloudmig.dimse.client import Association
 from cloudmig.dimse.messages import StoreCommand, SubOperations
 from cloudmig.dimse.status import Category, category
-from cloudmig.errors import SourceUnavailable
+from cloudmig.errors import SourceBusy, SourceUnavailable
 from cloudmig.ports import RetrieveEvidence, RetrieveRequest
 from cloudmig.sources.dimse.asking import Question
 from cloudmig.sources.dimse.desk import DeskHandler, DimseArrival
@@ -135,10 +135,9 @@ class DimseRetrieval:
                 final = answer
         assert final is not None, "an operation ends with a final answer or an error"
         self._note_final(final)
-        # Asked for single instances it has lost, a PACS says the same, and counts them as failed.
-        lost = self.request.narrow and final.failed
-        if final.status == _BUSY and self._count == before and not final.completed and not lost:
-            raise SourceUnavailable("the PACS is out of resources for sub-operations")
+        # For instances that it has lost or cannot convert, a PACS says the same, and counts them.
+        if final.status == _BUSY and self._count == before and not final.failed:
+            raise SourceBusy("the PACS is out of resources for sub-operations")
         await self._grace(final, before)
 
     def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:

@@ -275,8 +275,9 @@ class DimseSource:
         seen.update(dict.fromkeys(transfer_syntax_uids))
 
     def alternatives(self, sop_class_uids: Sequence[str]) -> Sequence[str]:
+        unnamed = not all(sop_class_uids)  # Some PACS do not say which class an instance is of.
         seen: dict[str, None] = {}
-        for sop_class_uid in sop_class_uids:
+        for sop_class_uid in self._offered if unnamed else sop_class_uids:
             seen.update(self._offered.get(sop_class_uid, {}))
         return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS]))
 
