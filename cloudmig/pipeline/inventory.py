@@ -30,8 +30,11 @@ _LAST_DAY = dt.date(2099, 12, 31)  #: Clocks of modalities run ahead; some stand
 _SUMMARIES_A_COMMIT = 2000
 _QUESTIONS_MAX = 200_000
 _PREFIX_CHARS = string.digits + string.ascii_uppercase
-_PREFIX_CHARS_RARE = string.ascii_lowercase + "-_./+#& "
+_PREFIX_CHARS_RARE = string.ascii_lowercase + "-_./+#&"
 _PREFIX_MAX = 16
+#: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
+#: source does not refuse them for being broad; it takes no date range at all.
+_DATES_REFUSED_MAX = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class _Run:
     limit: int | None = None
     questions: int = 0
     splits: int = 0
-    ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores.
+    dates_refused: int = 0  #: In a row, before the first that was answered; then -1.
+    ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores or refuses.
     disagreements: list[str] = field(default_factory=list)
 
 
@@ -176,15 +180,23 @@ async def _by_date(run: _Run) -> None:
 async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
     """Ask one window; split it while its answer may have been cut."""
     assert question.dates is not None
+    if "StudyDate" in run.ignored:
+        return  # Splitting by a key that is ignored leads nowhere; the other sweep covers it.
     asked = await _ask_or_none(run, question, parent)
+    if asked is None and run.dates_refused >= 0:
+        run.dates_refused += 1
+        if run.dates_refused >= _DATES_REFUSED_MAX:
+            run.ignored.add("StudyDate")
+            run.disagreements.append("the source refuses every date range")
     if asked is not None:
+        run.dates_refused = -1
         run.by_date |= asked.studies
         if asked.outside:
             run.ignored.add("StudyDate")
         if asked.before or not _may_be_cut(run, question, asked.count):
             return
     if "StudyDate" in run.ignored:
-        return  # Splitting by a key that is ignored leads nowhere; the other sweep covers it.
+        return
     run.splits += 1
     parts = list(_split(question))
     if not parts:
