@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -33,8 +34,9 @@ ALLOWED_LONG = {
 
 def tracked(*patterns: str) -> list[Path]:
     """Return what git has, or all files where there is no git (a source archive)."""
+    git = shutil.which("git") or "false"
     asked = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
+        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns],
         cwd=ROOT, capture_output=True, check=False,
     )  # fmt: skip
     if asked.returncode == 0:
