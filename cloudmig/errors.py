@@ -5,7 +5,8 @@
     ├── CatalogError               HALT        the catalog cannot be trusted, or cannot be written
     │   └── LeaseLost              RETRY       another worker owns this transfer now: let go of it
     ├── SourceError
-    │   ├── SourceUnavailable      RETRY       no answer, an abort, or "busy, come back later"
+    │   ├── SourceUnavailable      RETRY       no answer, or an abort
+    │   │   └── SourceBusy         RETRY       out of resources: ask for less, come back later
     │   ├── SourceRefused          HALT        the PACS does not accept us (AE title, TLS, contexts)
     │   ├── QueryTruncated         RETRY       the PACS capped the answer; ask a narrower question
     │   └── RetrieveIncomplete     RETRY       fewer instances arrived than were announced
@@ -29,8 +30,8 @@ from typing import ClassVar
 __all__ = [
     "CatalogError", "CloudmigError", "ConfigError", "DestinationError", "DestinationRefused",
     "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
-    "MalformedInstance", "QueryTruncated", "RetrieveIncomplete", "SourceError", "SourceRefused",
-    "SourceUnavailable", "SpoolFull", "StagingError",
+    "MalformedInstance", "QueryTruncated", "RetrieveIncomplete", "SourceBusy", "SourceError",
+    "SourceRefused", "SourceUnavailable", "SpoolFull", "StagingError",
 ]  # fmt: skip
 
 
@@ -74,6 +75,10 @@ class SourceUnavailable(SourceError):
     """The source gave no answer, aborted, or asked to come back later."""
 
     disposition = Disposition.RETRY
+
+
+class SourceBusy(SourceUnavailable):
+    """The source answers and has no room for us: 0xA702, or an association rejected for now."""
 
 
 class SourceRefused(SourceError):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from cloudmig.errors import DestinationUnavailable, SourceRefused, SourceUnavailable
+from cloudmig.errors import (
+    DestinationUnavailable,
+    SourceBusy,
+    SourceRefused,
+    SourceUnavailable,
+)
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.transfer import Ending
@@ -26,6 +32,8 @@ class Outages:
         self._source_down_since: dict[str, float] = {}
         self._source_pause_s: dict[str, float] = {}
         self._source_free_at: dict[str, float] = {}
+        self._successes: Counter[str] = Counter()  #: By source: attempts that met no error.
+        self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
         self._stores_down_since: float | None = None
         self._outage_max_s = max(
             (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
@@ -85,8 +93,12 @@ class Outages:
             return ending.not_its_fault()
         if not isinstance(ending.error, SourceUnavailable):
             if ending.error is None:
+                self._successes[job.source] += 1
+                self._busy_at.pop(job.transfer_id, None)
                 self._source_works(job.source)
             return ending
+        if isinstance(ending.error, SourceBusy):
+            return self._judge_busy(job, ending, ending.error)
         try:
             await self._parts.sources[job.source].ping()
         except SourceUnavailable as error:
@@ -96,6 +108,20 @@ class Outages:
             return ending.not_its_fault(error)
         self._source_works(job.source)
         return ending
+
+    def _judge_busy(self, job: TransferJob, ending: Ending, error: SourceBusy) -> Ending:
+        """Hold "busy" against a study when others get through, or did before it went on too long.
+
+        A PACS that answers so for everybody is an outage; for one study, that study's fault.
+        """
+        before, successes = self._busy_at.get(job.transfer_id), self._successes[job.source]
+        self._busy_at[job.transfer_id] = successes
+        down_s = time.monotonic() - self._source_down_since.get(job.source, time.monotonic())
+        got_through = before is not None and successes > before
+        if got_through or (successes and down_s > self._outage_max_s):
+            return ending
+        self._source_fails(job.source, error)
+        return ending.not_its_fault()
 
     def _source_works(self, name: str) -> None:
         self._source_down_since.pop(name, None)

@@ -15,7 +15,7 @@ from cloudmig.dimse.contexts import AcceptedContext, ProposedContext
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.status import UNRECOGNIZED_OPERATION
 from cloudmig.dimse.wire import AbortReason, Hold, ProtocolViolation
-from cloudmig.errors import SourceRefused, SourceUnavailable
+from cloudmig.errors import SourceBusy, SourceRefused, SourceUnavailable
 
 __all__ = ["Answer", "RequestorConnection"]
 
@@ -249,9 +249,9 @@ def _time_is_up(changed: asyncio.Future[None]) -> None:
         changed.set_exception(TimeoutError())
 
 
-def _rejection(raw: bytes) -> SourceRefused | SourceUnavailable:
+def _rejection(raw: bytes) -> SourceRefused | SourceBusy:
     result, source, reason, said = negotiation.decode_rejection(raw)
     message = f"the association was rejected: {said}"
     if result == _PERMANENT and (source, reason) not in _CONGESTION:
         return SourceRefused(message, hint=_HINTS.get((source, reason), ""))
-    return SourceUnavailable(message, hint="fewer associations at once may help")
+    return SourceBusy(message, hint="fewer associations at once may help")

@@ -7,7 +7,6 @@ asked for again, and what was put without a receipt is recognised by its data se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cloudmig.catalog import Catalog
@@ -16,6 +15,7 @@ from cloudmig.errors import (
     Disposition,
     LeaseLost,
     RetrieveIncomplete,
+    SourceBusy,
     SourceUnavailable,
 )
 from cloudmig.model.quarantine import QuarantineReason
@@ -23,9 +23,10 @@ from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline import completeness, evidence
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
+from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.keeping import keep
 from cloudmig.pipeline.parts import Parts
-from cloudmig.ports import RetrieveRequest
+from cloudmig.ports import RetrieveEvidence, RetrieveRequest
 
 __all__ = ["NO_IMAGES_RULE", "Ending", "attempt_transfer"]
 
@@ -34,6 +35,12 @@ NO_IMAGES_RULE = "no images (built in)"
 
 #: Instances asked for one at a time when asking for several makes the source fall over.
 _ONE_BY_ONE_MAX = 500
+
+#: The same, while nothing of the study comes at all.
+_NOTHING_COMES_MAX = 20
+
+#: Equal questions that brought nothing, one after the other, before it is asked differently.
+_FRUITLESS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,41 +159,60 @@ async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
         if attempt.unexpected and not await completeness.list_explains(attempt):
             # The listing was cut, or the study is growing: only equal pulls can tell.
             await completeness.two_equal_pulls(attempt, _pull)
-        await _ask_narrower(attempt)
-    except SourceUnavailable:
-        if not last_try:
+        await _ask_narrower(attempt, last_try=last_try)
+    except SourceUnavailable as error:
+        if isinstance(error, SourceBusy) or not last_try:
             raise
         # Perhaps one instance makes the source fall over: get the others around it.
         await _ask_one_by_one(attempt)
 
 
-async def _ask_narrower(attempt: Attempt) -> None:
-    """Ask for exactly what is missing, then in one transfer syntax at a time."""
-    study = attempt.job.study
-    if missing := attempt.missing():
-        await _pull(attempt, RetrieveRequest(study, missing, narrow=True))
+async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
+    """Ask for exactly what is missing, as long as that helps; then around it; then otherwise."""
+    study, said, fruitless = attempt.job.study, RetrieveEvidence(), 0
+    while (missing := attempt.missing()) and fruitless < _FRUITLESS_MAX:
+        said = await _pull(attempt, RetrieveRequest(study, missing, narrow=True))
+        fruitless = fruitless + 1 if len(attempt.missing()) == len(missing) else 0
+    if not missing:
+        return
+    if last_try:
+        await _ask_one_by_one(attempt)  # A PACS may stop at the first one it cannot send.
+    reached = bool(said.offered or attempt.arrived)
+    told = said.failed is not None and said.failed >= len(missing)
+    if reached and (told or attempt.job.failures):
+        # It cannot send them as it is asked. Anything else may pass, and a source that can convert
+        # must not be made to: what would come is not what it holds.
+        await _ask_by_syntax(attempt)
+
+
+async def _ask_by_syntax(attempt: Attempt) -> None:
+    """Ask in one transfer syntax at a time, for a source that cannot convert (field notes 2.11)."""
     sop_classes = sorted({each.sop_class_uid for each in attempt.missing().values()})
     if not sop_classes:
         return
     for uid in attempt.parts.sources[attempt.job.source].alternatives(sop_classes):
         if not (missing := attempt.missing()):
             return
-        request = RetrieveRequest(study, missing, narrow=True, transfer_syntax_uid=uid)
+        request = RetrieveRequest(attempt.job.study, missing, narrow=True, transfer_syntax_uid=uid)
         await _pull(attempt, request)
 
 
 async def _ask_one_by_one(attempt: Attempt) -> None:
     """Ask for each missing instance by itself. Raises `SourceUnavailable` in a real outage."""
     source = attempt.parts.sources[attempt.job.source]
-    for sop_instance_uid, each in list(attempt.missing().items())[:_ONE_BY_ONE_MAX]:
+    for number, (sop_instance_uid, each) in enumerate(attempt.missing().items()):
+        if number >= (_ONE_BY_ONE_MAX if attempt.arrived else _NOTHING_COMES_MAX):
+            return
         request = RetrieveRequest(attempt.job.study, {sop_instance_uid: each}, narrow=True)
         try:
             await _pull(attempt, request)
+        except SourceBusy:
+            raise
         except SourceUnavailable:
             await source.ping()
 
 
-async def _pull(attempt: Attempt, request: RetrieveRequest) -> None:
+async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
     """Run one retrieve; store what arrives while more arrives. Memory bounds the store tasks."""
     source = attempt.parts.sources[attempt.job.source]
     gone: SourceUnavailable | None = None
@@ -199,29 +225,12 @@ async def _pull(attempt: Attempt, request: RetrieveRequest) -> None:
                 except SourceUnavailable as error:
                     gone = error  # What arrived before is stored all the same.
         except* CloudmigError as group:
-            raise _first_of(group) from group
+            raise decisive(group) from group
         finally:
             attempt.strays += retrieval.evidence.strays
     if gone is not None:
         raise gone
-
-
-def _first_of(group: BaseExceptionGroup[CloudmigError]) -> CloudmigError:
-    """Return the error that decides: a halt before a quarantine before a retry."""
-    order: Sequence[Disposition] = (
-        Disposition.HALT,
-        Disposition.QUARANTINE,
-        Disposition.RETRY,
-    )
-    leaves: list[CloudmigError] = []
-    stack: list[BaseException] = [group]
-    while stack:
-        error = stack.pop()
-        if isinstance(error, BaseExceptionGroup):
-            stack += error.exceptions
-        elif isinstance(error, CloudmigError):
-            leaves.append(error)
-    return min(leaves, key=lambda error: order.index(error.disposition))
+    return retrieval.evidence
 
 
 async def _end(attempt: Attempt) -> Ending:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cloudmig.dimse.client import Association
 from cloudmig.dimse.contexts import ProposedContext
+from cloudmig.errors import SourceBusy
 
 __all__ = ["Lane", "Lanes"]
 
@@ -125,6 +126,11 @@ class Lanes:
                     return association
             self._make_room()
             return await self._connect(calling_aet, contexts)
+        except SourceBusy:
+            self._busy -= 1
+            self.slower()
+            self._make_room()
+            raise
         except BaseException:
             self._busy -= 1
             raise
