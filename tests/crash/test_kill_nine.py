@@ -29,7 +29,7 @@ from tests.peers.judge import judge
 from tests.peers.launch.moto import s3_client
 from tests.peers.loading import Loaded
 
-#: A point is a seed; `make test` takes a handful. More than 25 of them are spread over several migrations.
+#: A point is a seed; `make test` takes a handful, and 25 go into each migration.
 SEEDS = int(os.environ.get("CLOUDMIG_CRASH_SEEDS", "10"))
 _KILLS_A_MIGRATION = 25
 _STUDIES = 100
@@ -162,9 +162,7 @@ def _migrate(migration: Migration, kills: Sequence[Kill]) -> list[Kill]:
             (kill for kill in kills if kill.point.command == command),
             key=lambda kill: not kill.point.rare,
         )
-        for kill in due:
-            if not migration.leg(command, kill):
-                unmet.append(kill)
+        unmet += [kill for kill in due if not migration.leg(command, kill)]
         for _ in range(_LEGS_MAX):
             if not migration.leg(command, None):
                 break
