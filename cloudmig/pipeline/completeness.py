@@ -12,7 +12,7 @@ from cloudmig.ports import RetrieveRequest
 
 __all__ = ["list_explains", "two_equal_pulls"]
 
-Pull = Callable[[Attempt, RetrieveRequest], Awaitable[None]]
+Pull = Callable[[Attempt, RetrieveRequest], Awaitable[object]]
 
 #: Where no listing can be had, this many pulls may pass until two in a row are equal.
 _PULLS_MAX = 4

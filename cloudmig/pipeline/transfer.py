@@ -177,7 +177,7 @@ async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
         return
     if last_try:
         await _ask_one_by_one(attempt)  # A PACS may stop at the first one it cannot send.
-    reached = bool(said.offered or attempt.arrived)
+    reached = bool(said.offered or attempt.arrived) and not said.strays
     told = said.failed is not None and said.failed >= len(missing)
     if reached and (told or attempt.job.failures):
         # It cannot send them as it is asked. Anything else may pass, and a source that can convert

@@ -18,9 +18,10 @@ from cloudmig import manifest
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.dicom.digest import FileDigests, StreamDigests
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import CloudmigError, DestinationUnavailable
 from cloudmig.manifest import InstanceRecord, ManifestUnreadable
 from cloudmig.model.instance import Location
+from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.ports import Destination
 
@@ -70,7 +71,7 @@ async def verify_copies(
 ) -> VerifySummary:
     """Verify stored copies, all or one part of them. Safe to stop and to repeat.
 
-    Raises `DestinationUnavailable` when a store cannot be read; what was decided stays decided.
+    Raises `DestinationError` when a store cannot be read; what was decided stays decided.
     """
     summary = VerifySummary()
     queue = _copies(opened, part, parts, again=again)
@@ -94,8 +95,8 @@ async def verify_copies(
         async with aclosing(queue), asyncio.TaskGroup() as group:
             for _ in range(_COPIES_AT_ONCE):
                 group.create_task(work())
-    except* DestinationUnavailable as errors:
-        raise errors.exceptions[0] from None
+    except* CloudmigError as errors:
+        raise decisive(errors) from errors
     return summary
 
 
@@ -152,6 +153,8 @@ async def _compare(
     destination: Destination, copy: CopyToVerify, how: set[str]
 ) -> tuple[list[BadInstance], int]:
     held = await destination.get_evidence(copy.manifest_key)
+    if held is not None and hashlib.sha256(held).hexdigest() != copy.manifest_sha256:
+        held = await destination.get_evidence(copy.manifest_key)  # Damaged on its way to us?
     if held is None:
         return [BadInstance("", "manifest missing", copy.manifest_key)], 0
     if hashlib.sha256(held).hexdigest() != copy.manifest_sha256:
@@ -184,21 +187,44 @@ async def _check(
     if record.storage_class in ARCHIVE_CLASSES:
         return await _check_unread(destination, record, now, how)
     how.add("READ_BACK")
-    digests = StreamDigests()
-    try:
-        async for piece in destination.read(now):
-            digests.update(piece)
-    except DestinationUnavailable:
-        held = await destination.find(Location(place.key))
-        if held is not None:
-            raise
+    found = await _read_twice(destination, record, now)
+    if found is None:
         return _bad(record, "missing", place.version_id, record.etag)
-    found = digests.result()
-    if (found.file_sha256, found.dataset_sha256) == (record.file_sha256, record.dataset_sha256):
+    if _agrees(found, record):
         return None
     held = await destination.find(Location(place.key))
     etag, version_id = (held.etag, held.location.version_id) if held else ("", None)
     return _bad(record, _name(found, record, others), version_id, etag)
+
+
+async def _read_twice(
+    destination: Destination, record: InstanceRecord, place: Location
+) -> FileDigests | None:
+    """Return what was read, the second time where it differs or breaks off; None: not there.
+
+    An answer that is damaged on its way to us says nothing about what the store holds.
+    """
+    for last in (False, True):
+        digests = StreamDigests()
+        try:
+            async for piece in destination.read(place):
+                digests.update(piece)
+        except DestinationUnavailable:
+            if await destination.find(Location(place.key)) is None:
+                return None
+            if last:
+                raise
+            continue
+        if last or _agrees(digests.result(), record):
+            break
+    return digests.result()
+
+
+def _agrees(found: FileDigests, record: InstanceRecord) -> bool:
+    return (found.file_sha256, found.dataset_sha256) == (
+        record.file_sha256,
+        record.dataset_sha256,
+    )
 
 
 def _name(found: FileDigests, record: InstanceRecord, others: Mapping[str, InstanceRecord]) -> str:
