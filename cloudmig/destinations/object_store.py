@@ -207,6 +207,9 @@ class ObjectStoreDestination:
                 answer = await self._put(key, body, attributes, mode=mode)
         except AlreadyExistsError:
             return None
+        except PreconditionError as error:
+            # Nobody asked for a condition: a proxy or a store in trouble made it up.
+            raise translate(error, doing="put") from error
         if answer is None:
             return None
         if looks:
@@ -267,7 +270,8 @@ class ObjectStoreDestination:
                 answer = await self._backend.large.overwrite(key, body, attributes, etag=bad.etag)
             else:
                 answer = await self._put(key, body, attributes, mode={"e_tag": bad.etag})
-        except PreconditionError as error:
+        except (AlreadyExistsError, PreconditionError) as error:
+            # 412, or 409 while somebody else writes: look at it again.
             raise DestinationUnavailable("replace: the object has changed meanwhile") from error
         return self._receipt(key, body, attributes, answer)
 
