@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.asking import Arrivals, Retrieve, ask
+from tests.peers.asking import Retrieve
 from tests.peers.faults.cell import Cell, Migration, migrate, write_toml
 from tests.peers.faults.dimse_proxy import DimseProxy
 from tests.peers.faults.looping import LoopThread
 from tests.peers.faults.pacs_faults import PacsFault, Trouble
-from tests.peers.faults.small_archive import small_studies
+from tests.peers.faults.small_archive import as_sent, small_studies
 from tests.peers.judge import Finding, Verdict, judge
 from tests.peers.launch import Dcmqrscp, Lane, MotoServer, Orthanc, PixelMed, free_ports
 from tests.peers.loading import Loaded, load
@@ -60,7 +59,7 @@ def run_cells(peer: str, plans: Sequence[Plan], folder: Path) -> dict[Plan, Cell
         pacs = running.enter_context(PEERS[peer]([own_lane, *lanes.values()]))
         truth = load(pacs, small_studies(_STUDIES))
         assert all(record.held for record in truth), f"{peer} did not take every file"
-        truth = _as_sent(pacs, own_lane, truth, folder)
+        truth = as_sent(pacs, own_lane, truth, folder)
         loop = running.enter_context(LoopThread())
 
         def run(plan: Plan) -> Cell:
@@ -77,23 +76,6 @@ def run_cells(peer: str, plans: Sequence[Plan], folder: Path) -> dict[Plan, Cell
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             cells = dict(zip(others, pool.map(run, others), strict=True))
         return cells | {plan: run(plan) for plan in killing}
-
-
-def _as_sent(pacs: Pacs, lane: Lane, truth: Sequence[Loaded], folder: Path) -> list[Loaded]:
-    """Return the truth with the digests of what the PACS sends when nothing goes wrong.
-
-    Orthanc writes the lengths of sequences in another way than it got them; whether elements and
-    pixels are as loaded is what the corpus matrix is for.
-    """
-    place = folder / "baseline"
-    place.mkdir()
-    arrivals = Arrivals(place)
-    ask(pacs, lane, truth, "c-move", arrivals, level="STUDY")
-    as_sent = []
-    for record in truth:
-        (digest,) = arrivals.data_sets[record.sop_instance_uid]
-        as_sent.append(dataclasses.replace(record, dataset_sha256=digest))
-    return as_sent
 
 
 @dataclass(frozen=True, slots=True)
