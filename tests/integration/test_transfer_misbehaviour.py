@@ -123,7 +123,7 @@ DIRTY = [
     Case("a study of which nothing is sent", Script(missing=frozenset(ALL_OF_FIRST)),
          reasons=frozenset({"missing_instances"}), lacking=ALL_OF_FIRST),
     Case("always the wrong study",
-         Script(fault=Fault.WRONG_STUDY, fault_retrieves=99, fault_studies=ONLY_FIRST),
+         Script(fault=Fault.WRONG_STUDY, fault_retrieves=999, fault_studies=ONLY_FIRST),
          reasons=frozenset({"missing_instances"}), lacking=ALL_OF_FIRST),
     Case("always success with nothing",
          Script(fault=Fault.NOTHING, fault_retrieves=999, fault_studies=ONLY_FIRST),
