@@ -16,7 +16,7 @@ _TEMPLATE = """\
 # name = "edge-1"               # unique per running agent; default: the host's name
 state_dir = "state"             # beside this file: catalog, spool, reports. Keep it, back it up
 catalog = "sqlite"              # or "postgresql+psycopg://user@host/db" for several agents
-memory_bytes_max = "256 MiB"    # images in flight
+memory_bytes_max = "160 MiB"    # images in flight
 spool_bytes_max = {spool}       # on disk, for what exceeds memory
 transfers = 8                   # studies in flight at once
 

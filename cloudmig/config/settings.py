@@ -81,7 +81,7 @@ class AgentSettings(Section):
     )  #: Unique per running agent.
     state_dir: FilePath = Path("state")
     catalog: SecretStr = SecretStr("sqlite")  #: A URL may hold a password.
-    memory_bytes_max: Size = 256 << 20
+    memory_bytes_max: Size = 160 << 20
     spool_bytes_max: Size = _SPOOL_BYTES_MAX
     object_bytes_max: Size = _SPOOL_BYTES_MAX  #: Default: what the spool can hold.
     transfers: Count = 8
@@ -176,7 +176,6 @@ class SourceSettings(Section):
     idle_s: Duration = 120.0
     total_s: Duration = 7200.0
     grace_s: Duration = 10.0  #: Between the final C-MOVE status and the last store.
-    nearline_idle_s: Duration = 1800.0  #: The idle time while a tape is fetched.
 
     @field_validator("ae_titles", mode="after")
     @classmethod
@@ -201,7 +200,6 @@ class DestinationSettings(Section):
     session_token: SecretStr | None = None
     ca: FilePath | None = None  #: Authority of the store's certificate, where it is your own.
     path_style: bool | None = None  #: Default: exactly where an endpoint is set.
-    versioned: Literal["auto"] | bool = "auto"
     attempts_max: Count = 5
     connect_s: Duration = 10.0
     timeout_s: Duration = 60.0
