@@ -22,6 +22,8 @@ __all__ = ["Outages"]
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_MAX_S = 60.0
+#: A study whose copy is owed is not looked at again sooner: looking costs the PACS a query.
+_OWED_PAUSE_MIN_S = 1.0
 
 
 class Outages:
@@ -34,7 +36,7 @@ class Outages:
         self._source_free_at: dict[str, float] = {}
         self._successes: Counter[str] = Counter()  #: By source: attempts that met no error.
         self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
-        self._stores_down_since: float | None = None
+        self._store_down_since: dict[str, float] = {}
         self._outage_max_s = max(
             (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
         )
@@ -61,31 +63,55 @@ class Outages:
 
     async def sources_worth_asking(self, sources: Sequence[str], stop: asyncio.Event) -> list[str]:
         """Return the sources that are up, after waiting while every destination is down."""
+        self._look_at_stores()
+        if len(self._store_down_since) == len(self._parts.breakers) > 0:
+            self.give_up_on_stores()
         until_probe_s = self.seconds_until_probe()
         if until_probe_s > 0:
-            now = time.monotonic()
-            self._stores_down_since = self._stores_down_since or now
-            if now - self._stores_down_since > self._outage_max_s:
-                raise DestinationUnavailable(
-                    f"no destination has answered for {self._outage_max_s:.0f} s",
-                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong",
-                )
             await self.pause(min(until_probe_s, 5.0), stop)
             return []
-        self._stores_down_since = None
         now = time.monotonic()
         up = [name for name in sources if self._source_free_at.get(name, 0.0) <= now]
         if not up:
             await self.pause(0.2, stop)
         return up
 
-    def seconds_until_probe(self) -> float:
-        """Return how long every destination will be left alone; 0 when one may be tried."""
-        waits = [
+    def _look_at_stores(self) -> None:
+        now = time.monotonic()
+        for name, breakers in self._parts.breakers.items():
+            if any(each.is_open for each in breakers):
+                self._store_down_since.setdefault(name, now)
+            else:
+                self._store_down_since.pop(name, None)
+
+    def give_up_on_stores(self) -> None:
+        """Raise `DestinationUnavailable` when a store has been down for too long.
+
+        Called when nothing else is left to do: as long as other copies can be made, they are.
+        """
+        self._look_at_stores()
+        now = time.monotonic()
+        for name, since in self._store_down_since.items():
+            patience_s = self._parts.config.destinations[name].outage_max_s
+            if now - since > patience_s:
+                raise DestinationUnavailable(
+                    f"destination {name} has not answered for {patience_s:.0f} s",
+                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong",
+                )
+
+    def _waits_s(self) -> list[float]:
+        return [
             max((each.seconds_until_probe for each in breakers if each.is_open), default=0.0)
             for breakers in self._parts.breakers.values()
         ]
-        return min(waits, default=0.0)
+
+    def seconds_until_probe(self) -> float:
+        """Return how long every destination will be left alone; 0 when one may be tried."""
+        return min(self._waits_s(), default=0.0)
+
+    def seconds_until_all_probed(self) -> float:
+        """Return how long some destination will be left alone, for a study that is owed to it."""
+        return max(_OWED_PAUSE_MIN_S, *self._waits_s())
 
     async def judge(self, job: TransferJob, ending: Ending) -> Ending:
         """Take the failure off the study when the source does not answer anybody."""

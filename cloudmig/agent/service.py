@@ -226,6 +226,7 @@ async def _claim_and_move(run: _Run) -> None:
         wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
         if wait_s is None:
             return
+        run.outages.give_up_on_stores()
         await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop)
 
 
@@ -282,7 +283,7 @@ def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
     if ending.state is not TransferState.PLANNED:
         return ending
     if not ending.failed:
-        delay_s = ending.delay_s or (0.0 if ending.error else run.outages.seconds_until_probe())
+        delay_s = 0.0 if ending.error else run.outages.seconds_until_all_probed()
         return ending.with_delay(delay_s)
     failures = job.failures + 1
     if failures >= settings.attempts_max:

@@ -1,0 +1,215 @@
+"""What is altered, truncated, deleted or swapped behind the agent's back is named and repaired."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmig.model.states import CopyState
+from tests.contract.moto_bucket import moto_endpoint
+from tests.integration.migration_world import World, a_study
+from tests.peers.launch.moto import s3_client
+from tests.peers.part10 import dataset_sha256
+
+STUDIES = tuple(a_study(number, series=(3, 2)) for number in range(1, 7))
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with moto_endpoint() as url:
+        yield url
+
+
+class Bucket:
+    """A bucket, looked at and tampered with behind the agent's back."""
+
+    def __init__(self, endpoint: str, name: str, *, versioned: bool) -> None:
+        self.name = name
+        self.client: Any = s3_client(endpoint, "testing", "testing")
+        self.client.create_bucket(Bucket=name)
+        if versioned:
+            self.client.put_bucket_versioning(
+                Bucket=name, VersioningConfiguration={"Status": "Enabled"}
+            )
+        self.settings = {
+            "url": f"s3://{name}", "endpoint": endpoint, "profile": "moto",
+            "access_key_id": "testing", "secret_access_key": "testing",
+        }  # fmt: skip
+
+    def keys(self, ending: str = ".dcm") -> list[str]:
+        found = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
+        return [each["Key"] for each in found if each["Key"].endswith(ending)]
+
+    def body(self, key: str) -> bytes:
+        body: bytes = self.client.get_object(Bucket=self.name, Key=key)["Body"].read()
+        return body
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=key, Body=body)
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=key)
+
+    def held(self) -> dict[str, set[str]]:
+        """Return the digests of each instance's newest object, repairs included."""
+        found: dict[str, set[str]] = {}
+        for key in self.keys("") :
+            if ".dcm" in key:
+                sop_instance_uid = key.rsplit("/", 1)[-1].split(".dcm")[0]
+                found.setdefault(sop_instance_uid, set()).add(dataset_sha256(self.body(key)))
+        return found
+
+
+def tamper(bucket: Bucket) -> dict[str, str]:
+    """Spoil ten objects, a manifest among them; return what each must be called by key."""
+    keys = bucket.keys()
+    assert len(keys) >= 10
+    spoiled: dict[str, str] = {}
+    for key in keys[:3]:
+        body = bytearray(bucket.body(key))
+        body[-1] ^= 0xFF
+        bucket.put(key, bytes(body))
+        spoiled[key] = "altered"
+    for key in keys[3:5]:
+        bucket.put(key, bucket.body(key)[:-10])
+        spoiled[key] = "truncated"
+    for key in keys[5:7]:
+        bucket.delete(key)
+        spoiled[key] = "missing"
+    # Two objects of one study, each under the other's name.
+    last = [key for key in keys[7:] if key.split("/")[3] == keys[-1].split("/")[3]]
+    one, other = last[-2:]
+    first, second = bucket.body(one), bucket.body(other)
+    bucket.put(one, second)
+    bucket.put(other, first)
+    spoiled |= {one: "swapped", other: "swapped"}
+    clean_study = next(
+        key for key in bucket.keys(".json.gz")
+        if key.split("/")[3] not in {each.split("/")[3] for each in spoiled}
+    )  # fmt: skip
+    bucket.put(clean_study, bucket.body(clean_study)[:-1] + b"x")
+    spoiled[clean_study] = "manifest altered"
+    return spoiled
+
+
+@pytest.mark.parametrize("versioned", [True, False], ids=["versioned", "unversioned"])
+async def test_ten_of_ten_spoiled_objects_are_named_and_repaired(
+    versioned: bool, endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, f"spoiled-{versioned}".lower(), versioned=versioned)
+    world = World(tmp_path, STUDIES, destinations={"store": bucket.settings})
+    with world.serving():
+        await world.migrate()
+        assert not (await world.verify()).findings
+        spoiled = tamper(bucket)
+        assert len(spoiled) == 10
+        found = await world.verify(again=True)
+
+        named = {
+            (each.study_instance_uid, each.sop_instance_uid): each.finding
+            for each in found.findings
+        }
+        wanted = {}
+        for key, finding in spoiled.items():
+            study = key.split("/")[3]
+            is_image = key.endswith(".dcm")
+            sop = key.rsplit("/", 1)[-1].removesuffix(".dcm") if is_image else ""
+            wanted[study, sop] = finding
+        assert named == wanted
+        refused = await world.close()
+        assert refused.refused, "nothing closes while a copy is known to be bad"
+
+        repaired = await world.run()
+        assert not repaired.quarantined
+        await world.explain_everything()
+
+    truth = world.truth()
+    held = bucket.held()
+    assert held.keys() == truth.keys()
+    assert all(truth[uid] <= held[uid] for uid in truth)
+    repairs = [key for key in bucket.keys("") if "~r" in key]
+    if versioned:
+        assert repairs == []
+        assert held == truth
+    else:
+        # What was deleted goes back to its own key; what was spoiled stays, a repair beside it.
+        assert len(repairs) == Counter(spoiled.values()).total() - 3
+
+
+async def test_what_fails_again_after_two_repairs_waits_for_a_person(
+    endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, "stubborn", versioned=True)
+    world = World(tmp_path, STUDIES[:2], destinations={"store": bucket.settings})
+    [victim, *_] = [one.sop_instance_uid for one in STUDIES[0].instances()]
+    with world.serving():
+        await world.migrate()
+        for _ in range(3):
+            assert world.quarantined() == {}
+            [key] = [key for key in bucket.keys() if victim in key]
+            bucket.put(key, b"not what was there" * 99)
+            found = await world.verify(again=True)
+            assert [each.sop_instance_uid for each in found.findings] == [victim]
+            await world.run()
+
+        assert world.quarantined() == {STUDIES[0].study_instance_uid: {"verification_failed"}}
+        await world.explain_everything()
+
+
+async def test_seven_parts_see_every_copy_once(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES)
+    with world.serving():
+        await world.migrate()
+    seen = [await world.verify(part=part, parts=7) for part in range(1, 8)]
+
+    assert sum(each.copies for each in seen) == len(STUDIES)
+    assert (await world.verify()).copies == 0
+
+
+async def test_an_archive_class_is_decided_by_the_checksum_of_the_store_or_not_at_all(
+    endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, "frozen", versioned=True)
+    settings = {**bucket.settings, "storage_class": "DEEP_ARCHIVE"}
+    world = World(tmp_path, STUDIES[:1], destinations={"store": settings})
+    with world.serving():
+        await world.migrate()
+    # moto keeps no checksum of a PUT by obstore: nothing may be taken for granted.
+    undecided = await world.verify()
+    assert (undecided.undecided, undecided.agreed, undecided.failed) == (1, 0, 0)
+    assert (await world.close()).refused
+
+    for key in bucket.keys():
+        bucket.client.put_object(
+            Bucket=bucket.name, Key=key, Body=_body_of(bucket, world, key),
+            StorageClass="DEEP_ARCHIVE", ChecksumAlgorithm="SHA256",
+        )  # fmt: skip
+    decided = await world.verify()
+    assert dict(decided.how) == {"STORE_CHECKSUM": 1}
+    assert decided.agreed == 1
+    assert not (await world.close()).refused
+
+
+def _body_of(bucket: Bucket, world: World, key: str) -> bytes:
+    """Return the bytes of an archived object: restore it first."""
+    bucket.client.restore_object(Bucket=bucket.name, Key=key, RestoreRequest={"Days": 1})
+    return bucket.body(key)
+
+
+async def test_a_verdict_of_a_copy_written_meanwhile_is_dropped(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES[:1])
+    with world.serving():
+        await world.migrate()
+    with world.catalog() as catalog:
+        [copy] = catalog.copies_to_verify()
+    await world.verify()
+    with world.catalog() as catalog:
+        [row] = catalog.transfers()
+        assert row.copies[0].state is CopyState.VERIFIED
+        assert copy.manifest_revision == row.copies[0].manifest_revision
