@@ -128,6 +128,7 @@ class ReceiptRow:
     slot: Slot
     receipt: Receipt
     unexpected: bool = False
+    stored_at: str = ""  #: ISO 8601, UTC: when the receipt was noted first.
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,7 @@ open_receipt = sa.Table(
     sa.Column("etag", sa.Text, nullable=False),
     sa.Column("storage_class", _Name, nullable=False),
     sa.Column("unexpected", sa.Boolean, nullable=False),
+    sa.Column("stored_at", sa.String(40), nullable=False),  # As it stands in the manifest.
     sqlite_with_rowid=False,
 )
 

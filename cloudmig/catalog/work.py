@@ -324,6 +324,7 @@ def _receipt_values(job: TransferJob, row: ReceiptRow) -> dict[str, Any]:
         "etag": receipt.etag,
         "storage_class": receipt.storage_class,
         "unexpected": row.unexpected,
+        "stored_at": row.stored_at,
     }
 
 
@@ -345,4 +346,5 @@ def _receipt_row(job: TransferJob, row: AnyRow) -> ReceiptRow:
             row.storage_class,
         ),
         unexpected=row.unexpected,
+        stored_at=row.stored_at,
     )

@@ -49,7 +49,7 @@ async def _write(attempt: Attempt, copy: CopyInProgress, missing: Collection[str
             destination=copy.destination.name,
             created_at=now,
             completeness=attempt.completeness,
-            instances=tuple(_record(row, now) for row in rows),
+            instances=tuple(_record(row) for row in rows),
             missing=tuple(sop for sop in missing if sop not in copy.receipts),
         )
         key = manifest_key(archive, job.study, revision)
@@ -84,7 +84,7 @@ def _says_the_same(held: bytes, wanted: Manifest) -> bool:
         return False
 
 
-def _record(row: ReceiptRow, now: str) -> InstanceRecord:
+def _record(row: ReceiptRow) -> InstanceRecord:
     return InstanceRecord(
         series_instance_uid=row.instance.series_instance_uid,
         sop_instance_uid=row.instance.sop_instance_uid,
@@ -98,7 +98,7 @@ def _record(row: ReceiptRow, now: str) -> InstanceRecord:
         storage_class=row.receipt.storage_class,
         slot=row.slot.value,
         unexpected=row.unexpected,
-        stored_at=now,
+        stored_at=row.stored_at,
     )
 
 
@@ -133,6 +133,7 @@ async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
                 storage_class=each.storage_class,
             ),
             unexpected=each.unexpected,
+            stored_at=each.stored_at,
         )
         if row.slot is Slot.PRIMARY:
             copy.receipts.setdefault(each.sop_instance_uid, row)

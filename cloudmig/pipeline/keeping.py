@@ -106,6 +106,7 @@ async def _note(
         slot=slot,
         receipt=receipt,
         unexpected=staged.instance.sop_instance_uid not in attempt.expected,
+        stored_at=attempt.parts.now().isoformat(timespec="seconds"),
     )
     if slot is Slot.PRIMARY:
         copy.receipts[staged.instance.sop_instance_uid] = row

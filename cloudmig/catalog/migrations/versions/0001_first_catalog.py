@@ -250,6 +250,7 @@ def _make_open_rows() -> None:
         sa.Column("etag", sa.Text(), nullable=False),
         sa.Column("storage_class", sa.String(length=128), nullable=False),
         sa.Column("unexpected", sa.Boolean(), nullable=False),
+        sa.Column("stored_at", sa.String(length=40), nullable=False),
         sa.ForeignKeyConstraint(
             ["transfer_id"], ["transfer.transfer_id"], name=op.f("fk_open_receipt_transfer_id")
         ),
