@@ -170,7 +170,7 @@ async def _work(run: _Run) -> None:
         ]
         await _until_done_or_stopped(run, workers)
     if not run.stop.is_set():
-        await count_excluded(parts)
+        await count_excluded(parts, run.stop.is_set)
 
 
 async def _listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.records import QuarantineItem, UnexplainedStudy
+from cloudmig.catalog.records import QuarantineItem, TransferRow, UnexplainedStudy
 from cloudmig.catalog.statement import Statement
 from cloudmig.errors import SourceError
 from cloudmig.model.states import TransferState
@@ -16,6 +17,9 @@ from cloudmig.pipeline.parts import Parts
 __all__ = ["ClosingStatement", "close", "count_excluded"]
 
 _NAMED_MAX = 100
+_PAGE = 500
+#: Excluded studies that one run asks the source about: an hour or so of a slow PACS.
+_COUNTED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +67,38 @@ async def _obstacles(parts: Parts) -> list[str]:
     return found
 
 
-async def count_excluded(parts: Parts) -> int:
+async def count_excluded(parts: Parts, is_stopped: Callable[[], bool] = lambda: False) -> int:
     """Count the instances of studies that stay on site, where the source did not say.
 
-    Without these the instance equation could not be written. Returns how many studies were counted.
+    Without these the instance equation could not be written. Returns how many studies were
+    counted; those beyond the bound are left for the next run, and the statement says how many.
     """
     counted = 0
-    for source in parts.sources.values():
-        rows = await parts.catalog.call(Catalog.transfers, TransferState.EXCLUDED)
-        for row in rows:
-            if row.source != source.name or row.instances_inventory is not None:
-                continue
-            study = await parts.catalog.call(Catalog.study, row.source, row.study)
-            if study is None or study.instances_claimed is not None:
-                continue
+    after: int | None = None
+    while page := await parts.catalog.call(
+        Catalog.transfers, TransferState.EXCLUDED, after=after, limit=_PAGE
+    ):
+        for row in page:
+            if is_stopped() or counted >= _COUNTED_MAX:
+                return counted
             try:
-                listing = await source.list_instances(row.study)
+                counted += await _count(parts, row)
             except SourceError:
-                return counted  # It is tried again by the next run; `close` counts what is open.
-            await parts.catalog.call(
-                Catalog.set_instances_counted, row.source, row.study, len(listing.instances)
-            )
-            counted += 1
+                return counted
+        after = page[-1].transfer_id
     return counted
+
+
+async def _count(parts: Parts, row: TransferRow) -> bool:
+    """Ask the source for the instances of one study, unless they are known."""
+    source = parts.sources.get(row.source)
+    if source is None or row.instances_inventory is not None:
+        return False
+    study = await parts.catalog.call(Catalog.study, row.source, row.study)
+    if study is None or study.instances_claimed is not None:
+        return False
+    listing = await source.list_instances(row.study)
+    await parts.catalog.call(
+        Catalog.set_instances_counted, row.source, row.study, len(listing.instances)
+    )
+    return True
