@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tests.peers.judge import Verdict
 from tests.peers.migration import Equations, equations
 
-__all__ = ["Cell", "Migration", "Phase", "migrate", "write_toml"]
+__all__ = ["Cell", "Migration", "Phase", "in_short", "migrate", "write_toml"]
 
 _ROUNDS_MAX = 5
 _ENDED_WELL = (0, 1)
@@ -193,3 +193,9 @@ def _documents(printed: str) -> list[Any]:
         except ValueError:
             continue  # A line that is not JSON is for people.
     return documents
+
+
+def in_short(verdict: Verdict) -> str:
+    """Return what the judge found, without a line per instance."""
+    counts = {finding.value: number for finding, number in verdict.counts.items()}
+    return f"the judge found {counts}, problems {verdict.problems[:3]}"

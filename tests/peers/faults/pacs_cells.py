@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.peers.asking import Retrieve
-from tests.peers.faults.cell import Cell, Migration, migrate, write_toml
+from tests.peers.faults.cell import Cell, Migration, in_short, migrate, write_toml
 from tests.peers.faults.dimse_proxy import DimseProxy
 from tests.peers.faults.looping import LoopThread
 from tests.peers.faults.pacs_faults import PacsFault, Trouble
@@ -118,7 +118,7 @@ class _Bench:
         if self.plan.stays and self.plan.fault is not PacsFault.WARNING:
             self._check_loss(cell, migration, verdict)
         else:
-            cell.expect(verdict.clean, _in_short(verdict))
+            cell.expect(verdict.clean, in_short(verdict))
             cell.expect(cell.quarantined == 0, "a clean study is in quarantine")
         return cell
 
@@ -176,13 +176,8 @@ class _Bench:
         missing = {each.sop_instance_uid for each in verdict.named(Finding.MISSING)}
         cell.expect(missing == lost, f"missing {len(missing)} instances instead of {len(lost)}")
         others = [each for each in verdict.differences if each.finding is not Finding.MISSING]
-        cell.expect(not others, _in_short(verdict))
+        cell.expect(not others, in_short(verdict))
         cell.expect(not verdict.problems, f"problems: {verdict.problems}")
         reasons = dict(migration.closing.quarantine) if migration.closing else {}
         cell.note = f"quarantine: {reasons}"
         cell.expect(reasons == {"missing_instances": 1}, f"quarantine says {reasons}")
-
-
-def _in_short(verdict: Verdict) -> str:
-    counts = {finding.value: number for finding, number in verdict.counts.items()}
-    return f"the judge found {counts}, problems {verdict.problems[:3]}"

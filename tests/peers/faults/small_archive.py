@@ -29,8 +29,8 @@ def small_studies(count: int) -> list[Path]:
 def as_sent(pacs: Pacs, lane: Lane, truth: Sequence[Loaded], folder: Path) -> list[Loaded]:
     """Return the truth with the digests of what the PACS sends when nothing goes wrong.
 
-    Orthanc and dcmqrscp write the lengths of sequences in another way than they got them; whether elements and
-    pixels are as loaded is what the corpus matrix is for.
+    Orthanc and dcmqrscp write the lengths of sequences in another way than they got them; whether
+    elements and pixels are as loaded is what the corpus matrix is for.
     """
     place = folder / "baseline"
     place.mkdir()

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.peers.faults.cell import Cell, Migration, migrate, write_toml
+from tests.peers.faults.cell import Cell, Migration, in_short, migrate, write_toml
 from tests.peers.faults.http_proxy import HttpProxy
 from tests.peers.faults.looping import LoopThread
 from tests.peers.faults.small_archive import as_sent, small_studies
@@ -104,7 +104,7 @@ class _Bench:
         if self.fault in {StoreFault.TRUNCATED, StoreFault.CORRUPTED}:
             unread = [key for key in trouble.hit if not trouble.passed_after[key]]
             cell.expect(not unread, f"{len(unread)} broken answers were believed")
-        cell.expect(not verdict.differences, f"the judge found {dict(verdict.counts)}")
+        cell.expect(not verdict.differences, in_short(verdict))
         problems = [
             each
             for each in verdict.problems

@@ -91,6 +91,10 @@ class StoreTrouble:
             return Way.PASS
         if self.fault is StoreFault.FORBIDDEN:
             return _ANSWERS[self.fault]
+        if self.fault is StoreFault.DAMAGED and not request.key.endswith(".dcm"):
+            return Way.PASS  # A damaged manifest stays where it is, and the judge reads them all.
+        if reading and request.key in self.hit:
+            return Way.PASS  # What is damaged each time it is read is rightly replaced.
         self._seen += 1
         if self._seen % _EVERY != 1 or self.injected >= _TIMES_MAX:
             return Way.PASS
