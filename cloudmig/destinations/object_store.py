@@ -51,6 +51,8 @@ _REPAIRS_MAX = 99
 _READ_CHUNK_BYTES = 1 << 20
 #: How many spooled objects are mapped at once; what is in memory already needs no place here.
 _SPOOLED_AT_ONCE = 2
+#: S3 classes that answer a GET only after a restore.
+_ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _REPAIR = re.compile(r"(?P<key>.*)~r(?P<number>[0-9]+)")
 
 
@@ -110,8 +112,8 @@ class ObjectStoreDestination:
             receipt = await self._backend.control.find(location)
         else:
             receipt = await self._find_by_obstore(location)
-        if receipt is None or receipt.file_sha256:
-            return receipt
+        if receipt is None or receipt.file_sha256 or receipt.storage_class in _ARCHIVED:
+            return receipt  # What is archived cannot be read to find out more.
         return await self._read_digests(receipt)
 
     async def read(self, location: Location) -> AsyncIterator[bytes]:

@@ -62,8 +62,8 @@ class VerifySummary:
     how: Counter[str] = field(default_factory=Counter)
 
 
-class _CannotTell(Exception):  # noqa: N818 - a verdict, not a fault
-    """An object of an archive class for which the store has no checksum."""
+#: Noted beside how a copy was read: an archived object for which the store has no checksum.
+_UNDECIDED = "UNDECIDED"
 
 
 async def verify_copies(
@@ -115,9 +115,8 @@ async def _copies(
 async def _verify_copy(parts: Parts, copy: CopyToVerify, summary: VerifySummary) -> None:
     destination = parts.destinations[copy.destination, copy.source]
     how: set[str] = set()
-    try:
-        bad, instances = await _compare(destination, copy, how)
-    except _CannotTell:
+    bad, instances = await _compare(destination, copy, how)
+    if _UNDECIDED in how and not bad:
         summary.copies += 1
         summary.undecided += 1
         return
@@ -248,7 +247,8 @@ async def _check_unread(
         return _bad(record, "missing", record.location.version_id, record.etag)
     checksum = await destination.stored_checksum(now)
     if checksum is None:
-        raise _CannotTell
+        how.add(_UNDECIDED)
+        return None
     if checksum == record.file_sha256:
         return None
     finding = "truncated" if held.size_bytes < record.size_bytes else "altered"
