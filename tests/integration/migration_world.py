@@ -45,7 +45,7 @@ _MAKER = StudyMaker(TODAY)
 
 
 def a_study(
-    number: int = 1, *, series: Sequence[int] = (2, 1), modality: str = "CT", **changes: Any
+    number: int = 1, *, series: Sequence[int] = (2, 1), modality: str = "CT", **changes: str
 ) -> Study:
     """Make study `number` with so many instances in each of its series."""
     made = _MAKER.study(number)
@@ -61,7 +61,7 @@ def a_study(
         )
         for position, instances in enumerate(series, 1)
     )
-    return replace(made, **{"study_date": "20200101", "series": shaped, **changes})
+    return replace(made, **{"study_date": "20200101", **changes}, series=shaped)
 
 
 def free_port() -> int:
@@ -175,9 +175,9 @@ class World:
         async with self.opened() as parts:
             return await run_agent(parts, stop=asyncio.Event())
 
-    async def verify(self, **how: Any) -> VerifySummary:
-        async with self.opened() as parts:
-            return await verify_copies(parts, **how)
+    async def verify(self, *, part: int = 1, parts: int = 1, again: bool = False) -> VerifySummary:
+        async with self.opened() as opened:
+            return await verify_copies(opened, part=part, parts=parts, again=again)
 
     async def close(self) -> ClosingStatement:
         async with self.opened() as parts:

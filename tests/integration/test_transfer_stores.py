@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 from cloudmig.agent.service import run_agent
 from cloudmig.demo.oddities import heavy
+from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.staging import StagingLimits
+from cloudmig.staging.spool import Spool, _translate
 from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.doctor_world import StrictStore
 from tests.integration.migration_world import World, a_study, free_port
@@ -59,8 +63,6 @@ async def a_gate(endpoint: str, port: int) -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = "cloudmig.bootstrap.BreakerDestination"
-    from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
-
     monkeypatch.setattr(
         policy, lambda inner: BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
     )
@@ -130,10 +132,6 @@ async def test_a_full_spool_refuses_with_a700_and_takes_the_object_later(
     retrieve: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full for the first object that spills, and has room again for the next try."""
-    import errno
-
-    from cloudmig.staging.spool import Spool, _translate
-
     writes = Spool.write
     failed: list[int] = []
 
@@ -144,8 +142,6 @@ async def test_a_full_spool_refuses_with_a700_and_takes_the_object_later(
         writes(self, file, data)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Spool, "write", write)
-    from cloudmig.staging import StagingLimits
-
     monkeypatch.setattr(
         "cloudmig.bootstrap.StagingLimits",
         lambda **more: StagingLimits(credit_bytes=4 << 20, memory_object_bytes_max=5 << 20),

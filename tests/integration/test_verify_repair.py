@@ -42,7 +42,7 @@ class Bucket:
             "access_key_id": "testing", "secret_access_key": "testing",
         }  # fmt: skip
 
-    def keys(self, ending: str = ".dcm") -> list[str]:
+    def listed(self, ending: str = ".dcm") -> list[str]:
         found = self.client.list_objects_v2(Bucket=self.name).get("Contents", [])
         return [each["Key"] for each in found if each["Key"].endswith(ending)]
 
@@ -59,7 +59,7 @@ class Bucket:
     def held(self) -> dict[str, set[str]]:
         """Return the digests of each instance's newest object, repairs included."""
         found: dict[str, set[str]] = {}
-        for key in self.keys("") :
+        for key in self.listed(""):
             if ".dcm" in key:
                 sop_instance_uid = key.rsplit("/", 1)[-1].split(".dcm")[0]
                 found.setdefault(sop_instance_uid, set()).add(dataset_sha256(self.body(key)))
@@ -68,7 +68,7 @@ class Bucket:
 
 def tamper(bucket: Bucket) -> dict[str, str]:
     """Spoil ten objects, a manifest among them; return what each must be called by key."""
-    keys = bucket.keys()
+    keys = bucket.listed()
     assert len(keys) >= 10
     spoiled: dict[str, str] = {}
     for key in keys[:3]:
@@ -90,7 +90,7 @@ def tamper(bucket: Bucket) -> dict[str, str]:
     bucket.put(other, first)
     spoiled |= {one: "swapped", other: "swapped"}
     clean_study = next(
-        key for key in bucket.keys(".json.gz")
+        key for key in bucket.listed(".json.gz")
         if key.split("/")[3] not in {each.split("/")[3] for each in spoiled}
     )  # fmt: skip
     bucket.put(clean_study, bucket.body(clean_study)[:-1] + b"x")
@@ -133,7 +133,7 @@ async def test_ten_of_ten_spoiled_objects_are_named_and_repaired(
     held = bucket.held()
     assert held.keys() == truth.keys()
     assert all(truth[uid] <= held[uid] for uid in truth)
-    repairs = [key for key in bucket.keys("") if "~r" in key]
+    repairs = [key for key in bucket.listed("") if "~r" in key]
     if versioned:
         assert repairs == []
         assert held == truth
@@ -152,7 +152,7 @@ async def test_what_fails_again_after_two_repairs_waits_for_a_person(
         await world.migrate()
         for _ in range(3):
             assert world.quarantined() == {}
-            [key] = [key for key in bucket.keys() if victim in key]
+            [key] = [key for key in bucket.listed() if victim in key]
             bucket.put(key, b"not what was there" * 99)
             found = await world.verify(again=True)
             assert [each.sop_instance_uid for each in found.findings] == [victim]
@@ -185,7 +185,7 @@ async def test_an_archive_class_is_decided_by_the_checksum_of_the_store_or_not_a
     assert (undecided.undecided, undecided.agreed, undecided.failed) == (1, 0, 0)
     assert (await world.close()).refused
 
-    for key in bucket.keys():
+    for key in bucket.listed():
         bucket.client.put_object(
             Bucket=bucket.name, Key=key, Body=_body_of(bucket, world, key),
             StorageClass="DEEP_ARCHIVE", ChecksumAlgorithm="SHA256",
