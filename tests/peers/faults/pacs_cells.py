@@ -18,7 +18,7 @@ from tests.peers.faults.pacs_faults import PacsFault, Trouble
 from tests.peers.faults.small_archive import as_sent, small_studies
 from tests.peers.judge import Finding, Verdict, judge
 from tests.peers.launch import Dcmqrscp, Lane, MotoServer, Orthanc, PixelMed, free_ports
-from tests.peers.loading import Loaded, load
+from tests.peers.loading import Loaded, held, load
 from tests.peers.survey import PEERS
 
 __all__ = ["Plan", "run_cells"]
@@ -29,8 +29,8 @@ _STUDIES = 8
 _COMMAND_MAX_S = 240.0
 #: Cells wait most of the time: for a hanging answer, for a PACS that comes back.
 _AT_ONCE = 5
-#: An instance of this study is hit by what never goes away; another is sent in its place.
-_VICTIM_INSTANCES = 9
+#: What every PACS takes at least; so that every strike has something to hit.
+_INSTANCES_MIN = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,9 @@ def run_cells(peer: str, plans: Sequence[Plan], folder: Path) -> dict[Plan, Cell
         store = running.enter_context(MotoServer())
         own_lane = Lane("BASELINE", free_ports(1)[0])
         pacs = running.enter_context(PEERS[peer]([own_lane, *lanes.values()]))
-        truth = load(pacs, small_studies(_STUDIES))
-        assert all(record.held for record in truth), f"{peer} did not take every file"
+        # PixelMed takes Explicit VR only: what it did not take is not in the truth.
+        truth = held(load(pacs, small_studies(_STUDIES)))
+        assert len(truth) >= _INSTANCES_MIN, f"{peer} took {len(truth)} files only"
         truth = as_sent(pacs, own_lane, truth, folder)
         loop = running.enter_context(LoopThread())
 
@@ -127,7 +128,7 @@ class _Bench:
         studies = list(of_study)
         victim = ""
         if self.plan.stays:
-            study = next(name for name in studies if of_study[name] == _VICTIM_INSTANCES)
+            study = max(studies, key=lambda name: of_study[name])
             instances = [
                 each.sop_instance_uid for each in self.truth if each.study_instance_uid == study
             ]
