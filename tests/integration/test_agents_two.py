@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,12 +71,13 @@ def _command(config: Path, command: str) -> list[str]:
     return [sys.executable, "-m", "cloudmig", "--config", str(config), command, "--json"]
 
 
-def _done(config: Path, command: str) -> Any:
+def _done(config: Path, command: str) -> dict[str, Any]:
     done = subprocess.run(
         _command(config, command), capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1] if command == "run" else done.stdout)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 class Pair:
@@ -130,7 +131,7 @@ def pair(postgresql: PostgresqlCluster, tmp_path: Path) -> Iterator[Pair]:
         yield pair
 
 
-def _until(condition: Any, seconds: float) -> None:
+def _until(condition: Callable[[], object], seconds: float) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
