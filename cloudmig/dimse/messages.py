@@ -50,6 +50,9 @@ class ObjectSink(Protocol):
         - Is cancelled when the server closes and its grace is over.
         """
 
+    def too_large(self) -> None:
+        """Note that the object exceeds the limit: the association ends, `discard` follows."""
+
     def discard(self) -> None:
         """Forget the object: it will never be complete."""
 

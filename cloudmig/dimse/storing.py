@@ -112,6 +112,8 @@ class StoreReceiver:
         """Take a piece of the data set."""
         self._bytes += len(data)
         if self._bytes > self._limits.object_bytes_max:
+            if self._sink is not None:
+                self._sink.too_large()
             self._carrier.give_up(f"an object of more than {self._limits.object_bytes_max} bytes")
             return
         sink = self._sink

@@ -37,7 +37,8 @@ _EXPLANATIONS = {
     " under their digest.",
     QuarantineReason.MALFORMED: "The bytes are no readable DICOM data set. They are kept under"
     " their digest.",
-    QuarantineReason.TOO_LARGE: "An instance is larger than the configured limit.",
+    QuarantineReason.TOO_LARGE: "An instance is larger than the configured limit. Raise"
+    " agent.object_bytes_max and agent.spool_bytes_max, then release the study.",
     QuarantineReason.ALWAYS_FAILS: "Every attempt failed while other studies could be moved.",
     QuarantineReason.REFUSED_BY_DESTINATION: "A destination will not take an instance.",
     QuarantineReason.VERIFICATION_FAILED: "A stored copy differed from its manifest, and repair"

@@ -48,6 +48,7 @@ class Attempt:
     reasons: list[QuarantineReason] = field(default_factory=list)
     completeness: str = "SET"
     strays: int = 0
+    too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.
     _pending: list[ReceiptRow] = field(default_factory=list)
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
@@ -69,6 +70,11 @@ class Attempt:
             for sop_instance_uid, each in self.expected.items()
             if any(sop_instance_uid not in copy.receipts for copy in self.open_copies())
         }
+
+    def wanted(self) -> dict[str, ExpectedInstance]:
+        """Return what is missing and worth asking for."""
+        missing = self.missing()
+        return {uid: missing[uid] for uid in missing if uid not in self.too_large}
 
     def has_everywhere(self, sop_instance_uid: str, dataset_sha256: str) -> bool:
         """Say whether each open copy holds exactly this content."""

@@ -94,11 +94,13 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
         await attempt.flush()  # What arrived before the source went away is not asked for again.
     if attempt.strays:
         await parts.catalog.call(Catalog.record_strays, job, attempt.strays)
-    missing = attempt.missing()
-    if missing and not last_try:
-        raise RetrieveIncomplete(f"{len(missing)} of {len(attempt.expected)} did not arrive")
-    if missing:
+    missing, wanted = attempt.missing(), attempt.wanted()
+    if wanted and not last_try:
+        raise RetrieveIncomplete(f"{len(wanted)} of {len(attempt.expected)} did not arrive")
+    if wanted:
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
+    if len(missing) > len(wanted):
+        attempt.reasons.append(QuarantineReason.TOO_LARGE)
     for copy in attempt.open_copies():
         if copy.receipts or copy.beside:
             await evidence.write_manifest(attempt, copy, missing)
@@ -161,18 +163,18 @@ async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
             await completeness.two_equal_pulls(attempt, _pull)
         await _ask_narrower(attempt, last_try=last_try)
     except SourceUnavailable as error:
-        if isinstance(error, SourceBusy) or not last_try:
+        if isinstance(error, SourceBusy) or not (last_try or attempt.too_large):
             raise
-        # Perhaps one instance makes the source fall over: get the others around it.
+        # Perhaps one instance makes the source fall over, or makes us hang up: get the others.
         await _ask_one_by_one(attempt)
 
 
 async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
     """Ask for exactly what is missing, as long as that helps; then around it; then otherwise."""
     study, said, fruitless = attempt.job.study, RetrieveEvidence(), 0
-    while (missing := attempt.missing()) and fruitless < _FRUITLESS_MAX:
+    while (missing := attempt.wanted()) and fruitless < _FRUITLESS_MAX:
         said = await _pull(attempt, RetrieveRequest(study, missing, narrow=True))
-        fruitless = fruitless + 1 if len(attempt.missing()) == len(missing) else 0
+        fruitless = fruitless + 1 if len(attempt.wanted()) == len(missing) else 0
     if not missing:
         return
     if last_try:
@@ -187,11 +189,11 @@ async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
 
 async def _ask_by_syntax(attempt: Attempt) -> None:
     """Ask in one transfer syntax at a time, for a source that cannot convert (field notes 2.11)."""
-    sop_classes = sorted({each.sop_class_uid for each in attempt.missing().values()})
+    sop_classes = sorted({each.sop_class_uid for each in attempt.wanted().values()})
     if not sop_classes:
         return
     for uid in attempt.parts.sources[attempt.job.source].alternatives(sop_classes):
-        if not (missing := attempt.missing()):
+        if not (missing := attempt.wanted()):
             return
         request = RetrieveRequest(attempt.job.study, missing, narrow=True, transfer_syntax_uid=uid)
         await _pull(attempt, request)
@@ -200,7 +202,7 @@ async def _ask_by_syntax(attempt: Attempt) -> None:
 async def _ask_one_by_one(attempt: Attempt) -> None:
     """Ask for each missing instance by itself. Raises `SourceUnavailable` in a real outage."""
     source = attempt.parts.sources[attempt.job.source]
-    for number, (sop_instance_uid, each) in enumerate(attempt.missing().items()):
+    for number, (sop_instance_uid, each) in enumerate(attempt.wanted().items()):
         if number >= (_ONE_BY_ONE_MAX if attempt.arrived else _NOTHING_COMES_MAX):
             return
         request = RetrieveRequest(attempt.job.study, {sop_instance_uid: each}, narrow=True)
@@ -228,6 +230,7 @@ async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
             raise decisive(group) from group
         finally:
             attempt.strays += retrieval.evidence.strays
+            attempt.too_large |= retrieval.evidence.too_large
     if gone is not None:
         raise gone
     return retrieval.evidence

@@ -189,6 +189,10 @@ class _Intake:
                 retrieval.touch()
         return self._writer.write(data)
 
+    def too_large(self) -> None:
+        for retrieval in self._waiting:
+            retrieval.evidence.too_large.add(self._command.affected_sop_instance_uid)
+
     def discard(self) -> None:
         self._no_longer_in_flight()
         self._writer.discard()

@@ -83,6 +83,7 @@ class Sink:
     data: bytearray = field(default_factory=bytearray)
     finished: int = 0
     discarded: int = 0
+    limits_exceeded: int = 0
 
     def write(self, data: memoryview) -> Awaitable[None] | None:
         self.data += data
@@ -91,6 +92,9 @@ class Sink:
     async def finish(self) -> int:
         self.finished += 1
         return self.status
+
+    def too_large(self) -> None:
+        self.limits_exceeded += 1
 
     def discard(self) -> None:
         self.discarded += 1

@@ -40,6 +40,7 @@ class Sink:
     longest_piece: int = 0
     finished: int = 0
     discarded: int = 0
+    limits_exceeded: int = 0
 
     def write(self, data: memoryview) -> Awaitable[None] | None:
         self.data += data
@@ -51,6 +52,9 @@ class Sink:
         if self.gate is not None:
             await self.gate.wait()
         return self.status
+
+    def too_large(self) -> None:
+        self.limits_exceeded += 1
 
     def discard(self) -> None:
         self.discarded += 1
