@@ -369,9 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         Path(folder).chmod(0o755)  # nginx's workers run as another user when root starts it.
         outcome = soak(told, Path(folder))
-    told.result.parent.mkdir(parents=True, exist_ok=True)
-    told.result.write_text(json.dumps(dataclasses.asdict(outcome), indent=1) + "\n")
-    show(outcome)
+        told.result.parent.mkdir(parents=True, exist_ok=True)
+        told.result.write_text(json.dumps(dataclasses.asdict(outcome), indent=1) + "\n")
+        show(outcome)
+        sys.stdout.flush()  # Removing half a million files takes a while.
     return 1 if outcome.faults else 0
 
 
