@@ -116,22 +116,28 @@ def _show(invocation: Invocation, counts: StatusCounts) -> None:
     if not any(counts.studies.values()):
         invocation.say("The catalog holds no studies. Next: cloudmig inventory")
         return
-    states = list(TransferState)
-    rows = []
-    for source, studies in counts.studies.items():
-        found = counts.transfers.get(source, {})
-        undecided = studies - sum(found.values())
-        rows.append([source, studies, undecided, *(found.get(state, 0) for state in states)])
-    headings = ["source", "studies", "undecided", *(state.value for state in states)]
-    invocation.console.print(table(headings, rows))
+    # States down, sources across: their names do not fit side by side on 80 columns.
+    sources = list(counts.studies)
+    found = {source: counts.transfers.get(source, {}) for source in sources}
+    studies = counts.studies
+    rows: list[list[object]] = [
+        ["in the inventory", *studies.values()],
+        ["undecided", *(studies[each] - sum(found[each].values()) for each in sources)],
+    ]
+    rows += [
+        [state.value, *(found[each].get(state, 0) for each in sources)] for state in TransferState
+    ]
+    invocation.console.print(table(["studies", *sources], rows))
     if counts.copies:
         invocation.say()
-        copies = [
-            [destination, *(found_copies.get(state, 0) for state in CopyState)]
-            for destination, found_copies in counts.copies.items()
-        ]
         invocation.console.print(
-            table(["copies at", *(state.value for state in CopyState)], copies)
+            table(
+                ["copies at", *counts.copies],
+                [
+                    [state.value, *(each.get(state, 0) for each in counts.copies.values())]
+                    for state in CopyState
+                ],
+            )
         )
     invocation.say()
     held = count_words(counts.instances_held, "instance")
