@@ -1,0 +1,153 @@
+"""An inventory finds every study, whatever the PACS leaves out without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloudmig.demo.oddities import two_patients, without_images
+from cloudmig.demo.pacs import Script
+from cloudmig.demo.studies import Study, StudyMaker
+from cloudmig.model.study import StudySummary
+from cloudmig.model.window import StudyQuestion
+from cloudmig.pipeline.inventory import take_inventory
+from tests.integration.migration_world import TODAY, World, a_study
+
+STUDIES = StudyMaker(TODAY, seed=3, instances_per_series_max=1).archive(60)
+DATELESS = sum(1 for study in STUDIES if not study.study_date or study.study_date == "20130231")
+
+
+def found(world: World) -> set[str]:
+    with world.catalog() as catalog:
+        return {each.study.study_instance_uid for each in catalog.studies(limit=10_000)}
+
+
+def held(studies: tuple[Study, ...] | list[Study]) -> set[str]:
+    return {study.study_instance_uid for study in studies}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(),
+        Script(study_limit=7),
+        Script(study_limit=13),
+        Script(study_limit=37),
+        Script(study_limit=50),
+        Script(study_limit=59),
+        Script(study_limit=20, limit_is_refused=True),
+        Script(ignores_dates=True),
+        Script(ignores_dates=True, study_limit=37),
+        Script(study_limit=37, answers_twice=True),
+        Script(study_limit=37, optional_counts=False, character_set_told=False),
+    ],
+    ids=lambda script: script.to_json(),
+)
+async def test_every_study_is_found(script: Script, tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES, script)
+    with world.serving():
+        result = await world.inventory()
+
+    assert found(world) == held(STUDIES)
+    assert result.studies == len(STUDIES)
+    assert result.dateless == DATELESS
+    if script.study_limit and not script.limit_is_refused:
+        assert result.limit_found is not None
+        assert result.disagreements
+
+
+async def test_a_busy_day_is_split_by_time_and_by_patient(tmp_path: Path) -> None:
+    busy = [
+        replace(study, study_date="20200101", study_time="" if n % 9 == 0 else study.study_time)
+        for n, study in enumerate(STUDIES[:40])
+    ]
+    world = World(tmp_path, busy, Script(study_limit=5))
+    with world.serving():
+        await world.inventory()
+
+    assert found(world) == held(busy)
+
+
+async def test_one_uid_of_two_patients_is_one_study_with_both_answers(tmp_path: Path) -> None:
+    one, other = two_patients(a_study(1))
+    world = World(tmp_path, [one, other, without_images(a_study(2))])
+    with world.serving():
+        await world.inventory()
+
+    with world.catalog() as catalog:
+        rows = {each.study.study_instance_uid: each for each in catalog.studies()}
+    assert rows.keys() == held([one, a_study(2)])
+    assert rows[one.study_instance_uid].patients == 2
+    assert rows[one.study_instance_uid].answers == 2
+
+
+@pytest.mark.parametrize("questions", [3, 15])
+async def test_an_interrupted_inventory_goes_on_where_it_was(
+    questions: int, tmp_path: Path
+) -> None:
+    world = World(tmp_path, STUDIES, Script(study_limit=13))
+
+    with world.serving():
+        whole = await world.inventory()
+        with world.catalog() as catalog:
+            assert catalog.coverage("main").last_finished_at is not None
+        asked_before = len(world.pacs.counters.queries)
+        async with world.opened() as parts:
+            source = parts.sources["main"]
+            find_studies, left = source.find_studies, [questions]
+
+            def counting(question: StudyQuestion) -> AsyncIterator[StudySummary]:
+                if not left[0]:
+                    raise InterruptedError
+                left[0] -= 1
+                return find_studies(question)
+
+            source.find_studies = counting  # type: ignore[method-assign]
+            with pytest.raises(InterruptedError):
+                await take_inventory(
+                    source, parts.catalog, settings=parts.config.sources["main"],
+                    reporter=world.reporter,
+                )  # fmt: skip
+        refused = await world.close()
+        assert any("unfinished" in each for each in refused.obstacles)
+        again = await world.inventory()
+        asked = len(world.pacs.counters.queries) - asked_before
+
+    assert found(world) == held(STUDIES)
+    assert again.studies == whole.studies
+    # What was answered whole is not asked again.
+    assert asked <= whole.questions + questions
+
+
+async def test_the_catalog_keeps_what_was_asked_and_answered(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES, Script(study_limit=37))
+    with world.serving():
+        result = await world.inventory()
+
+    with world.catalog() as catalog:
+        coverage = catalog.coverage("main")
+    assert coverage.questions == result.questions
+    assert coverage.splits == result.splits > 0
+    assert coverage.failed == 0
+    assert coverage.universal_count == 37
+    assert coverage.studies == len(STUDIES)
+    assert (coverage.first_date, coverage.last_date) != (None, None)
+
+
+async def test_a_pacs_that_goes_away_in_mid_sweep_costs_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES, Script(study_limit=37))
+    with world.serving():
+        task = asyncio.create_task(world.inventory())
+        async with asyncio.timeout(20):
+            while len(world.pacs.counters.queries) < 5:
+                await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await world.inventory()
+
+    assert found(world) == held(STUDIES)
