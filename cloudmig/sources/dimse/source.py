@@ -279,6 +279,8 @@ class DimseSource:
         seen: dict[str, None] = {}
         for sop_class_uid in self._offered if unnamed else sop_class_uids:
             seen.update(self._offered.get(sop_class_uid, {}))
+        if seen and not self.uses_get:
+            return list(seen)  # In C-MOVE the PACS proposes: it sends in no other.
         return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS]))
 
     async def close(self) -> None:
