@@ -8,6 +8,7 @@ connection.
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import ssl
 from collections import Counter
@@ -56,7 +57,7 @@ class StorageServer:
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         #: Without an association, oldest first: handshakes and connections that said nothing yet.
-        self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
         self._silent: dict[AcceptorConnection, None] = {}
         self._associations: set[AcceptorConnection] = set()
         self._per_peer: Counter[str] = Counter()
@@ -107,8 +108,9 @@ class StorageServer:
             await connection.lost
 
     async def _wind_down(self, grace_s: float) -> None:
-        for task in list(self._handshakes):
+        for task, connected in list(self._handshakes.items()):
             task.cancel()
+            task.add_done_callback(functools.partial(_close, connected))
         for silent in list(self._silent):
             silent.cut()
         for association in list(self._associations):
@@ -187,7 +189,7 @@ class StorageServer:
                 continue
             self._make_room()
             handshake = loop.create_task(self._connect(connected))
-            self._handshakes[handshake] = None
+            self._handshakes[handshake] = connected
             handshake.add_done_callback(self._handshake_ended)
 
     def _make_room(self) -> None:
@@ -198,9 +200,11 @@ class StorageServer:
                 del self._silent[oldest]
                 oldest.cut()
             else:
-                task = next(iter(self._handshakes))
+                task, connected = next(iter(self._handshakes.items()))
                 del self._handshakes[task]
                 task.cancel()
+                # A task cancelled before its first step never closes what it was given.
+                task.add_done_callback(functools.partial(_close, connected))
 
     def _handshake_ended(self, handshake: asyncio.Task[None]) -> None:
         self._handshakes.pop(handshake, None)
@@ -223,3 +227,7 @@ class StorageServer:
 
     def _connection(self) -> AcceptorConnection:
         return AcceptorConnection(self, self._policy, self._timers, self._limits)
+
+
+def _close(connected: socket.socket, _: asyncio.Task[None]) -> None:
+    connected.close()
