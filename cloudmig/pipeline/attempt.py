@@ -45,6 +45,7 @@ class Attempt:
     expected: dict[str, ExpectedInstance] = field(default_factory=dict)
     arrived: dict[str, str] = field(default_factory=dict)  #: SOP UID -> data set digest.
     unexpected: set[str] = field(default_factory=set)
+    nameless: set[str] = field(default_factory=set)  #: File digests of what has no usable UIDs.
     reasons: list[QuarantineReason] = field(default_factory=list)
     completeness: str = "SET"
     strays: int = 0

@@ -93,7 +93,7 @@ async def take_inventory(
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> InventoryResult:
     """Ask the source for all its studies; return what was found. Resumes an unfinished sweep."""
-    started = now()
+    started, unusable = now(), _unusable(source)
     sweep = await catalog.call(Catalog.begin_sweep, source.name, started)
     answered = dict(await catalog.call(Catalog.answered, sweep))
     run = _Run(source, catalog, settings, reporter, now, sweep, answered)
@@ -111,10 +111,15 @@ async def take_inventory(
             f"the universal question answered {universal} of {len(run.found)} studies:"
             " the source cuts its answers without a word"
         )
+    if unusable := _unusable(source) - unusable:
+        run.disagreements.append(
+            f"{unusable} answers name no usable Study Instance UID: such studies cannot be asked"
+            " for; correct them in the PACS, or keep them there"
+        )
     dateless = sum(not dated for dated in run.found.values())
     notes = {
         "studies": len(run.found), "universal": universal, "limit": run.limit,
-        "dateless": dateless, "disagreements": run.disagreements,
+        "dateless": dateless, "unusable": unusable, "disagreements": run.disagreements,
     }  # fmt: skip
     await catalog.call(Catalog.finish_sweep, sweep, now(), notes)
     return InventoryResult(
@@ -128,6 +133,11 @@ async def take_inventory(
         disagreements=tuple(run.disagreements),
         duration_s=(now() - started).total_seconds(),
     )
+
+
+def _unusable(source: InventorySource) -> int:
+    """Return how many answers so far could not name a study, where the source counts them."""
+    return int(getattr(source, "unusable", 0))
 
 
 async def _remember(run: _Run) -> None:

@@ -24,6 +24,8 @@ async def keep(attempt: Attempt, arrival: Arrival) -> None:
     stored = False
     try:
         staged = arrival.staged
+        if staged.instance is None and arrival.unexpected:
+            attempt.nameless.add(staged.file_sha256)  # Nothing that is listed stands for it.
         if arrival.trouble or staged.instance is None:
             stored = await _quarantine(attempt, staged, arrival.trouble)
         else:

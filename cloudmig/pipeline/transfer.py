@@ -238,7 +238,7 @@ async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
 
 async def _end(attempt: Attempt) -> Ending:
     """Decide from what is known now. A person's reason outweighs a debt."""
-    inventory = len(attempt.expected.keys() | attempt.unexpected)
+    inventory = len(attempt.expected.keys() | attempt.unexpected) + len(attempt.nameless)
     if attempt.reasons:
         return Ending(
             TransferState.QUARANTINED,

@@ -151,3 +151,16 @@ async def test_a_pacs_that_goes_away_in_mid_sweep_costs_nothing(tmp_path: Path) 
         await world.inventory()
 
     assert found(world) == held(STUDIES)
+
+
+async def test_answers_that_name_no_study_are_said_aloud(tmp_path: Path) -> None:
+    nameless = replace(a_study(1), study_instance_uid="../../x")
+    world = World(tmp_path, [nameless, a_study(2)])
+    with world.serving():
+        result = await world.inventory()
+
+    assert result.studies == 1
+    assert any("no usable Study Instance UID" in each for each in result.disagreements)
+    with world.catalog() as catalog:
+        [finished] = [each for each in catalog.ledger() if each.kind == "sweep_finished"]
+    assert finished.detail["unusable"] >= 1

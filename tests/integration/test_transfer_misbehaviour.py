@@ -210,6 +210,8 @@ async def test_what_needs_a_person_is_quarantined_with_its_reason(
         assert digests <= everything, f"lost: {uid}"
     assert not set(case.lacking) & held.keys()
     assert closing.statement.studies.quarantined == 1
+    if "unusable_uid" in case.reasons:
+        assert closing.statement.instances.inventory == sum(map(len, truth.values()))
     assert world.spooled() == []
 
 
