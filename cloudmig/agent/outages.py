@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from cloudmig.errors import (
+    CatalogError,
     DestinationUnavailable,
     SourceBusy,
     SourceRefused,
     SourceUnavailable,
+    SpoolFull,
 )
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
@@ -22,6 +24,7 @@ __all__ = ["Outages"]
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_MAX_S = 60.0
+_NO_ROOM_ATTEMPTS_MAX = 20
 #: A study whose copy is owed is not looked at again sooner: looking costs the PACS a query.
 _OWED_PAUSE_MIN_S = 1.0
 
@@ -37,6 +40,7 @@ class Outages:
         self._successes: Counter[str] = Counter()  #: By source: attempts that met no error.
         self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
         self._store_down_since: dict[str, float] = {}
+        self._no_room_since: float | None = None
         self._outage_max_s = max(
             (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
         )
@@ -114,17 +118,33 @@ class Outages:
         return max(_OWED_PAUSE_MIN_S, *self._waits_s())
 
     async def judge(self, job: TransferJob, ending: Ending) -> Ending:
-        """Take the failure off the study when the source does not answer anybody."""
-        if isinstance(ending.error, DestinationUnavailable):
-            return ending.not_its_fault()
-        if not isinstance(ending.error, SourceUnavailable):
-            if ending.error is None:
-                self._successes[job.source] += 1
-                self._busy_at.pop(job.transfer_id, None)
-                self._source_works(job.source)
-            return ending
-        if isinstance(ending.error, SourceBusy):
-            return self._judge_busy(job, ending, ending.error)
+        """Take the failure off the study when it was the fault of a store, our disk or the source.
+
+        Raises when one of them has been of no use for too long.
+        """
+        match ending.error:
+            case None:
+                self._got_through(job)
+                return ending
+            case DestinationUnavailable():
+                return ending.not_its_fault()
+            case SpoolFull() as error:
+                return self._judge_room(job, ending, error)
+            case SourceBusy() as error:
+                return self._judge_busy(job, ending, error)
+            case SourceUnavailable():
+                return await self._judge_silence(job, ending)
+            case _:
+                return ending
+
+    def _got_through(self, job: TransferJob) -> None:
+        self._no_room_since = None
+        self._successes[job.source] += 1
+        self._busy_at.pop(job.transfer_id, None)
+        self._source_works(job.source)
+
+    async def _judge_silence(self, job: TransferJob, ending: Ending) -> Ending:
+        """Ask the source: when it answers nobody, this study is not to blame."""
         try:
             await self._parts.sources[job.source].ping()
         except SourceUnavailable as error:
@@ -134,6 +154,19 @@ class Outages:
             return ending.not_its_fault(error)
         self._source_works(job.source)
         return ending
+
+    def _judge_room(self, job: TransferJob, ending: Ending, error: SpoolFull) -> Ending:
+        """Take a full disk off the study, unless it alone finds no room however often it comes.
+
+        Raises when nobody finds any for too long.
+        """
+        if job.attempt > _NO_ROOM_ATTEMPTS_MAX:
+            return ending
+        now = time.monotonic()
+        self._no_room_since = self._no_room_since or now
+        if now - self._no_room_since > self._outage_max_s:
+            raise CatalogError(str(error), hint=error.hint) from error
+        return ending.not_its_fault()
 
     def _judge_busy(self, job: TransferJob, ending: Ending, error: SourceBusy) -> Ending:
         """Hold "busy" against a study when others get through, or did before it went on too long.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from cloudmig.agent.outages import Outages
 from cloudmig.catalog import Catalog, run_lock
-from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost
+from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -285,6 +285,8 @@ def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
     if ending.state is not TransferState.PLANNED:
         return ending
     if not ending.failed:
+        if isinstance(ending.error, SpoolFull):
+            return ending.with_delay(settings.backoff_s)
         delay_s = 0.0 if ending.error else run.outages.seconds_until_all_probed()
         return ending.with_delay(delay_s)
     failures = job.failures + 1

@@ -17,6 +17,7 @@ from cloudmig.errors import (
     RetrieveIncomplete,
     SourceBusy,
     SourceUnavailable,
+    SpoolFull,
 )
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
@@ -231,6 +232,11 @@ async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
         finally:
             attempt.strays += retrieval.evidence.strays
             attempt.too_large |= retrieval.evidence.too_large
+    if retrieval.evidence.no_room:
+        raise SpoolFull(
+            f"{retrieval.evidence.no_room} instances found no room in memory and spool",
+            hint="raise agent.spool_bytes_max or free the disk of state_dir; it is tried again",
+        )
     if gone is not None:
         raise gone
     return retrieval.evidence

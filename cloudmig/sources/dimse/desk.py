@@ -201,6 +201,8 @@ class _Intake:
         try:
             held = await self._writer.complete()
         except SpoolFull:
+            for retrieval in self._waiting:
+                retrieval.evidence.no_room += 1
             self._no_longer_in_flight()
             await self._handler.renew_credit()
             return _OUT_OF_RESOURCES
