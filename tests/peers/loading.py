@@ -36,7 +36,7 @@ __all__ = ["Loaded", "Pacs", "held", "keep_acknowledging", "load", "read_truth",
 _CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
 _BATCH_FILES_MAX = 150
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_NO_CONTEXT = "no presentation context accepted"
+NO_CONTEXT = "no presentation context accepted"
 
 
 class Pacs(Protocol):
@@ -188,7 +188,7 @@ def _send_batch(job: tuple[tuple[str, int, str, str], list[Loaded]]) -> list[Loa
                 ],
             )
         sent = _send(association, record)
-        if sent.reason not in ("", _NO_CONTEXT):
+        if sent.reason not in ("", NO_CONTEXT):
             # What comes after an unanswered object must not share its association; and only what is
             # unanswered twice, the second time in an association of its own, is refused.
             association.abort()
@@ -217,7 +217,7 @@ def _send(association: Association, record: Loaded) -> Loaded:
         with _offered(record) as path:
             answer = association.send_c_store(path)
     except (ValueError, AttributeError):
-        return dataclasses.replace(record, reason=_NO_CONTEXT)
+        return dataclasses.replace(record, reason=NO_CONTEXT)
     except RuntimeError:
         return dataclasses.replace(record, reason="association ended by the PACS")
     if "Status" not in answer:
