@@ -16,9 +16,9 @@ from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration, DestinationSettings, SourceSettings
 from cloudmig.destinations.breaker import BreakerDestination
 from cloudmig.destinations.multipart import OpenUpload
-from cloudmig.destinations.opening import StoreSettings, open_object_store
-from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
-from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
+from cloudmig.destinations.opening import StoreSettings, open_object_store, protect
+from cloudmig.destinations.retrying import RetryPolicy
+from cloudmig.destinations.throttled import ThrottleLimits
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.server import StorageServer
 from cloudmig.dimse.tls import client_context, server_context
@@ -150,13 +150,13 @@ def _open_destinations(parts: Parts) -> None:
                 uploads=uploads,
                 session=session,
             )
-            breaker = BreakerDestination(
-                ThrottledDestination(store, ThrottleLimits(calls_max=settings.concurrency))
+            protected = protect(
+                store,
+                retry=RetryPolicy(attempts_max=settings.attempts_max),
+                limits=ThrottleLimits(calls_max=settings.concurrency),
             )
-            breakers[name].append(breaker)
-            destinations[name, source] = RetryingDestination(
-                breaker, RetryPolicy(attempts_max=settings.attempts_max)
-            )
+            breakers[name].append(protected.breaker)
+            destinations[name, source] = protected.destination
     parts.destinations = destinations
     parts.breakers = breakers
 

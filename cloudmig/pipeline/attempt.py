@@ -66,21 +66,17 @@ class Attempt:
 
         `completeness.missing` over all copies: a set difference, nobody's counts.
         """
+        copies = self.open_copies()
         return {
             sop_instance_uid: each
             for sop_instance_uid, each in self.expected.items()
-            if any(sop_instance_uid not in copy.receipts for copy in self.open_copies())
+            if any(sop_instance_uid not in copy.receipts for copy in copies)
         }
 
     def wanted(self) -> dict[str, ExpectedInstance]:
         """Return what is missing and worth asking for."""
         missing = self.missing()
         return {uid: missing[uid] for uid in missing if uid not in self.too_large}
-
-    def has_everywhere(self, sop_instance_uid: str, dataset_sha256: str) -> bool:
-        """Say whether each open copy holds exactly this content."""
-        rows = [copy.receipts.get(sop_instance_uid) for copy in self.open_copies()]
-        return all(row and row.receipt.dataset_sha256 == dataset_sha256 for row in rows)
 
     async def add_receipt(self, row: ReceiptRow) -> None:
         """Note a receipt; commit when enough have gathered."""
