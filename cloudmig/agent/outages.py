@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -45,11 +44,14 @@ class Outages:
             (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
         )
 
-    async def pause(self, seconds: float, stop: asyncio.Event) -> None:
-        """Wait, but not longer than until a person says stop."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await stop.wait()
+    async def pause(self, seconds: float, *until: asyncio.Event) -> None:
+        """Wait, but not longer than until one of these happens: a person says stop, say."""
+        waits = [asyncio.create_task(each.wait()) for each in until]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     async def until_source_answers(
         self, name: str, ask: Callable[[], Awaitable[None]], stop: asyncio.Event

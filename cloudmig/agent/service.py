@@ -51,8 +51,13 @@ class _Run:
     sources: list[str]
     outages: Outages
     stop: asyncio.Event
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
     halt: CloudmigError | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  #: Set when the next study ends.
+
+    def note_end(self) -> None:
+        """Wake whoever waits for a study to end; it may have been the last."""
+        ended, self.ended = self.ended, asyncio.Event()
+        ended.set()
 
 
 async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
@@ -219,17 +224,19 @@ async def _claim_and_move(run: _Run) -> None:
         sources = await run.outages.sources_worth_asking(run.sources, run.stop)
         if not sources:
             continue
+        ended = run.ended
         job = await run.parts.catalog.call(
             Catalog.claim_next, run.owner, lease_s=settings.lease_s, sources=sources
         )
         if job is not None:
             await _move(run, job)
+            run.note_end()
             continue
         wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
         if wait_s is None:
             return
         run.outages.give_up_on_stores()
-        await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop)
+        await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop, ended)
 
 
 async def _move(run: _Run, job: TransferJob) -> None:

@@ -23,6 +23,14 @@ __all__ = ["Database"]
 _BUSY_MAX_S = 30.0
 _READS = "cloudmig_reads"
 
+_POSTGRESQL_SESSION = (
+    "timezone=UTC",
+    "plan_cache_mode=force_custom_plan",  # Keeps partial indexes usable; see claim_next.
+    # An agent that freezes in mid-transaction holds row locks: its study could not be taken over.
+    "idle_in_transaction_session_timeout=15s",
+    "lock_timeout=60s",
+)
+
 #: The database's clock as seconds since 1970. SQLite has `unixepoch('subsec')` only from 3.42.
 _CLOCK = {
     "sqlite": sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0"),
@@ -172,8 +180,7 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
         url.set(drivername="postgresql+psycopg"),
         hide_parameters=True,  # Parameters may be patient data.
         pool_pre_ping=True,
-        # Custom plans keep partial indexes usable; see claim_next.
-        connect_args={"options": "-c timezone=UTC -c plan_cache_mode=force_custom_plan"},
+        connect_args={"options": " ".join(f"-c {each}" for each in _POSTGRESQL_SESSION)},
     )
     # Many rows in one INSERT: one message each is three times slower.
     engine.dialect.use_insertmanyvalues_wo_returning = True
@@ -259,6 +266,7 @@ _POSTGRESQL_ADVICE = {
     "55": ("the catalog is locked by another session", "look for a long transaction"),
     "40": ("two sessions of the catalog blocked each other", "run again"),
     "42501": ("the catalog refuses this user", "grant the user rights on the database"),
+    "25P03": ("this agent stood still in mid-transaction", "run again; see the load of this host"),
     "25006": ("the catalog is read-only", "connect to the primary server"),
     "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
     "3D": ("there is no such catalog database", "create it, or check the catalog setting"),

@@ -9,18 +9,23 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from cloudmig.catalog import Catalog, claiming, run_lock
+from cloudmig.catalog import Catalog, claiming, database, run_lock
 from cloudmig.catalog.schema import metadata
 from cloudmig.errors import CatalogError, ConfigError
 from cloudmig.model.study import Answer, StudySummary
 from tests.catalog_studies import NOW, UrlFactory, a_study, plan, take_inventory
+
+if TYPE_CHECKING:
+    from tests.catalog_fixtures import PostgresqlCluster
 
 pytest_plugins = ["tests.catalog_fixtures"]
 
@@ -257,6 +262,26 @@ def test_the_titles_of_a_dead_agent_are_taken_over_and_it_is_told(catalog: Catal
     with pytest.raises(CatalogError, match="edge-1"):
         catalog.heartbeat("edge-1", ttl_s=60)
     catalog.heartbeat("edge-2", ttl_s=60)
+
+
+def test_an_agent_frozen_in_mid_transaction_holds_nobody_up_for_long(
+    postgresql: PostgresqlCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = [each.replace("=15s", "=300ms") for each in database._POSTGRESQL_SESSION]
+    monkeypatch.setattr(database, "_POSTGRESQL_SESSION", session)
+    url = postgresql.fresh_url()
+    with Catalog.open(url) as frozen, Catalog.open(url) as living:
+        take_inventory(frozen, [a_study()])
+        plan(frozen, [a_study()], "store")
+        assert frozen.claim_next("frozen", lease_s=0.0, sources=["main"]) is not None
+        with pytest.raises(CatalogError, match="stood still"), frozen._writing() as connection:
+            connection.execute(sa.text("SELECT transfer_id FROM transfer FOR UPDATE"))
+            assert living.claim_next("living", lease_s=60, sources=["main"]) is None
+            until = time.monotonic() + 30
+            while (job := living.claim_next("living", lease_s=60, sources=["main"])) is None:
+                assert time.monotonic() < until, "its row stays locked"
+            connection.execute(sa.text("SELECT 1"))
+    assert job.study == a_study()
 
 
 def test_uploads_are_remembered_until_they_end(catalog: Catalog) -> None:
