@@ -22,6 +22,7 @@ from cloudmig.catalog import Catalog, claiming, database, run_lock
 from cloudmig.catalog.schema import metadata
 from cloudmig.errors import CatalogError, ConfigError
 from cloudmig.model.study import Answer, StudySummary
+from cloudmig.model.transfer import TransferJob
 from tests.catalog_studies import NOW, UrlFactory, a_study, plan, take_inventory
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ from cloudmig.catalog import Catalog
 from cloudmig.errors import CatalogError
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary
+from cloudmig.model.transfer import TransferJob
 now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 catalog = Catalog.open(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000))
@@ -270,18 +272,26 @@ def test_an_agent_frozen_in_mid_transaction_holds_nobody_up_for_long(
     session = [each.replace("=15s", "=300ms") for each in database._POSTGRESQL_SESSION]
     monkeypatch.setattr(database, "_POSTGRESQL_SESSION", session)
     url = postgresql.fresh_url()
-    with Catalog.open(url) as frozen, Catalog.open(url) as living:
-        take_inventory(frozen, [a_study()])
-        plan(frozen, [a_study()], "store")
-        assert frozen.claim_next("frozen", lease_s=0.0, sources=["main"]) is not None
-        with pytest.raises(CatalogError, match="stood still"), frozen._writing() as connection:
+
+    def freeze(frozen: Catalog, living: Catalog) -> None:
+        with frozen._writing() as connection:
             connection.execute(sa.text("SELECT transfer_id FROM transfer FOR UPDATE"))
             assert living.claim_next("living", lease_s=60, sources=["main"]) is None
             until = time.monotonic() + 30
             while (job := living.claim_next("living", lease_s=60, sources=["main"])) is None:
                 assert time.monotonic() < until, "its row stays locked"
+            taken_over.append(job)
             connection.execute(sa.text("SELECT 1"))
-    assert job.study == a_study()
+        raise AssertionError("a transaction that the server ended was committed")
+
+    taken_over: list[TransferJob] = []
+    with Catalog.open(url) as frozen, Catalog.open(url) as living:
+        take_inventory(frozen, [a_study()])
+        plan(frozen, [a_study()], "store")
+        assert frozen.claim_next("frozen", lease_s=0.0, sources=["main"]) is not None
+        with pytest.raises(CatalogError, match="stood still"):
+            freeze(frozen, living)
+    assert [job.study for job in taken_over] == [a_study()]
 
 
 def test_uploads_are_remembered_until_they_end(catalog: Catalog) -> None:
