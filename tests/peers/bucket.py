@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ __all__ = ["HeldObject", "ManifestFile", "Survey", "download", "survey"]
 
 _READERS = 8
 _CHUNK = 1 << 20
+_RECORD_FIELDS = frozenset(
+    ("size_bytes", "file_sha256", "dataset_sha256", "transfer_syntax_uid", "sop_class_uid")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,9 @@ class ManifestFile:
 
     key: str
     sha256: str
-    content: dict[str, Any]
+    content: dict[str, Any]  #: Empty where it is damaged.
     metadata: dict[str, str]
+    damage: str = ""  #: Why it cannot be read.
 
     @property
     def study_prefix(self) -> str:
@@ -149,8 +154,33 @@ def _read_image(client: S3Client, bucket: str, key: str) -> HeldObject:
 def _read_manifest(client: S3Client, bucket: str, key: str) -> ManifestFile:
     answer = client.get_object(Bucket=bucket, Key=key)
     body = answer["Body"].read()
-    content = json.loads(gzip.decompress(body))
-    return ManifestFile(key, hashlib.sha256(body).hexdigest(), content, dict(answer["Metadata"]))
+    content, damage = _manifest_content(body)
+    digest = hashlib.sha256(body).hexdigest()
+    return ManifestFile(key, digest, content, dict(answer["Metadata"]), damage)
+
+
+def _manifest_content(body: bytes) -> tuple[dict[str, Any], str]:
+    """Return what a manifest says, or why it cannot be read: one bad object ends no verdict."""
+    try:
+        content = json.loads(gzip.decompress(body))
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        # Never the message: a decoder's may quote what it could not decode.
+        return {}, type(error).__name__
+    if not isinstance(content, dict) or not isinstance(content.get("revision"), int):
+        return {}, "no revision"
+    if not isinstance(content.get("previous_sha256"), str):
+        return {}, "no digest of its predecessor"
+    records = content.get("instances")
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        return {}, "no list of instances"
+    return content, ""
+
+
+def _is_record(record: object) -> bool:
+    """Say whether an instance has the fields that the judge compares."""
+    if not isinstance(record, dict) or not isinstance(record.get("location"), dict):
+        return False
+    return "key" in record["location"] and record.keys() >= _RECORD_FIELDS
 
 
 def download(client: S3Client, bucket: str, key: str, path: Path) -> None:

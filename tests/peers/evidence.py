@@ -42,6 +42,9 @@ def problems(found: Survey, truth: Sequence[Loaded]) -> list[str]:
 def _manifest_problems(found: Survey) -> Iterator[str]:
     studies: defaultdict[str, dict[int, ManifestFile]] = defaultdict(dict)
     for manifest in found.manifests:
+        if manifest.damage:
+            yield f"damaged manifest ({manifest.damage}): {manifest.key}"
+            continue
         studies[manifest.study_prefix][int(manifest.content["revision"])] = manifest
     named: Counter[str] = Counter()
     held = {each.key: each for each in found.objects}

@@ -6,7 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,42 @@ def test_every_kind_of_fault_is_named(store: MotoServer, truth: list[Loaded]) ->
         "may hold patient data",
     ):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("no-gzip", lambda body: b"no gzip" + body),
+        ("cut-short", lambda body: body[: len(body) // 2]),
+        ("bit-flipped", lambda body: body[:40] + bytes([body[40] ^ 0xFF]) + body[41:]),
+        ("no-json", lambda body: gzip.compress(b"<manifest/>")),
+        ("a-list", lambda body: gzip.compress(b"[]")),
+        ("no-instances", lambda body: gzip.compress(b'{"revision":1,"previous_sha256":""}')),
+        (
+            "no-digests",
+            lambda body: gzip.compress(
+                b'{"revision":1,"previous_sha256":"","instances":[{"location":{"key":"a"}}]}'
+            ),
+        ),
+    ],
+)
+def test_a_damaged_manifest_fails_the_verdict_by_its_key(
+    store: MotoServer, truth: list[Loaded], name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    client = store.client()
+    _fill(client, name, truth)
+    key = f"{_study_prefix(truth[0])}manifest/1.json.gz"
+    body = client.get_object(Bucket=name, Key=key)["Body"].read()
+    client.delete_object(Bucket=name, Key=key)
+    client.put_object(Bucket=name, Key=key, Body=damage(body))
+
+    verdict = judge(truth, client, name)
+
+    assert not verdict.clean
+    told = [problem for problem in verdict.problems if problem.startswith("damaged manifest (")]
+    assert [problem.endswith(f": {key}") for problem in told] == [True]
+    assert f"no manifest names {_key(truth[0])}" in verdict.problems
+    assert verdict.counts[Finding.EQUAL_BYTES] == len(truth)
 
 
 def test_new_group_lengths_are_equal_elements(store: MotoServer, truth: list[Loaded]) -> None:
