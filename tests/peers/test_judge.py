@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mypy_boto3_s3 import S3Client
 
+from tests.peers.compare import difference_in_child
 from tests.peers.corpus import generated_archive
 from tests.peers.judge import Finding, judge
 from tests.peers.launch import MotoServer
@@ -175,6 +176,20 @@ def test_new_group_lengths_are_equal_elements(store: MotoServer, truth: list[Loa
 
     assert [each.file for each in verdict.differences] == [record.path]
     assert verdict.counts[Finding.EQUAL_ELEMENTS] == 1
+
+
+def test_a_file_that_cannot_be_compared_ends_its_own_process_only(
+    truth: list[Loaded], tmp_path: Path
+) -> None:
+    """Sequences nested deeper than pydicom can follow, in a comparison among others."""
+    content = Path(truth[0].path).read_bytes()
+    nested = tmp_path / "nested.dcm"
+    opening = b"\x40\x00\x30\xa7SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    explicit = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\0"
+    nested.write_bytes(content[:132] + explicit + opening * 5000)
+
+    assert "could not be compared" in difference_in_child(nested, nested)
+    assert difference_in_child(Path(truth[0].path), Path(truth[0].path)) == ""
 
 
 def test_a_truth_survives_its_file(truth: list[Loaded], tmp_path: Path) -> None:
