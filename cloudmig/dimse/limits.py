@@ -42,4 +42,4 @@ class Limits:
     answers_waiting_max: int = 256  #: C-FIND answers nobody has taken; then reading stops.
     associations_max: int = 64
     associations_per_peer_max: int = 64
-    silent_connections_max: int = 64  #: Without an association yet; the oldest makes room.
+    silent_connections_max: int = 256  #: Without an association; the oldest makes room.

@@ -25,10 +25,14 @@ from cloudmig.dimse.acceptor import (
     Rejection,
 )
 from cloudmig.dimse.limits import Limits, Timers
+from cloudmig.dimse.waiting_room import Standing, WaitingRoom
 
 __all__ = ["AcceptorPolicy", "Admission", "AssociationRequest", "Rejection", "StorageServer"]
 
 _BACKLOG = 512
+#: Nobody is cut sooner for having said nothing: enough for a TLS handshake over a slow line. Behind
+#: a full backlog of silent connections a peer waits _BACKLOG / silent_connections_max times this.
+_FAIR_CHANCE_S = 0.25
 _OUT_OF_DESCRIPTORS_WAIT_S = 0.1
 _LAST_WORDS_S = 1.0  #: For an A-ABORT to be taken.
 
@@ -56,9 +60,9 @@ class StorageServer:
         self._may_connect = may_connect
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        #: Without an association, oldest first: handshakes and connections that said nothing yet.
-        self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
-        self._silent: dict[AcceptorConnection, None] = {}
+        self._room = WaitingRoom(self._limits.silent_connections_max, _FAIR_CHANCE_S)
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._connections: set[AcceptorConnection] = set()
         self._associations: set[AcceptorConnection] = set()
         self._per_peer: Counter[str] = Counter()
         self._finishing: set[asyncio.Task[None]] = set()
@@ -98,7 +102,7 @@ class StorageServer:
             self._port = self.port
             self._listener.close()
             self._listener = None
-        connections = [*self._silent, *self._associations]
+        connections = list(self._connections)
         await self._wind_down(grace_s)
         lost = [connection.lost for connection in connections if not connection.lost.done()]
         if lost:
@@ -108,11 +112,7 @@ class StorageServer:
             await connection.lost
 
     async def _wind_down(self, grace_s: float) -> None:
-        for task, connected in list(self._handshakes.items()):
-            task.cancel()
-            task.add_done_callback(functools.partial(_close, connected))
-        for silent in list(self._silent):
-            silent.cut()
+        self._room.clear()
         for association in list(self._associations):
             association.drain()
         waiting_for = [*self._work(), *(association.lost for association in self._associations)]
@@ -140,7 +140,8 @@ class StorageServer:
 
     def arrived(self, connection: AcceptorConnection) -> None:
         """Note a connection whose handshake is over."""
-        self._silent[connection] = None
+        self._connections.add(connection)
+        self._room.enter(Standing.SILENT, connection, connection.cut)
 
     def may_associate(self, connection: AcceptorConnection) -> bool:
         """Take an association into the count."""
@@ -149,7 +150,7 @@ class StorageServer:
             or self._per_peer[connection.peer_host] >= self._limits.associations_per_peer_max
         ):
             return False
-        self._silent.pop(connection, None)
+        self._room.leave(connection)
         self._associations.add(connection)
         self._per_peer[connection.peer_host] += 1
         return True
@@ -161,15 +162,16 @@ class StorageServer:
             self._per_peer[connection.peer_host] -= 1
             if not self._per_peer[connection.peer_host]:
                 del self._per_peer[connection.peer_host]
-            if not connection.lost.done():
-                self._silent[connection] = None  # First to go when there is no room.
+        if not connection.lost.done():
+            self._room.enter(Standing.OVER, connection, connection.cut)
         if connection.stores is not None and (work := connection.stores.work) is not None:
             self._finishing.add(work)
             work.add_done_callback(self._finishing.discard)
 
     def left(self, connection: AcceptorConnection) -> None:
         """Forget a connection."""
-        self._silent.pop(connection, None)
+        self._connections.discard(connection)
+        self._room.leave(connection)
 
     def _work(self) -> list[asyncio.Task[None]]:
         running = [a.stores.work for a in self._associations if a.stores is not None]
@@ -178,36 +180,31 @@ class StorageServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await self._room.make_room()
             try:
                 connected, address = await loop.sock_accept(listener)
             except OSError:
                 # Out of descriptors, or the peer left already: the listener itself is fine.
                 await asyncio.sleep(_OUT_OF_DESCRIPTORS_WAIT_S)
                 continue
-            if not self._may_connect(str(address[0])):
-                connected.close()
-                continue
-            self._make_room()
-            handshake = loop.create_task(self._connect(connected))
-            self._handshakes[handshake] = connected
-            handshake.add_done_callback(self._handshake_ended)
-
-    def _make_room(self) -> None:
-        """Let the oldest silent connection go: a real peer asks within milliseconds."""
-        while len(self._handshakes) + len(self._silent) >= self._limits.silent_connections_max:
-            if self._silent:
-                oldest = next(iter(self._silent))
-                del self._silent[oldest]
-                oldest.cut()
+            if self._may_connect(str(address[0])):
+                self._welcome(connected)
             else:
-                task, connected = next(iter(self._handshakes.items()))
-                del self._handshakes[task]
-                task.cancel()
-                # A task cancelled before its first step never closes what it was given.
-                task.add_done_callback(functools.partial(_close, connected))
+                connected.close()
+            # asyncio's sock_accept does not suspend while more wait: a burst would be accepted
+            # whole before a byte of anybody is read, and a real peer in it be taken for silent.
+            await asyncio.sleep(0)
+
+    def _welcome(self, connected: socket.socket) -> None:
+        handshake = asyncio.get_running_loop().create_task(self._connect(connected))
+        self._handshakes.add(handshake)
+        cut = functools.partial(_cut_handshake, handshake, connected)
+        self._room.enter(Standing.HANDSHAKE, handshake, cut)
+        handshake.add_done_callback(self._handshake_ended)
 
     def _handshake_ended(self, handshake: asyncio.Task[None]) -> None:
-        self._handshakes.pop(handshake, None)
+        self._handshakes.discard(handshake)
+        self._room.leave(handshake)
         if not handshake.cancelled() and (error := handshake.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a connection could not be set up", "exception": error}
@@ -229,5 +226,7 @@ class StorageServer:
         return AcceptorConnection(self, self._policy, self._timers, self._limits)
 
 
-def _close(connected: socket.socket, _: asyncio.Task[None]) -> None:
-    connected.close()
+def _cut_handshake(handshake: asyncio.Task[None], connected: socket.socket) -> None:
+    handshake.cancel()
+    # A task cancelled before its first step never closes what it was given.
+    handshake.add_done_callback(lambda _: connected.close())
