@@ -32,6 +32,7 @@ class InventorySource(Protocol):
         """Yield every answer as given, duplicates included.
 
         - Answers outside the question are yielded too: the caller filters and counts them.
+        - So are those without a usable Study Instance UID, as an `UnnamedStudy`.
         - Raises `QueryTruncated` when the final status is not success (too broad, out of
           resources), `SourceUnavailable` when there is no answer, `SourceRefused` when the source
           does not accept us. The answers before it may have been yielded.

@@ -19,6 +19,7 @@ from cloudmig.model.states import TransferState, advance
 __all__ = ["ClosingCalls"]
 
 # One row per study: what is listed, what its weakest copy holds, and how far its copies are.
+# A study without a usable UID has no transfer: it waits for a person, or is excluded.
 _PER_STUDY = """
 SELECT s.source, s.study_instance_uid, s.study_id,
        coalesce(t.state, 'undecided') AS state,
@@ -40,6 +41,12 @@ SELECT s.source, s.study_instance_uid, s.study_id,
                FROM copy GROUP BY transfer_id) c
     ON c.transfer_id = t.transfer_id
  WHERE CAST(:source AS VARCHAR) IS NULL OR s.source = :source
+ UNION ALL
+SELECT u.source, u.answer_sha256, 0,
+       CASE WHEN u.released_at IS NULL THEN 'quarantined' ELSE 'excluded' END,
+       u.rule, 'unusable_uid', u.instances_claimed, NULL, 'none'
+  FROM unnamed_study u
+ WHERE CAST(:source AS VARCHAR) IS NULL OR u.source = :source
 """
 
 _COUNTS = sa.text(f"""

@@ -12,9 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
-from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import CatalogedStudy, Coverage, Detail, StudyAnswer, Sweep
 from cloudmig.catalog.schema import AnyRow
+from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary, parse_study_date
 
@@ -25,7 +25,7 @@ _ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 _DATE_PART = re.compile(r"\bdate=(\d{8})(?:-(\d{8}))?")
 
 
-class InventoryCalls(Database):
+class InventoryCalls(UnnamedCalls):
     """What exists, by what was asked and answered."""
 
     def begin_sweep(self, source: str, at: dt.datetime) -> Sweep:
@@ -64,6 +64,7 @@ class InventoryCalls(Database):
             numbers = self._record_studies(connection, _study_rows(sweep, summaries, at))
             rows = _answer_rows(numbers, summaries, at)
             self._upsert(connection, schema.study_answer, rows, update=None)
+            self._record_unnamed(connection, sweep, summaries, at)
 
     def finish_sweep(self, sweep: Sweep, at: dt.datetime, notes: Detail) -> None:
         """Mark a sweep as done, with what is worth knowing about it."""
@@ -78,7 +79,7 @@ class InventoryCalls(Database):
 
     def coverage(self, source: str) -> Coverage:
         """Say what the latest sweep of a source asked, and which days it covered."""
-        sweep, question, study = schema.sweep.c, schema.question.c, schema.study.c
+        sweep, question = schema.sweep.c, schema.question.c
         with self._reading() as connection:
             sweeps = connection.execute(
                 sa.select(schema.sweep).where(sweep.source == source).order_by(sweep.sweep_id)
@@ -89,9 +90,12 @@ class InventoryCalls(Database):
                     question.sweep_id == (latest.sweep_id if latest else -1)
                 )
             ).all()
-            studies = connection.execute(
-                sa.select(sa.func.count()).where(study.source == source)
-            ).scalar_one()
+            studies = sum(
+                connection.execute(
+                    sa.select(sa.func.count()).where(table.c.source == source)
+                ).scalar_one()
+                for table in (schema.study, schema.unnamed_study)
+            )
         complete = [row for row in rows if row.verdict == "complete"]
         days = [day for row in complete for day in _days(row.question)]
         return Coverage(
@@ -211,6 +215,8 @@ def _study_rows(
     """Return one row per study. Where a study is answered twice, the higher count is kept."""
     rows: dict[str, dict[str, object]] = {}
     for summary in summaries:
+        if not isinstance(summary.study, StudyRef):
+            continue
         uid = summary.study.study_instance_uid
         claims = [summary.instances_claimed]
         if uid in rows:
@@ -235,6 +241,8 @@ def _answer_rows(
 ) -> list[dict[str, object]]:
     rows: dict[tuple[int, str], dict[str, object]] = {}
     for summary in summaries:
+        if not isinstance(summary.study, StudyRef):
+            continue
         answer = _ENCODE(dict(summary.answer))
         told = f"{answer}\0{summary.patient_key}\0{summary.instances_claimed}"
         digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]

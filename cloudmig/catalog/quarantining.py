@@ -8,9 +8,9 @@ import json
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
-from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import Detail, QuarantineItem
 from cloudmig.catalog.schema import AnyRow
+from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -19,7 +19,7 @@ from cloudmig.model.states import CopyState, TransferState, advance
 __all__ = ["QuarantineCalls", "is_same", "quarantine_item"]
 
 
-class QuarantineCalls(Database):
+class QuarantineCalls(UnnamedCalls):
     """What waits for a person."""
 
     def quarantine_items(
@@ -33,7 +33,9 @@ class QuarantineCalls(Database):
         if not released:
             wanted = wanted.where(table.c.released_at.is_(None))
         with self._reading() as connection:
-            return [quarantine_item(row) for row in connection.execute(wanted)]
+            items = [quarantine_item(row) for row in connection.execute(wanted)]
+            items += self._unnamed_items(connection, source, released=released)
+        return sorted(items, key=lambda item: item.at)
 
     def release(
         self,

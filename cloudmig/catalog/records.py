@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cloudmig.model.instance import ExpectedInstance, Receipt, Slot
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef, StudyRef
 from cloudmig.model.states import CopyState, TransferState
+from cloudmig.model.study import UnnamedStudy
 from cloudmig.model.transfer import CopyPlan
+
+if TYPE_CHECKING:
+    from cloudmig.telemetry import Pseudonyms
 
 __all__ = [
     "BadInstance", "CatalogedStudy", "CopyRow", "CopyToVerify", "Coverage", "Detail",
     "ExpectedSet", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts", "QuarantineItem",
     "ReceiptRow", "StandingDecision", "StatusCounts", "StudyAnswer", "Sweep", "TransferRow",
-    "UnexplainedStudy",
+    "UnexplainedStudy", "UnnamedStudyRow",
 ]  # fmt: skip
+
+_TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
+#: Nearly all codes of PS3.3 C.7.3.1.1.1; longer text could be anything.
+_MODALITY = re.compile(r"[A-Z]{2,4}")
 
 #: What stands beside an event or a quarantine item: JSON, without patient data beyond UIDs.
 Detail = Mapping[str, object]
@@ -65,7 +74,7 @@ class Coverage:
     first_date: dt.date | None  #: Earliest and latest day that a complete question covered.
     last_date: dt.date | None
     last_finished_at: dt.datetime | None
-    studies: int  #: Distinct studies of this source in the catalog.
+    studies: int  #: Distinct studies of this source in the catalog, unnamed ones included.
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +190,66 @@ class TransferRow:
 
 
 @dataclass(frozen=True, slots=True)
+class UnnamedStudyRow:
+    """A study that its source lists under no usable Study Instance UID."""
+
+    source: str
+    study: UnnamedStudy
+    study_date: dt.date | None
+    instances_claimed: int | None
+    answer: Mapping[str, str]  #: The newest. Patient data: never log it.
+    first_seen_at: dt.datetime
+    last_listed_at: dt.datetime  #: When the last sweep that found it began.
+    rule: str = ""  #: What excludes it, once released.
+    released_at: dt.datetime | None = None
+    note: str = ""
+
+    @property
+    def uid_problem(self) -> str:
+        """Say what is wrong with the UID, without the text itself: it could be anything."""
+        text = self.answer.get("StudyInstanceUID", "")
+        if not text:
+            return "empty"
+        return "too long" if len(text) > 64 else "no UID"
+
+    @property
+    def study_time(self) -> str | None:
+        """Return the time of day as answered (PS3.5 6.2, TM), None where it is none."""
+        text = self.answer.get("StudyTime", "").strip()
+        return text if _TIME.fullmatch(text) else None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Return ModalitiesInStudy as answered, without what is no such code."""
+        listed = self.answer.get("ModalitiesInStudy", "").split("\\")
+        return tuple(each for each in listed if _MODALITY.fullmatch(each))
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantineItem:
     """What waits, or waited, for a person: a study, or one instance of it."""
 
-    item_id: int
+    item_id: int  #: 0 for an unnamed study, which is in a table of its own.
     source: str
-    study: StudyRef
+    study: StudyRef | UnnamedStudy
     sop_instance_uid: str | None
     reason: QuarantineReason
     detail: Detail
     at: dt.datetime
     released_at: dt.datetime | None = None
     note: str = ""
+
+    @property
+    def known_by(self) -> str:
+        """What a pseudonym of the study is made of: its UID, or the digest of the answer."""
+        if isinstance(self.study, UnnamedStudy):
+            return self.study.answer_sha256
+        return self.study.study_instance_uid
+
+    def shown_as(self, pseudonyms: Pseudonyms) -> str:
+        """Return the pseudonym of the study: `st-...`, or `un-...` of an unnamed one."""
+        unnamed = isinstance(self.study, UnnamedStudy)
+        return pseudonyms.of(self.known_by, "un" if unnamed else "st")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +295,9 @@ class UnexplainedStudy:
 class StatusCounts:
     """Where everything stands, for `cloudmig status`."""
 
-    studies: Mapping[str, int]  #: source -> studies in the inventory
-    transfers: Mapping[str, Mapping[TransferState, int]]  #: source -> state -> studies
+    studies: Mapping[str, int]  #: source -> studies in the inventory, unnamed ones included
+    #: source -> state -> studies; unnamed ones are quarantined, or excluded once released.
+    transfers: Mapping[str, Mapping[TransferState, int]]
     copies: Mapping[str, Mapping[CopyState, int]]  #: destination -> state -> copies
     instances_held: int  #: In stored and verified copies.
     bytes_held: int

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 __all__ = [
     "REVISION", "AnyRow", "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy",
     "ledger_event", "metadata", "multipart_upload", "open_instance", "open_receipt",
-    "quarantine_item", "question", "study", "study_answer", "sweep", "transfer",
+    "quarantine_item", "question", "study", "study_answer", "sweep", "transfer", "unnamed_study",
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -127,6 +127,24 @@ study_answer = sa.Table(
     sa.Column("answer", sa.Text, nullable=False),  # JSON; patient data
     sa.Column("first_seen_at", UtcTime, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# Listed without a usable Study Instance UID; see `cloudmig.catalog.unnamed`.
+unnamed_study = sa.Table(
+    "unnamed_study",
+    metadata,
+    _number("unnamed_id"),
+    sa.Column("source", _Name, nullable=False),
+    sa.Column("answer_sha256", _Sha256, nullable=False),
+    sa.Column("study_date", sa.Date),
+    sa.Column("instances_claimed", sa.Integer),
+    sa.Column("answer", sa.Text, nullable=False),  # JSON; patient data
+    sa.Column("first_seen_at", UtcTime, nullable=False),
+    sa.Column("last_sweep_id", _Number, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),  # What excludes it, once released.
+    sa.Column("released_at", UtcTime),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.UniqueConstraint("source", "answer_sha256"),
 )
 
 transfer = sa.Table(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
-from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import (
     CopyRow,
     LedgerEvent,
@@ -18,6 +17,7 @@ from cloudmig.catalog.records import (
 )
 from cloudmig.catalog.rows import copy_row, transfer_row
 from cloudmig.catalog.schema import AnyRow
+from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -25,8 +25,10 @@ from cloudmig.model.states import CopyState, TransferState
 
 __all__ = ["StandingCalls"]
 
+_Key = TypeVar("_Key")
 
-class StandingCalls(Database):
+
+class StandingCalls(UnnamedCalls):
     """Where things are."""
 
     def status_counts(self) -> StatusCounts:
@@ -48,6 +50,12 @@ class StandingCalls(Database):
                 ).where(copy.state.in_([CopyState.STORED.value, CopyState.VERIFIED.value]))
             ).one()
             waiting = _counts(connection, item.reason, item.released_at.is_(None))
+            for (source, released), count in self._unnamed_counts(connection).items():
+                state = TransferState.EXCLUDED if released else TransferState.QUARANTINED
+                _add(studies, source, count)
+                _add(transfers.setdefault(source, {}), state, count)
+                if not released:
+                    _add(waiting, QuarantineReason.UNUSABLE_UID.value, count)
         return StatusCounts(
             studies=studies,
             transfers=transfers,
@@ -222,6 +230,10 @@ def _counts(
         sa.select(column, sa.func.count()).where(*where).group_by(column).order_by(column)
     )
     return {row[0]: row[1] for row in rows}
+
+
+def _add(counts: dict[_Key, int], key: _Key, count: int) -> None:
+    counts[key] = counts.get(key, 0) + count
 
 
 def _with_copies(connection: sa.Connection, rows: Sequence[AnyRow]) -> list[TransferRow]:

@@ -78,6 +78,7 @@ def _document(result: InventoryResult) -> dict[str, object]:
         "universal": result.universal,
         "limit_found": result.limit_found,
         "dateless": result.dateless,
+        "unnamed": result.unnamed,
         "disagreements": list(result.disagreements),
         "duration_s": round(result.duration_s, 3),
     }

@@ -8,9 +8,9 @@ from cloudmig.cli.choosing import study_named, study_not_known
 
 if TYPE_CHECKING:
     from cloudmig.bootstrap import Parts
-    from cloudmig.catalog.records import CatalogedStudy
+    from cloudmig.catalog.records import CatalogedStudy, UnnamedStudyRow
 
-__all__ = ["look_up_study"]
+__all__ = ["look_up_study", "look_up_unnamed"]
 
 _PAGE = 5000
 
@@ -34,3 +34,15 @@ async def look_up_study(parts: Parts, text: str) -> CatalogedStudy:
                     return study
             after = page[-1].study_id
     raise study_not_known()
+
+
+async def look_up_unnamed(parts: Parts, text: str) -> UnnamedStudyRow | None:
+    """Return the study without a usable UID that has this pseudonym (`un-...`), if there is one."""
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    if not text.startswith("un-"):
+        return None
+    rows = await parts.catalog.call(Catalog.unnamed_studies)
+    return next(
+        (row for row in rows if parts.pseudonyms.is_of(text, row.study.answer_sha256)), None
+    )

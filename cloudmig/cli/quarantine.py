@@ -89,11 +89,17 @@ def release(
 
     The next run pulls it again. What the release accepted does not send it back: a missing instance
     stays listed as missing, and both contents of a conflict stay stored. New findings still do.
+
+    A study without a usable Study Instance UID (un-...) cannot be pulled: released, it stays in the
+    PACS, excluded by name.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
-    name = invocation.run(lambda: _release(invocation, study, note))
+    name, rule = invocation.run(lambda: _release(invocation, study, note))
     invocation.answer({"released": name})
-    invocation.say(f"{name} is planned again, its findings accepted. Next: cloudmig run")
+    if rule:
+        invocation.say(f'{name} stays in the PACS, excluded: "{rule}". Next: cloudmig close')
+    else:
+        invocation.say(f"{name} is planned again, its findings accepted. Next: cloudmig run")
 
 
 async def _open_items(invocation: Invocation) -> tuple[list[QuarantineItem], Pseudonyms]:
@@ -120,23 +126,30 @@ async def _find_items(parts: Parts, text: str) -> list[QuarantineItem]:
     found = [
         item
         for item in items
-        if item.study == wanted or parts.pseudonyms.is_of(text, item.study.study_instance_uid)
+        if item.study == wanted or parts.pseudonyms.is_of(text, item.known_by)
     ]
     if not found:
         raise study_not_known()
     return found
 
 
-async def _release(invocation: Invocation, text: str, note: str) -> str:
+async def _release(invocation: Invocation, text: str, note: str) -> tuple[str, str]:
+    """Release a study. Return its pseudonym, and the rule that excludes it if it is unnamed."""
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.catalog.unnamed import RELEASED_RULE  # noqa: PLC0415
+    from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
         [first, *_] = await _find_items(parts, text)
-        await parts.catalog.call(
-            Catalog.release, first.source, first.study, at=dt.datetime.now(dt.UTC), note=note
-        )
-        return parts.pseudonyms.of(first.study.study_instance_uid)
+        name, at = first.shown_as(parts.pseudonyms), dt.datetime.now(dt.UTC)
+        if isinstance(first.study, UnnamedStudy):
+            await parts.catalog.call(
+                Catalog.release_unnamed, first.source, first.study, at=at, note=note
+            )
+            return name, RELEASED_RULE
+        await parts.catalog.call(Catalog.release, first.source, first.study, at=at, note=note)
+        return name, ""
 
 
 def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
@@ -144,7 +157,7 @@ def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
     from cloudmig.telemetry import clean  # noqa: PLC0415
 
     return {
-        "study": pseudonyms.of(item.study.study_instance_uid),
+        "study": item.shown_as(pseudonyms),
         "instance": (pseudonyms.of(item.sop_instance_uid, "in") if item.sop_instance_uid else None),
         "source": item.source,
         "reason": item.reason.value,
@@ -159,7 +172,7 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
 
     rows: dict[tuple[str, str, str], int] = {}
     for item in items:
-        key = (pseudonyms.of(item.study.study_instance_uid), item.source, item.reason.value)
+        key = (item.shown_as(pseudonyms), item.source, item.reason.value)
         rows[key] = rows.get(key, 0) + 1
     invocation.console.print(
         table(["study", "source", "reason", "findings"], ([*key, n] for key, n in rows.items()))
@@ -175,10 +188,11 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
 def _show_items(
     invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms
 ) -> None:
+    from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
     from cloudmig.telemetry import clean  # noqa: PLC0415
 
     first = items[0]
-    name = pseudonyms.of(first.study.study_instance_uid)
+    name = first.shown_as(pseudonyms)
     invocation.say(f"{name}, from {first.source}, since {first.at:%Y-%m-%d %H:%M} UTC")
     for item in items:
         instance = item.sop_instance_uid
@@ -186,10 +200,11 @@ def _show_items(
         invocation.say(f"  {item.reason.value}{where}: {item.reason.explanation}")
         for key, value in clean(item.detail, pseudonyms).items():
             invocation.say(f"    {key}: {value}")
-    invocation.say(
-        f"The Study Instance UID, to look it up in the PACS: cloudmig status --resolve {name}"
-    )
-    invocation.say(
-        "A release plans the study again and accepts these findings:"
-        f" cloudmig quarantine release {name} --note '...'"
-    )
+    if isinstance(first.study, UnnamedStudy):
+        known = "What the PACS lists it under, to look it up there"
+        released = "A release leaves the study in the PACS, excluded by name"
+    else:
+        known = "The Study Instance UID, to look it up in the PACS"
+        released = "A release plans the study again and accepts these findings"
+    invocation.say(f"{known}: cloudmig status --resolve {name}")
+    invocation.say(f"{released}: cloudmig quarantine release {name} --note '...'")

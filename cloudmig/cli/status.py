@@ -49,9 +49,10 @@ def status(
     if pseudonym is not None:
         _print_pseudonym(invocation, pseudonym)
     elif resolve is not None:
-        uid = invocation.run(lambda: _resolve(invocation, resolve))
-        invocation.answer({"pseudonym": resolve, "study_instance_uid": uid})
-        invocation.say(uid)
+        found = invocation.run(lambda: _resolve(invocation, resolve))
+        invocation.answer({"pseudonym": resolve, **found})
+        for key, value in found.items():
+            invocation.say(str(value) if len(found) == 1 else f"{key}: {value}")
     else:
         counts = invocation.run(lambda: _count(invocation))
         invocation.answer(document(counts))
@@ -68,12 +69,25 @@ def _print_pseudonym(invocation: Invocation, uid: str) -> None:
     invocation.say(name)
 
 
-async def _resolve(invocation: Invocation, pseudonym: str) -> str:
+async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
+    """Return the Study Instance UID; of a study without one, when it was made and what it holds."""
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
-    from cloudmig.cli.looking import look_up_study  # noqa: PLC0415
+    from cloudmig.cli.looking import look_up_study, look_up_unnamed  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
-        return (await look_up_study(parts, pseudonym)).study.study_instance_uid
+        unnamed = await look_up_unnamed(parts, pseudonym)
+        if unnamed is None:
+            study = await look_up_study(parts, pseudonym)
+            return {"study_instance_uid": study.study.study_instance_uid}
+        # Enough to find it in the PACS, and no more: neither its patient nor any free text.
+        return {
+            "study_instance_uid": None,
+            "source": unnamed.source,
+            "study_date": unnamed.study_date.isoformat() if unnamed.study_date else None,
+            "study_time": unnamed.study_time,
+            "modalities": list(unnamed.modalities),
+            "instances_claimed": unnamed.instances_claimed,
+        }
 
 
 async def _count(invocation: Invocation) -> StatusCounts:

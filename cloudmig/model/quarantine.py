@@ -33,8 +33,9 @@ _EXPLANATIONS = {
     QuarantineReason.CONFLICT: "One SOP Instance UID has two contents. Both are stored; decide"
     " which one is right.",
     QuarantineReason.UID_MISMATCH: "The source named one instance and sent another.",
-    QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. The bytes are kept"
-    " under their digest.",
+    QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. Of an instance"
+    " the bytes are kept under their digest. A study without one cannot be asked for: correct it"
+    " in the PACS and take the inventory again, then release it.",
     QuarantineReason.MALFORMED: "The bytes are no readable DICOM data set. They are kept under"
     " their digest.",
     QuarantineReason.TOO_LARGE: "An instance is larger than the configured limit. Raise"

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from cloudmig.model.references import StudyRef
+from cloudmig.model.references import StudyRef, is_usable_uid
 
-__all__ = ["Answer", "StudySummary", "parse_study_date"]
+__all__ = ["Answer", "StudySummary", "UnnamedStudy", "parse_study_date", "reference_of"]
+
+#: What changes while a study grows or moves about in its archive: no part of who it is.
+_PASSING_KEYWORDS = frozenset({
+    "InstanceAvailability", "ModalitiesInStudy", "NumberOfStudyRelatedInstances",
+    "NumberOfStudyRelatedSeries", "RetrieveAETitle", "SpecificCharacterSet",
+})  # fmt: skip
 
 
 def parse_study_date(text: str) -> dt.date | None:
@@ -22,11 +31,38 @@ def parse_study_date(text: str) -> dt.date | None:
         return None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class UnnamedStudy:
+    """A study that a source lists under no usable Study Instance UID (PS3.4 C.6.2.1: unique key).
+
+    Nobody can ask for it, so it is known by the SHA-256 of what the source answered; never by a
+    made-up UID, which could be taken for a real one. What changes while a study grows is left out
+    of the digest, so that a later sweep finds the same one. Two such studies that are answered
+    alike are one: nothing that the source says tells them apart.
+    """
+
+    answer_sha256: str
+
+    @classmethod
+    def of(cls, answer: Mapping[str, str]) -> Self:
+        """Return the study that an answer (keyword -> text) is about."""
+        lasting = {key: text for key, text in answer.items() if key not in _PASSING_KEYWORDS}
+        return cls(hashlib.sha256(json.dumps(lasting, sort_keys=True).encode("ascii")).hexdigest())
+
+
+def reference_of(answer: Mapping[str, str]) -> StudyRef | UnnamedStudy:
+    """Return what an answer is about: by its Study Instance UID if that can name an object."""
+    study_instance_uid = answer.get("StudyInstanceUID", "")
+    if is_usable_uid(study_instance_uid):
+        return StudyRef(study_instance_uid)
+    return UnnamedStudy.of(answer)
+
+
 @dataclass(frozen=True, slots=True)
 class StudySummary:
     """One STUDY-level answer of a source. It may be wrong; `answer` keeps it as it was given."""
 
-    study: StudyRef
+    study: StudyRef | UnnamedStudy
     study_date_text: str = ""  #: As answered; may be invalid.
     study_time_text: str = ""
     modalities: tuple[str, ...] = ()  #: ModalitiesInStudy, empty where the source does not know it.

@@ -19,7 +19,8 @@ from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.catalog.records import Sweep
 from cloudmig.config import SourceSettings
 from cloudmig.errors import QueryTruncated
-from cloudmig.model.study import Answer, StudySummary
+from cloudmig.model.references import StudyRef
+from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
 from cloudmig.model.window import DateWindow, StudyQuestion, TimeWindow
 from cloudmig.ports import InventorySource
 from cloudmig.telemetry import Reporter
@@ -42,12 +43,13 @@ class InventoryResult:
     """What one sweep found, and how sure it is."""
 
     source: str
-    studies: int
+    studies: int  #: Unnamed ones included.
     questions: int
     splits: int
     universal: int | None  #: Studies the universal question answered, None where it is not allowed.
     limit_found: int | None  #: The silent result limit, where one showed.
     dateless: int  #: Studies without a usable date.
+    unnamed: int  #: Studies without a usable Study Instance UID: they wait for a person.
     disagreements: tuple[str, ...]
     duration_s: float
 
@@ -57,7 +59,7 @@ class _Asked:
     """The answer to one question, as far as the sweep needs it."""
 
     count: int  #: Distinct studies.
-    studies: set[int]  #: Hashes of their UIDs.
+    studies: set[int]  #: Hashes of their references.
     outside: int = 0  #: Answers that do not match the question: its key was ignored.
     before: bool = False  #: An interrupted sweep had asked it; it was complete.
 
@@ -73,7 +75,8 @@ class _Run:
     now: Callable[[], dt.datetime]
     sweep: Sweep
     answered: dict[str, Answer]
-    found: dict[int, bool] = field(default_factory=dict)  #: UID hash -> has a usable date.
+    found: dict[int, bool] = field(default_factory=dict)  #: Hash -> has a usable date.
+    unnamed: set[int] = field(default_factory=set)  #: Of those, what has no usable UID.
     by_date: set[int] = field(default_factory=set)
     largest: int = 0
     limit: int | None = None
@@ -93,7 +96,7 @@ async def take_inventory(
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> InventoryResult:
     """Ask the source for all its studies; return what was found. Resumes an unfinished sweep."""
-    started, unusable = now(), _unusable(source)
+    started = now()
     sweep = await catalog.call(Catalog.begin_sweep, source.name, started)
     answered = dict(await catalog.call(Catalog.answered, sweep))
     run = _Run(source, catalog, settings, reporter, now, sweep, answered)
@@ -111,15 +114,15 @@ async def take_inventory(
             f"the universal question answered {universal} of {len(run.found)} studies:"
             " the source cuts its answers without a word"
         )
-    if unusable := _unusable(source) - unusable:
+    if run.unnamed:
         run.disagreements.append(
-            f"{unusable} answers name no usable Study Instance UID: such studies cannot be asked"
-            " for; correct them in the PACS, or keep them there"
+            f"studies without a usable Study Instance UID: {len(run.unnamed)}; they cannot be asked"
+            " for and are in quarantine: correct them in the PACS, or keep them there"
         )
     dateless = sum(not dated for dated in run.found.values())
     notes = {
         "studies": len(run.found), "universal": universal, "limit": run.limit,
-        "dateless": dateless, "unusable": unusable, "disagreements": run.disagreements,
+        "dateless": dateless, "unnamed": len(run.unnamed), "disagreements": run.disagreements,
     }  # fmt: skip
     await catalog.call(Catalog.finish_sweep, sweep, now(), notes)
     return InventoryResult(
@@ -130,14 +133,10 @@ async def take_inventory(
         universal=universal,
         limit_found=run.limit,
         dateless=dateless,
+        unnamed=len(run.unnamed),
         disagreements=tuple(run.disagreements),
         duration_s=(now() - started).total_seconds(),
     )
-
-
-def _unusable(source: InventorySource) -> int:
-    """Return how many answers so far could not name a study, where the source counts them."""
-    return int(getattr(source, "unusable", 0))
 
 
 async def _remember(run: _Run) -> None:
@@ -147,13 +146,20 @@ async def _remember(run: _Run) -> None:
         window for text, answer in run.answered.items()
         if answer.verdict == "complete" and (window := _window_of(text)) is not None
     ]  # fmt: skip
+
+    def remember(study: StudyRef | UnnamedStudy, study_date: dt.date | None) -> None:
+        key = hash(study)
+        run.found[key] = study_date is not None
+        if study_date and any(study_date in window for window in windows):
+            run.by_date.add(key)
+
     while page := await run.catalog.call(Catalog.studies, run.source.name, after=after):
         for each in page:
-            key = hash(each.study.study_instance_uid)
-            run.found[key] = each.study_date is not None
-            if each.study_date and any(each.study_date in window for window in windows):
-                run.by_date.add(key)
+            remember(each.study, each.study_date)
         after = page[-1].study_id
+    for row in await run.catalog.call(Catalog.unnamed_studies, run.source.name, sweep=run.sweep):
+        remember(row.study, row.study_date)
+        run.unnamed.add(hash(row.study))
     run.largest = max((answer.answered for answer in run.answered.values()), default=0)
 
 
@@ -298,7 +304,9 @@ async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
     asked = _Asked(0, set())
     batch: list[StudySummary] = []
     async for summary in run.source.find_studies(question):
-        key = hash(summary.study.study_instance_uid)
+        key = hash(summary.study)
+        if isinstance(summary.study, UnnamedStudy):
+            run.unnamed.add(key)
         asked.studies.add(key)
         asked.outside += not _matches(question, summary)
         run.found[key] = run.found.get(key, False) or summary.study_date is not None

@@ -95,7 +95,7 @@ def _page(
         "<h2>Quarantine</h2>",
         _table(
             ("study", "reason", "what it means"),
-            [(name(item.study.study_instance_uid), item.reason.value, item.reason.explanation)
+            [(item.shown_as(parts.pseudonyms), item.reason.value, item.reason.explanation)
              for item in quarantine],
         ),
         "<h2>Unexplained</h2>",

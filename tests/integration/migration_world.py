@@ -212,7 +212,7 @@ class World:
         found: defaultdict[str, set[str]] = defaultdict(set)
         with self.catalog() as catalog:
             for item in catalog.quarantine_items():
-                found[item.study.study_instance_uid].add(item.reason.value)
+                found[item.known_by].add(item.reason.value)
         return dict(found)
 
     def states(self) -> dict[str, str]:

@@ -159,8 +159,8 @@ async def test_answers_that_name_no_study_are_said_aloud(tmp_path: Path) -> None
     with world.serving():
         result = await world.inventory()
 
-    assert result.studies == 1
-    assert any("no usable Study Instance UID" in each for each in result.disagreements)
+    assert (result.studies, result.unnamed) == (2, 1)
+    assert any("without a usable Study Instance UID" in each for each in result.disagreements)
     with world.catalog() as catalog:
         [finished] = [each for each in catalog.ledger() if each.kind == "sweep_finished"]
-    assert finished.detail["unusable"] >= 1
+    assert finished.detail["unnamed"] == 1

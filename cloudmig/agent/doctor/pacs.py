@@ -283,7 +283,8 @@ class _Examination:
         found: list[StudyRef] = []
         async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
             async for summary in answers:
-                found.append(summary.study)
+                if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
+                    found.append(summary.study)
                 if len(found) >= _STUDIES_TRIED_MAX:
                     break
         return found

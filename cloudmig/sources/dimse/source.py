@@ -28,7 +28,7 @@ from cloudmig.dimse.status import Category, category
 from cloudmig.errors import QueryTruncated, SourceRefused, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
-from cloudmig.model.study import StudySummary
+from cloudmig.model.study import StudySummary, reference_of
 from cloudmig.model.window import StudyQuestion
 from cloudmig.ports import Listing, RetrieveRequest
 from cloudmig.sources.dimse.asking import (
@@ -93,7 +93,6 @@ class DimseSource:
         """Take the desk that arrivals go to; `patient_key` makes a pseudonym of ID and issuer."""
         self.settings = settings
         self.desk = desk
-        self.unusable = 0  #: Answers without a usable Study Instance UID, since the start.
         self._patient_key = patient_key
         self.lanes = Lanes(settings.ae_titles, settings.lanes, self._connect)
         self._offered: dict[str, dict[str, None]] = {}
@@ -151,13 +150,9 @@ class DimseSource:
 
         async for identifier, transfer_syntax_uid in self._find(encode):
             answer = decode_study_answer(identifier, transfer_syntax_uid)
-            study_instance_uid = answer.get("StudyInstanceUID", "")
-            if not is_usable_uid(study_instance_uid):
-                self.unusable += 1
-                continue
             modalities = answer.get("ModalitiesInStudy", "")
             yield StudySummary(
-                StudyRef(study_instance_uid),
+                reference_of(answer),
                 study_date_text=answer.get("StudyDate", ""),
                 study_time_text=answer.get("StudyTime", ""),
                 modalities=tuple(part for part in modalities.split("\\") if part),
