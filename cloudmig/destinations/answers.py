@@ -17,7 +17,11 @@ from cloudmig.errors import (
     Disposition,
 )
 
-__all__ = ["Unacceptable", "error_for"]
+__all__ = ["ConditionFailed", "Unacceptable", "error_for"]
+
+
+class ConditionFailed(Exception):  # noqa: N818 - named like its siblings in errors.py
+    """A conditional PUT was refused: something has the key, or is being written there."""
 
 
 class Unacceptable(DestinationError):  # noqa: N818 - named like its siblings in errors.py

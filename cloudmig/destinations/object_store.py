@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -23,7 +23,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import ObjectStore
 
-from cloudmig.destinations.answers import Unacceptable
+from cloudmig.destinations.answers import ConditionFailed, Unacceptable
 from cloudmig.destinations.attributes import (
     DATASET_DIGEST,
     FILE_DIGEST,
@@ -36,6 +36,7 @@ from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.destinations.s3_control import S3Control
+from cloudmig.destinations.s3_put import S3Put
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import ConfigError, DestinationUnavailable
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
@@ -53,6 +54,7 @@ _READ_CHUNK_BYTES = 1 << 20
 _SPOOLED_AT_ONCE = 2
 #: S3 classes that answer a GET only after a restore.
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_IF_ABSENT = {"if-none-match": "*"}
 _REPAIR = re.compile(r"(?P<key>.*)~r(?P<number>[0-9]+)")
 
 
@@ -64,6 +66,7 @@ class Backend:
     profile: StoreProfile
     reading: ObjectStore | None = None  #: The same store with the time-outs of a long download.
     control: S3Control | None = None  #: S3 only: what obstore cannot ask.
+    direct: S3Put | None = None  #: S3 only, and no proxy in between: cheaper, see ADR 0008.
     large: LargeObjects | None = None  #: S3 only.
     local_root: Path | None = None  #: Local directory only.
 
@@ -205,13 +208,10 @@ class ObjectStoreDestination:
             if body.size_bytes >= self._large_bytes_min and self._backend.large is not None:
                 answer = await self._backend.large.create(key, body, attributes)
             else:
-                mode: PutMode = "create" if self._profile.put_if_absent else "overwrite"
-                answer = await self._put(key, body, attributes, mode=mode)
-        except AlreadyExistsError:
+                condition = _IF_ABSENT if self._profile.put_if_absent else {}
+                answer = await self._put(key, body, attributes, condition)
+        except ConditionFailed:
             return None
-        except PreconditionError as error:
-            # Nobody asked for a condition: a proxy or a store in trouble made it up.
-            raise translate(error, doing="put") from error
         if answer is None:
             return None
         if looks:
@@ -235,24 +235,42 @@ class ObjectStoreDestination:
         return self._receipt(key, body, ObjectAttributes(), answer)
 
     async def _put(
-        self, key: str, body: StagedBody, attributes: ObjectAttributes, *, mode: PutMode
+        self,
+        key: str,
+        body: StagedBody,
+        attributes: ObjectAttributes,
+        condition: Mapping[str, str],
     ) -> PutAnswer:
-        """Send one PUT. Lets `AlreadyExistsError` and `PreconditionError` through."""
-        headers: Any = attributes.for_obstore() if self._profile.metadata else {}
+        """Send one PUT. Raises `ConditionFailed` where the condition does not hold."""
         async with self._in_memory(body) as data:
-            try:
-                answer = await obstore.put_async(
-                    self._store,
-                    key,
-                    data,
-                    attributes=headers,
-                    mode=mode,
-                    use_multipart=False,
+            if self._backend.direct is not None:
+                return await self._backend.direct.put(
+                    key, data, attributes, file_sha256=body.file_sha256, condition=condition
                 )
-            except (AlreadyExistsError, PreconditionError):
-                raise
-            except OBSTORE_ERRORS as error:
-                raise translate(error, doing="put") from error
+            return await self._put_by_obstore(key, data, attributes, condition)
+
+    async def _put_by_obstore(
+        self,
+        key: str,
+        data: Any,  # noqa: ANN401 - a buffer
+        attributes: ObjectAttributes,
+        condition: Mapping[str, str],
+    ) -> PutAnswer:
+        mode: PutMode = "create" if condition == _IF_ABSENT else "overwrite"
+        if "if-match" in condition:
+            mode = {"e_tag": condition["if-match"]}
+        headers: Any = attributes.for_obstore() if self._profile.metadata else {}
+        try:
+            answer = await obstore.put_async(
+                self._store, key, data, attributes=headers, mode=mode, use_multipart=False
+            )
+        except (AlreadyExistsError, PreconditionError) as error:
+            if condition:
+                raise ConditionFailed(type(error).__name__) from error
+            # Nobody asked for a condition: a proxy or a store in trouble made it up.
+            raise translate(error, doing="put") from error
+        except OBSTORE_ERRORS as error:
+            raise translate(error, doing="put") from error
         return PutAnswer.of(answer["e_tag"], answer["version"])
 
     @asynccontextmanager
@@ -271,8 +289,8 @@ class ObjectStoreDestination:
             if body.size_bytes >= self._large_bytes_min and self._backend.large is not None:
                 answer = await self._backend.large.overwrite(key, body, attributes, etag=bad.etag)
             else:
-                answer = await self._put(key, body, attributes, mode={"e_tag": bad.etag})
-        except (AlreadyExistsError, PreconditionError) as error:
+                answer = await self._put(key, body, attributes, {"if-match": bad.etag})
+        except ConditionFailed as error:
             # 412, or 409 while somebody else writes: look at it again.
             raise DestinationUnavailable("replace: the object has changed meanwhile") from error
         return self._receipt(key, body, attributes, answer)

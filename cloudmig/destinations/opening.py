@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import boto3.session
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
@@ -18,7 +23,8 @@ from cloudmig.destinations.multipart import LargeObjects, MemoryUploadLog, Uploa
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import StoreProfile, profile_named
 from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
-from cloudmig.destinations.s3_control import S3Control, client_maker
+from cloudmig.destinations.s3_control import S3Control, client_maker, translate
+from cloudmig.destinations.s3_put import AccessKeys, S3Put, S3PutTarget
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
 from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.errors import ConfigError
@@ -194,8 +200,73 @@ def _s3(
         reading=store(_READ_TIMEOUT_S),
         profile=profile,
         control=control,
+        direct=_direct(
+            settings,
+            profile,
+            _access_keys(session),
+            region=config["region"],
+            bucket=bucket,
+            prefix=prefix,
+            path_style=path_style,
+        ),
         large=LargeObjects(control, uploads or MemoryUploadLog(), destination=name),
     )
+
+
+def _direct(
+    settings: StoreSettings,
+    profile: StoreProfile,
+    keys: Callable[[], Awaitable[AccessKeys]],
+    *,
+    region: str,
+    bucket: str,
+    prefix: str,
+    path_style: bool,
+) -> S3Put | None:
+    """Return our own PUT; None behind a proxy, which obstore knows how to use."""
+    endpoint = settings.endpoint or f"https://s3.{region}.amazonaws.com"
+    url = urlsplit(_bucket_endpoint(endpoint, bucket, path_style=path_style))
+    if url.scheme in getproxies() and not proxy_bypass(url.hostname or ""):
+        return None
+    folders = [url.path.strip("/"), bucket if path_style else "", prefix]
+    context = None
+    if url.scheme == "https":
+        context = ssl.create_default_context()
+        if settings.ca_path is not None:
+            context.load_verify_locations(settings.ca_path)
+    return S3Put(
+        S3PutTarget(
+            endpoint=f"{url.scheme}://{url.netloc}",
+            path_prefix="/" + "".join(f"{folder}/" for folder in folders if folder),
+            region=region,
+            kms_key_id=settings.kms_key_id,
+            is_payload_signed=profile.payload_signed,
+            sends_checksum=profile.checksum_header,
+            sends_attributes=profile.metadata,
+        ),
+        keys,
+        connect_timeout_s=settings.connect_timeout_s,
+        timeout_s=settings.timeout_s,
+        ssl_context=context,
+    )
+
+
+def _access_keys(session: boto3.session.Session) -> Callable[[], Awaitable[AccessKeys]]:
+    """Return what tells the session's keys as they are now."""
+
+    async def current() -> AccessKeys:
+        held = session.get_credentials()
+        assert held is not None, "checked when the destination was opened"
+        try:
+            if isinstance(held, RefreshableCredentials) and held.refresh_needed():
+                frozen = await asyncio.to_thread(held.get_frozen_credentials)
+            else:
+                frozen = held.get_frozen_credentials()
+        except (BotoCoreError, OSError) as error:
+            raise translate(error, doing="credentials") from error
+        return AccessKeys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+    return current
 
 
 def _credentials(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudmig.destinations.breaker import BreakerDestination
+from cloudmig.destinations.object_store import ObjectStoreDestination
 from cloudmig.destinations.opening import StoreSettings, open_object_store, protect
 from cloudmig.destinations.retrying import RetryingDestination
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
@@ -62,6 +63,16 @@ class TestS3Unversioned(TestS3Versioned):
     @pytest.fixture
     def bucket(self, endpoint: str) -> Bucket:
         return Bucket.create(endpoint, versioned=False)
+
+
+class TestS3ThroughObstore(TestS3Versioned):
+    """Behind a proxy obstore sends the PUT as well: it knows proxies, our own PUT does not."""
+
+    @pytest.fixture
+    def destination(self, bucket: Bucket) -> Destination:
+        direct = open_object_store("s3", bucket.settings, archive=ARCHIVE)
+        backend = dataclasses.replace(direct._backend, direct=None)
+        return ObjectStoreDestination("s3", backend, archive=ARCHIVE)
 
 
 class TestRetryingMemory(DestinationContract):
