@@ -1,4 +1,4 @@
-"""Rebuild transfers and copies from the ledger alone: proof that it is the whole truth."""
+"""Rebuild transfers, copies and unnamed studies from the ledger alone: it is the whole truth."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cloudmig.catalog.records import LedgerEvent, TransferRow
+from cloudmig.catalog.records import LedgerEvent, TransferRow, UnnamedStudyRow
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
-__all__ = ["ReplayedCopy", "ReplayedTransfer", "StudyKey", "as_replayed", "rebuild"]
+__all__ = [
+    "ReplayedCopy", "ReplayedTransfer", "ReplayedUnnamed", "StudyKey", "as_replayed",
+    "as_replayed_unnamed", "rebuild", "rebuild_unnamed",
+]  # fmt: skip
 
 #: Source and Study Instance UID.
 StudyKey = tuple[str, str]
@@ -43,6 +46,38 @@ class ReplayedTransfer:
     reason: str | None = None
     instances_inventory: int | None = None
     copies: Mapping[str, ReplayedCopy] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedUnnamed:
+    """A study without a usable UID as the ledger tells it: quarantined, or excluded by a rule."""
+
+    state: TransferState = TransferState.QUARANTINED
+    rule: str = ""
+    note: str = ""
+
+
+def rebuild_unnamed(events: Iterable[LedgerEvent]) -> dict[tuple[str, str], ReplayedUnnamed]:
+    """Return every unnamed study by source and digest, from events in the order of the ledger."""
+    unnamed: dict[tuple[str, str], ReplayedUnnamed] = {}
+    for event in events:
+        detail: Mapping[str, Any] = event.detail
+        if event.kind == "unnamed_study_quarantined":
+            key = (event.source, detail["answer_sha256"])
+            assert key not in unnamed, "it is raised once"
+            unnamed[key] = ReplayedUnnamed()
+        elif event.kind == "unnamed_study_released":
+            key = (event.source, detail["answer_sha256"])
+            state = advance(unnamed[key].state, TransferState.EXCLUDED)
+            unnamed[key] = ReplayedUnnamed(state, detail["rule"], detail["note"])
+    return unnamed
+
+
+def as_replayed_unnamed(row: UnnamedStudyRow) -> ReplayedUnnamed:
+    """Return a row of the table in the shape of a replay, to compare the two."""
+    waits = row.released_at is None
+    state = TransferState.QUARANTINED if waits else TransferState.EXCLUDED
+    return ReplayedUnnamed(state, row.rule, row.note)
 
 
 def rebuild(events: Iterable[LedgerEvent]) -> dict[StudyKey, ReplayedTransfer]:

@@ -16,11 +16,12 @@ from hypothesis.stateful import (
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance
-from cloudmig.catalog.replay import as_replayed, rebuild
+from cloudmig.catalog.replay import as_replayed, as_replayed_unnamed, rebuild, rebuild_unnamed
 from cloudmig.errors import CatalogError, LeaseLost
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
+from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
 from cloudmig.model.transfer import CopyPlan, Decision, TransferJob
 from tests.catalog_studies import (
     NOW,
@@ -36,6 +37,8 @@ pytest_plugins = ["tests.catalog_fixtures"]
 
 STUDIES = [a_study(number) for number in range(1, 5)]
 DESTINATIONS = ["archive", "second"]
+
+UNNAMED = [UnnamedStudy(f"{number:064x}") for number in range(1, 4)]
 
 studies = st.sampled_from(STUDIES)
 plans = st.lists(st.sampled_from(DESTINATIONS), unique=True)
@@ -167,6 +170,24 @@ class CatalogMachine(RuleBasedStateMachine):
         if row is not None and row.state is TransferState.QUARANTINED:
             self.catalog.release("main", study, at=NOW, note="looked", exclude_rule=exclude_rule)
 
+    @rule(
+        study=st.sampled_from(UNNAMED),
+        source=st.sampled_from(["main", "annex"]),
+        claimed=st.sampled_from([None, 0, 5]),
+    )
+    def find_unnamed(self, study: UnnamedStudy, source: str, claimed: int | None) -> None:
+        sweep = self.catalog.begin_sweep(source, NOW)
+        summaries = [StudySummary(study, instances_claimed=claimed), StudySummary(STUDIES[0])]
+        self.catalog.record_answer(sweep, Answer("universal", 2, "complete"), summaries, NOW)
+
+    @rule(study=st.sampled_from(UNNAMED), note=st.sampled_from(["", "seen"]))
+    def release_unnamed(self, study: UnnamedStudy, note: str) -> None:
+        try:
+            self.catalog.release_unnamed("main", study, at=NOW, note=note)
+        except CatalogError:
+            waiting = self.catalog.unnamed_studies("main", released=False)
+            assert study not in [row.study for row in waiting]
+
     @rule()
     def stop_cleanly(self) -> None:
         self.catalog.put_back_all("worker")
@@ -187,6 +208,11 @@ class CatalogMachine(RuleBasedStateMachine):
             for row in self.catalog.transfers()
         }
         assert told == tables
+        unnamed = {
+            (row.source, row.study.answer_sha256): as_replayed_unnamed(row)
+            for row in self.catalog.unnamed_studies()
+        }
+        assert rebuild_unnamed(self.catalog.ledger(limit=100_000)) == unnamed
 
     @invariant()
     def every_study_and_instance_is_in_one_term_of_the_equation(self) -> None:
