@@ -37,6 +37,9 @@ _CONTEXTS_MAX = 128  # PS3.8 9.3.2.2: odd numbers from 1 to 255
 _BATCH_FILES_MAX = 150
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 NO_CONTEXT = "no presentation context accepted"
+_NO_ASSOCIATION = "association not accepted"
+
+_Address = tuple[str, int, str, str]  #: host, port, called and calling AE title
 
 
 class Pacs(Protocol):
@@ -157,20 +160,50 @@ def _batches(records: Sequence[Loaded]) -> list[list[Loaded]]:
 
 
 def _pairs(records: Iterable[Loaded]) -> list[tuple[str, str]]:
-    return sorted({(record.sop_class_uid, record.transfer_syntax_uid) for record in records})
+    return sorted({_pair(record) for record in records})
 
 
-def _send_batch(job: tuple[tuple[str, int, str, str], list[Loaded]]) -> list[Loaded]:
-    """Send files over one association, or over another where the PACS ends that."""
-    (host, port, called_aet, calling_aet), records = job
+def _pair(record: Loaded) -> tuple[str, str]:
+    return record.sop_class_uid, record.transfer_syntax_uid
+
+
+def _send_batch(job: tuple[_Address, list[Loaded]]) -> list[Loaded]:
+    """Send files with a context each; once more, alone, what got none beside the others.
+
+    PixelMed accepts one transfer syntax of a SOP class per association.
+    """
+    address, records = job
     _config.STORE_SEND_CHUNKED_DATASET = True
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    pairs = _pairs(records)
+    sent = _send_all(address, records, pairs)
+    left = [record for record in sent if record.reason == NO_CONTEXT]
+    done = [record for record in sent if record.reason != NO_CONTEXT]
+    for pair in _pairs(left) if len(pairs) > 1 else []:
+        again = [record for record in left if _pair(record) == pair]
+        left = [record for record in left if _pair(record) != pair]
+        again = [dataclasses.replace(record, reason="") for record in again]
+        # With its only context rejected an association is no association, to pynetdicom.
+        done += [
+            dataclasses.replace(record, reason=NO_CONTEXT)
+            if record.reason == _NO_ASSOCIATION
+            else record
+            for record in _send_all(address, again, [pair])
+        ]
+    return done + left
+
+
+def _send_all(
+    address: _Address, records: list[Loaded], pairs: Sequence[tuple[str, str]]
+) -> list[Loaded]:
+    """Send files over one association, or over another where the PACS ends that."""
+    host, port, called_aet, calling_aet = address
     entity = AE(ae_title=calling_aet)
     entity.maximum_pdu_size = 131072
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
-    contexts = [build_context(*pair) for pair in _pairs(records)]
+    contexts = [build_context(*pair) for pair in pairs]
     association: Association | None = None
     done: list[Loaded] = []
     waiting = deque((record, True) for record in records)
@@ -212,7 +245,7 @@ def keep_acknowledging(event: evt.Event) -> None:
 
 def _send(association: Association, record: Loaded) -> Loaded:
     if not association.is_established:
-        return dataclasses.replace(record, reason="association not accepted")
+        return dataclasses.replace(record, reason=_NO_ASSOCIATION)
     try:
         with _offered(record) as path:
             answer = association.send_c_store(path)

@@ -17,7 +17,10 @@ from typing import Any, Protocol
 
 from tests.peers.launch import Lane
 
-__all__ = ["Answer", "Equations", "Source", "equations", "run_cloudmig", "write_configuration"]
+__all__ = [
+    "Answer", "Equations", "Quarantined", "Source", "equations", "quarantined", "run_cloudmig",
+    "write_configuration",
+]  # fmt: skip
 
 
 class Source(Protocol):
@@ -74,6 +77,28 @@ class Equations:
     studies: Equation
     instances: Equation
     quarantine: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One finding that waits for a person."""
+
+    study_instance_uid: str  #: Empty where the PACS lists the study without one.
+    reason: str
+
+
+def quarantined(configuration: Path, *, time_max_s: float) -> list[Quarantined]:
+    """Return every finding, its pseudonym resolved as its reader would."""
+    listed = run_cloudmig(configuration, "quarantine", "list", time_max_s=time_max_s)
+    assert listed.exit_code == 0, listed.stderr
+    items = listed.document["items"]
+    named = {}
+    for pseudonym in {item["study"] for item in items}:
+        words = ("status", "--resolve", pseudonym)
+        resolved = run_cloudmig(configuration, *words, time_max_s=time_max_s)
+        assert resolved.exit_code == 0, resolved.stderr
+        named[pseudonym] = resolved.document["study_instance_uid"] or ""
+    return [Quarantined(named[item["study"]], item["reason"]) for item in items]
 
 
 def equations(closing: Answer) -> Equations:
