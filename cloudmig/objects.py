@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 
@@ -29,6 +30,7 @@ LAYOUT = "v1"
 ARCHIVE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
+@functools.lru_cache(maxsize=256)
 def study_prefix(archive: str, study: StudyRef) -> str:
     """Return the prefix of everything about one study, with a slash at its end."""
     assert ARCHIVE_NAME.fullmatch(archive), "archive name was checked by the configuration"

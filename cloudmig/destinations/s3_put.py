@@ -157,7 +157,7 @@ def authorization(
 
     `path` is encoded already; `headers` hold host and x-amz-content-sha256.
     """
-    at = now.strftime("%Y%m%dT%H%M%SZ")
+    at = f"{now:%Y%m%dT%H%M%SZ}"
     scope = f"{at[:8]}/{region}/s3/aws4_request"
     added = {"x-amz-date": at}
     if keys.session_token is not None:

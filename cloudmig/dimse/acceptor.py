@@ -226,7 +226,8 @@ class AcceptorConnection(Connection):
             self.give_up("the policy failed", bug)
             return
         self.start_messages(accepted, request.pdu_bytes_max)
-        self.answer(negotiation.encode_answer(request, accepted, self.limits.pdu_bytes_max))
+        contexts = tuple(accepted.values())
+        self.answer(negotiation.encode_answer(request, contexts, self.limits.pdu_bytes_max))
         self._look_at_the_clock()
 
     def _reject(self, rejection: Rejection) -> None:

@@ -79,7 +79,10 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """Set the socket up for small messages in both directions."""
         assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]
-        self._socket = transport.get_extra_info("socket")
+        held = transport.get_extra_info("socket")
+        if held is not None:
+            # Borrows the descriptor: uvloop's stand-in would make a socket object for every call.
+            self._socket = socket.socket(held.family, held.type, held.proto, held.fileno())
         peer = transport.get_extra_info("peername")
         self.peer_host = str(peer[0]) if peer else ""
         self.is_secured = transport.get_extra_info("ssl_object") is not None
@@ -105,6 +108,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End everything that waits."""
         self.error = exc
+        self._give_socket_back()
         self.over("the connection was lost" if exc else "the peer closed the connection")
         if self._closing is not None:
             self._closing.cancel()
@@ -207,7 +211,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         """Stand still while a sink is busy."""
         self.set_hold(Hold.SINK, hold)
 
-    def set_hold(self, reason: Hold, hold: bool) -> None:
+    def set_hold(self, reason: int, hold: bool) -> None:
         """Add or take away a reason to stand still."""
         if hold:
             self._reader.holds |= reason
@@ -361,4 +365,9 @@ class Connection(asyncio.BufferedProtocol, ABC):
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError:
-                self._socket = None  # The socket is gone; the transport will say so.
+                self._give_socket_back()  # It is gone; the transport will say so.
+
+    def _give_socket_back(self) -> None:
+        if self._socket is not None:
+            self._socket.detach()  # The transport closes it.
+            self._socket = None

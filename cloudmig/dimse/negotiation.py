@@ -52,9 +52,9 @@ _KNOWN_ITEMS = frozenset({0x10, 0x20, 0x21})
 _KNOWN_USER_ITEMS = frozenset({0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AssociateRequest:
-    """What an A-ASSOCIATE-RQ asks for."""
+    """What an A-ASSOCIATE-RQ asks for. Compared by identity: equal bytes give the same one."""
 
     calling_aet: str
     called_aet: str
@@ -132,10 +132,12 @@ def decode_request(raw: bytes) -> AssociateRequest:
         raise _undecodable("A-ASSOCIATE-RQ") from error
 
 
+@functools.lru_cache(maxsize=8)
 def encode_answer(
-    request: AssociateRequest, accepted: Mapping[int, AcceptedContext], pdu_bytes_max: int
+    request: AssociateRequest, accepted_contexts: tuple[AcceptedContext, ...], pdu_bytes_max: int
 ) -> bytes:
     """Return an A-ASSOCIATE-AC (PS3.8 9.3.3). We are the SCP of every context we accept."""
+    accepted = {context.context_id: context for context in accepted_contexts}
     primitive = pdu_primitives.A_ASSOCIATE()
     primitive.application_context_name = APPLICATION_CONTEXT_NAME
     primitive.calling_ae_title = request.calling_aet
@@ -148,7 +150,7 @@ def encode_answer(
         context.result = ACCEPTED if taken else _rejection_of(proposed)
         results.append(context)
     primitive.presentation_context_definition_results_list = results
-    usable = {context.abstract_syntax_uid for context in accepted.values()}
+    usable = {context.abstract_syntax_uid for context in accepted_contexts}
     roles = [
         _role(uid, scu=proposed_scu, scp=False)
         for uid, (proposed_scu, _) in request.roles.items()

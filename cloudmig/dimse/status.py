@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from enum import Enum
 
 from pynetdicom.status import (
@@ -32,6 +33,7 @@ class Category(Enum):
     FAILURE = "failure"
 
 
+@functools.lru_cache(maxsize=256)
 def category(status: int) -> Category:
     """Return the class of a status. What the standard does not know is a failure."""
     try:

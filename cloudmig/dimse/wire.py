@@ -8,7 +8,7 @@ association holds of an object is bounded by the buffer, whatever PDU size the p
 from __future__ import annotations
 
 import struct
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final, Protocol
 
 from cloudmig.dimse.limits import Limits
@@ -47,13 +47,13 @@ class ProtocolViolation(Exception):  # noqa: N818 - not an error of ours
         self.reason = reason
 
 
-class Hold(IntFlag):
-    """Why the reader stands still. It goes on when no reason is left."""
+class Hold:
+    """Why the reader stands still: bits of a plain integer. It goes on when none is left."""
 
-    NONE = 0
-    SINK = 1  #: Whoever takes the object is busy with the last piece.
-    ANSWERS = 2  #: Nobody has taken the answers that came.
-    CLOSED = 4  #: Nothing that still comes matters.
+    NONE: Final = 0
+    SINK: Final = 1  #: Whoever takes the object is busy with the last piece.
+    ANSWERS: Final = 2  #: Nobody has taken the answers that came.
+    CLOSED: Final = 4  #: Nothing that still comes matters.
 
 
 class PduEvents(Protocol):
@@ -83,7 +83,7 @@ class PduReader:
         self._is_last = False
         self._parsing = False
         self._blocked = False
-        self.holds = Hold.NONE
+        self.holds: int = Hold.NONE
         self.holds_commands = False  #: Let no further command in; A-ABORT and A-RELEASE still pass.
 
     @property

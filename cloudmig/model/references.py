@@ -6,6 +6,7 @@ a reference; what carries them is keyed by its digest and quarantined.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _USABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _UID_CHARS_MAX = 64
 
 
+@functools.lru_cache(maxsize=4096)
 def is_usable_uid(text: str) -> bool:
     """Say whether `text` can name an object: 1-64 digits and dots, no empty component."""
     return len(text) <= _UID_CHARS_MAX and _USABLE_UID.fullmatch(text) is not None

@@ -299,7 +299,7 @@ class Script:
             )
             for context_id, asked in request.contexts.items()
         }
-        self.writer.write(negotiation.encode_answer(request, accepted, 16384))
+        self.writer.write(negotiation.encode_answer(request, tuple(accepted.values()), 16384))
 
     async def question(self) -> None:
         """Read a request with its identifier."""
