@@ -68,6 +68,7 @@ class CommandError(ValueError):
 
 def parse_command(data: bytes | bytearray | memoryview) -> dict[int, bytes]:
     """Return the elements of a command set (PS3.7 6.3.1). Raises `CommandError`."""
+    data = bytes(data)  # Slices of it are three times as fast as slices of a view.
     command: dict[int, bytes] = {}
     position, end = 0, len(data)
     unpack = _ELEMENT.unpack_from
@@ -78,7 +79,7 @@ def parse_command(data: bytes | bytearray | memoryview) -> dict[int, bytes]:
         position += 8
         if group or length > end - position:
             raise CommandError("a command set holds another group or is cut short")
-        command[element] = bytes(data[position : position + length])
+        command[element] = data[position : position + length]
         position += length
     if len(command.get(COMMAND_FIELD, b"")) != 2:
         raise CommandError("a command set has no command field")
