@@ -59,13 +59,15 @@ class HttpPutClient:
         """
         lines = [f"PUT {target} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
-        async with asyncio.timeout(self._timeout_s):
-            exchange = await self._connected()
-            try:
-                answer = await exchange.run(head, body)
-            except BaseException:
-                exchange.cut()
-                raise
+        exchange = await self._connected()
+        timer = exchange.loop.call_later(self._timeout_s, exchange.expire)
+        try:
+            answer = await exchange.run(head, body)
+        except BaseException:
+            exchange.cut()
+            raise
+        finally:
+            timer.cancel()
         if exchange.may_be_kept:
             exchange.idle_since_s = exchange.loop.time()
             self._idle.append(exchange)
@@ -134,6 +136,11 @@ class _Exchange(asyncio.Protocol):
             return await self._answered
         finally:
             self._answered = self._parser = None
+
+    def expire(self) -> None:
+        """Give the answer up: it takes too long."""
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_exception(TimeoutError())
 
     def cut(self) -> None:
         """Drop the connection at once."""

@@ -43,11 +43,12 @@ class ObjectSink(Protocol):
         - While a returned awaitable is not done, nothing more is read from the association.
         """
 
-    async def finish(self) -> int:
+    def finish(self) -> int | Awaitable[int]:
         """Return the status to answer; the peer waits for it (PS3.7 9.1.1.1.9).
 
-        - Runs on when the association is lost meanwhile; then the status reaches nobody.
-        - Is cancelled when the server closes and its grace is over.
+        - Returned at once it costs no task, and the peer no turn of the loop.
+        - An awaitable runs on when the association is lost; then the status reaches nobody.
+        - It is cancelled when the server closes and its grace is over.
         """
 
     def too_large(self) -> None:

@@ -127,8 +127,12 @@ class StoreReceiver:
             self._start(self._after(wait, sink, is_last))
         elif is_last:
             self._sink = None
-            self._carrier.hold_commands(True)
-            self._start(self._finish(sink))
+            status = sink.finish()
+            if isinstance(status, int):
+                self._answer(status)
+            else:
+                self._carrier.hold_commands(True)
+                self._start(self._finish(status))
 
     def over(self) -> None:
         """Note the end of the association, once; an incomplete object is discarded."""
@@ -164,14 +168,15 @@ class StoreReceiver:
             self._sink = None
             self._carrier.hold_commands(True)
             self._carrier.hold_reading(False)
-            await self._finish(sink)
+            status = sink.finish()
+            await self._finish(_ready(status) if isinstance(status, int) else status)
         else:
             self._work = None
             self._carrier.hold_reading(False)
 
-    async def _finish(self, sink: ObjectSink) -> None:
+    async def _finish(self, finishing: Awaitable[int]) -> None:
         try:
-            status = await sink.finish()
+            status = await finishing
         finally:
             self._work = None
         self._answer(status)
@@ -188,3 +193,7 @@ class StoreReceiver:
                 status,
             )
         )
+
+
+async def _ready(status: int) -> int:
+    return status

@@ -41,6 +41,11 @@ class StagingArea:
         taken = await self.memory.take(limits.credit_bytes, wait_max_s=limits.credit_wait_max_s)
         return limits.credit_bytes if taken else 0
 
+    def take_credit_at_once(self) -> int | None:
+        """Return the bytes reserved for the next object, or None where that takes a wait."""
+        credit_bytes = self.limits.credit_bytes
+        return credit_bytes if self.memory.try_take(credit_bytes) else None
+
     def open(
         self,
         *,

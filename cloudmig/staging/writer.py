@@ -132,6 +132,12 @@ class StagingWriter:
         self.trouble = error
         self._body = bytearray()
 
+    def complete_at_once(self) -> StagedBytes | None:
+        """Return the object if it lies in memory; None where `complete` has to be waited for."""
+        if self._file is not None or self.trouble is not None:
+            return None
+        return self._staged()
+
     async def complete(self) -> StagedBytes:
         """Return the object. Raises `SpoolFull` when it could not be kept; then nothing is held."""
         if self._file is not None and self.trouble is None and self._body:
@@ -141,6 +147,9 @@ class StagingWriter:
         if self.trouble is not None:
             self.discard()
             raise self.trouble
+        return self._staged()
+
+    def _staged(self) -> StagedBytes:
         if self._file is not None:
             self._file.close()
             self._area.memory.give(self._memory)

@@ -49,7 +49,7 @@ def _points(
 _CATALOG = "cloudmig.catalog.catalog:Catalog"
 _SOURCE = "cloudmig.sources.dimse.source:DimseSource"
 _RETRIEVAL = "cloudmig.sources.dimse.retrieval:DimseRetrieval"
-_DESK = "cloudmig.sources.dimse.desk:DeskHandler"
+_RECEIVER = "cloudmig.dimse.storing:StoreReceiver"
 _INTAKE = "cloudmig.sources.dimse.desk:_Intake"
 _STORE = "cloudmig.destinations.object_store:ObjectStoreDestination"
 _LARGE = "cloudmig.destinations.multipart:LargeObjects"
@@ -66,7 +66,7 @@ POINTS: tuple[Point, ...] = (
     *_points("stage an object", "run", _INTAKE, "_match", passes_max=9),
     *_points("spill into the spool", "run", "cloudmig.staging.spool:Spool", "write",
              passes_max=2, rare=True),
-    *_points("answer a C-STORE", "run", _DESK, "renew_credit", passes_max=9),
+    *_points("answer a C-STORE", "run", _RECEIVER, "_answer", passes_max=9),
     *_points("put an object", "run", _STORE, "_put", passes_max=9),
     *_points("store everywhere", "run", "cloudmig.pipeline.keeping:", "_store_everywhere",
              passes_max=9),

@@ -57,12 +57,15 @@ class DimseArrival:
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(stored)
 
-    async def outcome(self) -> bool:
-        """Wait until it is settled; False when that takes too long."""
+    def outcome(self) -> Awaitable[bool]:
+        """Return what waits, from now on, until it is settled; False when that takes too long."""
         self._settled = asyncio.get_running_loop().create_future()
+        return self._outcome(self._settled)
+
+    async def _outcome(self, settled: asyncio.Future[bool]) -> bool:
         try:
             async with asyncio.timeout(_LATE_ANSWER_MAX_S):
-                return await self._settled
+                return await settled
         except TimeoutError:
             return False
 
@@ -142,9 +145,19 @@ class DeskHandler:
         ]
         return _Intake(self, self._desk, self._our_aet, command, writer, waiting)
 
+    def renew_credit_at_once(self) -> bool:
+        """Get the credit of the next object if it is free."""
+        credit = self._desk.area.take_credit_at_once()
+        if credit is None:
+            return False
+        self._use(credit)
+        return True
+
     async def renew_credit(self) -> None:
         """Get the credit of the next object; the answer of this one waits for it."""
-        credit = await self._desk.area.take_credit()
+        self._use(await self._desk.area.take_credit())
+
+    def _use(self, credit: int) -> None:
         if self._closed:
             self._desk.area.memory.give(credit)
         else:
@@ -197,23 +210,37 @@ class _Intake:
         self._no_longer_in_flight()
         self._writer.discard()
 
-    async def finish(self) -> int:
+    def finish(self) -> int | Awaitable[int]:
+        held = self._writer.complete_at_once()
+        if held is None:
+            return self._finish_spilled()
+        status = self._take(held)
+        if isinstance(status, int) and self._handler.renew_credit_at_once():
+            return status
+        return self._answered_later(status)
+
+    async def _finish_spilled(self) -> int:
         try:
             held = await self._writer.complete()
         except SpoolFull:
             for retrieval in self._waiting:
                 retrieval.evidence.no_room += 1
             self._no_longer_in_flight()
-            await self._handler.renew_credit()
-            return _OUT_OF_RESOURCES
+            return await self._answered_later(_OUT_OF_RESOURCES)
+        return await self._answered_later(self._take(held))
+
+    def _take(self, held: StagedBytes) -> int | Awaitable[bool]:
+        """Return the status, or the outcome that decides it."""
         arrival = self._match(held)
         self._no_longer_in_flight()
-        status = _SUCCESS
         if arrival is None:
             held.release()
-            status = _NOT_AUTHORIZED
-        elif (arrival.unexpected or arrival.trouble) and not await arrival.outcome():
-            status = _OUT_OF_RESOURCES
+            return _NOT_AUTHORIZED
+        return arrival.outcome() if arrival.unexpected or arrival.trouble else _SUCCESS
+
+    async def _answered_later(self, status: int | Awaitable[bool]) -> int:
+        if not isinstance(status, int):
+            status = _SUCCESS if await status else _OUT_OF_RESOURCES
         await self._handler.renew_credit()
         return status
 
