@@ -35,10 +35,20 @@ QUERY_CONTEXTS = tuple(
     for sop_class_uid in (VERIFICATION, FIND, MOVE)
 )
 
-#: What C-GET proposes for each SOP class: 22 syntaxes, so that five classes share an association.
-#: The rarer ones are asked for one at a time, where something is missing.
+#: What any sender can turn any data set into, and PixelMed does wherever it may: all that it holds
+#: would come deflated.
+_WRAPPING_SYNTAXES = frozenset(
+    (
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed Explicit VR Little Endian
+        "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
+    )
+)
+
+#: What C-GET proposes for each SOP class: 19 syntaxes, so that six classes share an association.
+#: The rarer ones, and those above, are asked for one at a time, where something is missing.
 _USUAL_SYNTAXES = (
-    *LOSSLESS_TRANSFER_SYNTAX_UIDS,
+    *(uid for uid in LOSSLESS_TRANSFER_SYNTAX_UIDS if uid not in _WRAPPING_SYNTAXES),
     "1.2.840.10008.1.2.4.50",
     "1.2.840.10008.1.2.4.51",
     "1.2.840.10008.1.2.4.91",
