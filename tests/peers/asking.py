@@ -28,6 +28,9 @@ Retrieve = Literal["c-move", "c-get"]
 _STUDY_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 _STUDY_GET = "1.2.840.10008.5.1.4.1.2.2.3"
 _CONTEXTS_MAX = 127
+_EXPLICIT = "1.2.840.10008.1.2.1"
+#: Offered beside others, PixelMed sends everything in it.
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 @dataclass(slots=True)
@@ -75,6 +78,9 @@ def ask(
     for group in groups:
         questions = _study_questions(group) if level == "STUDY" else _image_questions(group)
         pairs = sorted({(each.sop_class_uid, each.transfer_syntax_uid) for each in group})
+        if level == "STUDY":
+            # Explicit is what every sender can make of it.
+            pairs = sorted({(uid, _EXPLICIT if syn == _DEFLATED else syn) for uid, syn in pairs})
         if retrieve == "c-move":
             _move(pacs, lane, pairs, questions, arrivals)
         else:
