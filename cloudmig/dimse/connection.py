@@ -81,8 +81,8 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self._transport = transport  # type: ignore[assignment]
         held = transport.get_extra_info("socket")
         if held is not None:
-            # Borrows the descriptor: uvloop's stand-in would make a socket object for every call.
-            self._socket = socket.socket(held.family, held.type, held.proto, held.fileno())
+            # A descriptor of our own: uvloop's stand-in makes a socket object for every call.
+            self._socket = socket.fromfd(held.fileno(), held.family, held.type)
         peer = transport.get_extra_info("peername")
         self.peer_host = str(peer[0]) if peer else ""
         self.is_secured = transport.get_extra_info("ssl_object") is not None
@@ -108,7 +108,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End everything that waits."""
         self.error = exc
-        self._give_socket_back()
+        self._let_go_of_socket()
         self.over("the connection was lost" if exc else "the peer closed the connection")
         if self._closing is not None:
             self._closing.cancel()
@@ -365,9 +365,9 @@ class Connection(asyncio.BufferedProtocol, ABC):
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError:
-                self._give_socket_back()  # It is gone; the transport will say so.
+                self._let_go_of_socket()  # It is gone; the transport will say so.
 
-    def _give_socket_back(self) -> None:
+    def _let_go_of_socket(self) -> None:
         if self._socket is not None:
-            self._socket.detach()  # The transport closes it.
+            self._socket.close()
             self._socket = None
