@@ -77,6 +77,13 @@ def encode_request(
     calling_aet: str, called_aet: str, contexts: Sequence[ProposedContext], pdu_bytes_max: int
 ) -> bytes:
     """Return an A-ASSOCIATE-RQ (PS3.8 9.3.2); the n-th context gets the ID 2n+1."""
+    return _encoded_request(calling_aet, called_aet, tuple(contexts), pdu_bytes_max)
+
+
+@functools.lru_cache(maxsize=8)
+def _encoded_request(
+    calling_aet: str, called_aet: str, contexts: tuple[ProposedContext, ...], pdu_bytes_max: int
+) -> bytes:
     primitive = pdu_primitives.A_ASSOCIATE()
     primitive.application_context_name = APPLICATION_CONTEXT_NAME
     primitive.calling_ae_title = calling_aet
@@ -164,6 +171,11 @@ def encode_answer(
 
 def decode_answer(raw: bytes, proposed: Sequence[ProposedContext]) -> AssociateAnswer:
     """Read an A-ASSOCIATE-AC against what was proposed. Raises `ProtocolViolation`."""
+    return _decoded_answer(raw, tuple(proposed))
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded_answer(raw: bytes, proposed: tuple[ProposedContext, ...]) -> AssociateAnswer:
     try:
         answer = pdu.A_ASSOCIATE_AC()
         answer.decode(_without_unknown_items(raw))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef
 from cloudmig.ports import RetrieveRequest
-from cloudmig.sources.dimse.asking import GET, get_questions
+from cloudmig.sources.dimse.asking import get_questions
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -27,7 +27,7 @@ def _proposed(*, sop_class_uid: str, transfer_syntax_uid: str | None = None) -> 
     return {
         uid
         for context in question.contexts
-        if context.abstract_syntax_uid != GET
+        if context.scp_role
         for uid in context.transfer_syntax_uids
     }
 

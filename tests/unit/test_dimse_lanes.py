@@ -134,6 +134,22 @@ async def test_an_association_is_kept_for_the_next_user_with_the_same_needs() ->
     assert len(pacs.opened) == 1
 
 
+async def test_an_association_with_more_contexts_serves_who_needs_fewer() -> None:
+    pacs = FakePacs()
+    group = lanes(pacs, count=1)
+    more = (*CONTEXTS, ProposedContext("1.2.840.10008.5.1.4.1.2.2.3", ("1.2.840.10008.1.2",)))
+    for contexts in (more, CONTEXTS, more):
+        async with group.lane() as lane, lane.association(contexts):
+            pass
+    assert len(pacs.opened) == 1
+
+    other = lanes(pacs, count=1)
+    for contexts in (CONTEXTS, more):
+        async with other.lane() as lane, lane.association(contexts):
+            pass
+    assert len(pacs.opened) == 3, "what was not proposed cannot be used"
+
+
 async def test_an_association_that_met_an_error_is_aborted_and_not_used_again() -> None:
     pacs = FakePacs()
     group = lanes(pacs, count=1)

@@ -29,7 +29,7 @@ MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 GET = "1.2.840.10008.5.1.4.1.2.2.3"
 VERIFICATION = "1.2.840.10008.1.1"
 
-#: One association serves queries and moves alike.
+#: One association serves queries and moves alike; one that serves C-GET serves queries, too.
 QUERY_CONTEXTS = tuple(
     ProposedContext(sop_class_uid, QUERY_TRANSFER_SYNTAX_UIDS)
     for sop_class_uid in (VERIFICATION, FIND, MOVE)
@@ -59,6 +59,8 @@ _USUAL_SYNTAXES = (
 )
 
 _KNOWN_CLASSES_BESIDE_COMMON = 3
+#: Contexts of a C-GET association that carry no object: its own and those of queries.
+_BESIDE_STORAGE = 1 + len(QUERY_CONTEXTS)
 
 #: SOP Instance UIDs in one request. A list of 64 UIDs fits every PACS met so far.
 _UIDS_A_REQUEST_MAX = 64
@@ -130,25 +132,31 @@ def _context_groups(request: RetrieveRequest, usual: Sequence[str]) -> list[list
     syntaxes = _USUAL_SYNTAXES if only is None else (only,)
     needed = sorted({each.sop_class_uid for each in request.expected.values()})
     if needed and needed[0]:
-        groups = retrieve_contexts(needed, syntaxes)
+        groups = retrieve_contexts(needed, syntaxes, reserved=_BESIDE_STORAGE)
         if len(groups) > 1:
             return groups
         rest = [uid for uid in usual if uid not in needed]
-        room = (CONTEXTS_MAX - 1 - len(groups[0])) // len(syntaxes)
+        room = (CONTEXTS_MAX - _BESIDE_STORAGE - len(groups[0])) // len(syntaxes)
         return [[*groups[0], *_all(rest[:room], syntaxes)]]
     # The PACS does not say which classes: those seen before, and common ones in plain syntaxes.
     known = [uid for uid in (*needed, *usual) if uid]
     if only is not None:
-        return retrieve_contexts([*known, *STORAGE_SOP_CLASS_UIDS], syntaxes)
+        return retrieve_contexts(
+            [*known, *STORAGE_SOP_CLASS_UIDS], syntaxes, reserved=_BESIDE_STORAGE
+        )
     known = known[:_KNOWN_CLASSES_BESIDE_COMMON]
     first = _all(known, syntaxes)
     common = [uid for uid in COMMON_STORAGE_SOP_CLASS_UIDS if uid not in known]
-    room = (CONTEXTS_MAX - 1 - len(first)) // len(QUERY_TRANSFER_SYNTAX_UIDS)
+    room = (CONTEXTS_MAX - _BESIDE_STORAGE - len(first)) // len(QUERY_TRANSFER_SYNTAX_UIDS)
     return [[*first, *_all(common[:room], QUERY_TRANSFER_SYNTAX_UIDS)]]
 
 
 def _all(sop_class_uids: Sequence[str], syntaxes: Sequence[str]) -> list[ProposedContext]:
-    groups = retrieve_contexts(sop_class_uids, syntaxes) if sop_class_uids else []
+    groups = (
+        retrieve_contexts(sop_class_uids, syntaxes, reserved=_BESIDE_STORAGE)
+        if sop_class_uids
+        else []
+    )
     assert len(groups) <= 1, "the caller counted the room"
     return groups[0] if groups else []
 
@@ -156,7 +164,7 @@ def _all(sop_class_uids: Sequence[str], syntaxes: Sequence[str]) -> list[Propose
 def _with_get(group: Sequence[ProposedContext]) -> tuple[ProposedContext, ...]:
     # Sorted, so that equal needs make equal keys for the associations that are kept open.
     storage = sorted(group, key=lambda each: each.abstract_syntax_uid)
-    return (ProposedContext(GET, QUERY_TRANSFER_SYNTAX_UIDS), *storage)
+    return (*QUERY_CONTEXTS, ProposedContext(GET, QUERY_TRANSFER_SYNTAX_UIDS), *storage)
 
 
 def _by_series(

@@ -35,14 +35,14 @@ class Lane:
 
         It is kept for the next user when the block ends well and aborted when it does not.
         """
-        association = await self.lanes.take(self.calling_aet, contexts)
+        held, association = await self.lanes.take(self.calling_aet, contexts)
         try:
             yield association
         except BaseException:
             association.abort()
             self.lanes.forget()
             raise
-        self.lanes.keep(self.calling_aet, contexts, association)
+        self.lanes.keep(self.calling_aet, held, association)
 
 
 class Lanes:
@@ -112,20 +112,22 @@ class Lanes:
             self._alone.discard(calling_aet)
             self._changed.notify_all()
 
-    async def take(self, calling_aet: str, contexts: Contexts) -> Association:
+    async def take(self, calling_aet: str, contexts: Contexts) -> tuple[Contexts, Association]:
         """Return a kept association that is still open, or a new one within the budget.
 
-        What is kept counts, too: idle ones make room, or a PACS that lets few in lets nobody in.
+        - With it, the contexts it was opened with: those asked for and perhaps more.
+        - What is kept counts, too: idle ones make room, or a PACS that lets few in lets nobody in.
         """
-        kept = self._kept[calling_aet, contexts]
         self._busy += 1
         try:
-            while kept:
-                association = kept.pop()
-                if association.is_open:
-                    return association
+            for held in self._fitting(calling_aet, contexts):
+                kept = self._kept[calling_aet, held]
+                while kept:
+                    association = kept.pop()
+                    if association.is_open:
+                        return held, association
             self._make_room()
-            return await self._connect(calling_aet, contexts)
+            return contexts, await self._connect(calling_aet, contexts)
         except SourceBusy:
             self._busy -= 1
             self.slower()
@@ -134,6 +136,17 @@ class Lanes:
         except BaseException:
             self._busy -= 1
             raise
+
+    def _fitting(self, calling_aet: str, contexts: Contexts) -> list[Contexts]:
+        """Return what kept associations were opened with that will do: the same, or more."""
+        if self._kept.get((calling_aet, contexts)):
+            return [contexts]
+        wanted = set(contexts)
+        return [
+            theirs
+            for (aet, theirs), kept in self._kept.items()
+            if kept and aet == calling_aet and wanted <= set(theirs)
+        ]
 
     def forget(self) -> None:
         """Note that an association that was taken is over."""
