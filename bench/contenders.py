@@ -28,6 +28,7 @@ CLOUDMIG_CONFIG = """\
 [agent]
 name = "bench"
 state_dir = "state"
+transfers = 12
 
 [listen]
 host = "127.0.0.1"
@@ -39,6 +40,7 @@ host = "127.0.0.1"
 port = {pacs_port}
 aet = "{area}"
 ae_titles = ["{aet}"]
+lanes = 6
 
 [destinations.archive]
 url = "s3://{bucket}"

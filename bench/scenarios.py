@@ -10,7 +10,7 @@ from bench.archive import Area
 
 #: 525 kB each, as a CT slice of 512 x 512.
 CT = Area("CT", studies=20, instances_per_study=100, rows=512, columns=512)
-CT_LONG = Area("CTLONG", studies=40, instances_per_study=100, rows=512, columns=512)
+CT_LONG = Area("CTLONG", studies=60, instances_per_study=100, rows=512, columns=512)
 #: About 10 kB each.
 SMALL = Area("SMALL", studies=20, instances_per_study=100, rows=68, columns=68)
 SMALL_LONG = Area("SMALLLONG", studies=40, instances_per_study=100, rows=68, columns=68)
