@@ -72,4 +72,7 @@ def error_for(status: int | None, code: str, *, doing: str) -> DestinationError:
 def _may_pass(status: int | None) -> bool:
     if status is None or status < 300:
         return True  # No answer, or one that was empty or cut.
-    return status in {408, 409, 412, 425, 429} or (status >= 500 and status not in _STATUS_HINTS)
+    # 307: the name of a new bucket does not lead to its region yet.
+    return status in {307, 408, 409, 412, 425, 429} or (
+        status >= 500 and status not in _STATUS_HINTS
+    )

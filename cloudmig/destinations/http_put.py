@@ -60,14 +60,11 @@ class HttpPutClient:
         lines = [f"PUT {target} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
         head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1")
         exchange = await self._connected()
-        timer = exchange.loop.call_later(self._timeout_s, exchange.expire)
         try:
-            answer = await exchange.run(head, body)
+            answer = await exchange.run(head, body, silence_max_s=self._timeout_s)
         except BaseException:
             exchange.cut()
             raise
-        finally:
-            timer.cancel()
         if exchange.may_be_kept:
             exchange.idle_since_s = exchange.loop.time()
             self._idle.append(exchange)
@@ -111,6 +108,7 @@ class _Exchange(asyncio.Protocol):
         self._body = bytearray()
         self._head_bytes = 0
         self._keeps_alive = False
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def may_be_kept(self) -> bool:
@@ -123,7 +121,7 @@ class _Exchange(asyncio.Protocol):
             and transport.get_write_buffer_size() == 0
         )
 
-    async def run(self, head: bytes, body: Any) -> HttpAnswer:  # noqa: ANN401
+    async def run(self, head: bytes, body: Any, *, silence_max_s: float) -> HttpAnswer:  # noqa: ANN401
         """Send a request and return its answer. Raises OSError."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("the store closed the connection")
@@ -132,14 +130,25 @@ class _Exchange(asyncio.Protocol):
         self._headers, self._body, self._head_bytes = {}, bytearray(), 0
         self._keeps_alive = False
         self._transport.writelines([head, body])
+        self._look_again(silence_max_s)
         try:
             return await self._answered
         finally:
             self._answered = self._parser = None
+            if self._timer is not None:
+                self._timer.cancel()
 
-    def expire(self) -> None:
-        """Give the answer up: it takes too long."""
-        if self._answered is not None and not self._answered.done():
+    def _look_again(self, wait_s: float) -> None:
+        assert self._transport is not None
+        unsent = self._transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(wait_s, self._judge_progress, wait_s, unsent)
+
+    def _judge_progress(self, wait_s: float, unsent_before: int) -> None:
+        """Give up when nothing more was sent, or nothing answered: a slow line is no dead one."""
+        assert self._transport is not None
+        if self._transport.get_write_buffer_size() < unsent_before:
+            self._look_again(wait_s)
+        elif self._answered is not None and not self._answered.done():
             self._answered.set_exception(TimeoutError())
 
     def cut(self) -> None:

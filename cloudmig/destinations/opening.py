@@ -57,7 +57,7 @@ class StoreSettings:
     ca_path: Path | None = None  #: PEM of the authority that signed the store's certificate.
     kms_key_id: str | None = None
     connect_timeout_s: float = 10.0
-    timeout_s: float = 120.0  #: Of one PUT or HEAD as a whole; of a silence while reading.
+    timeout_s: float = 120.0  #: Of a silence while sending or reading; of a HEAD as a whole.
 
 
 def open_object_store(

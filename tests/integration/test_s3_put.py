@@ -242,6 +242,31 @@ async def test_a_store_that_never_answers_is_given_up() -> None:
             await put(client(store, timeout_s=0.3))
 
 
+async def test_a_slow_line_is_no_dead_one() -> None:
+    """A body that takes longer than the time-out passes, as long as it moves."""
+    body = bytes(16 << 20)
+    taken: list[float] = []
+
+    async def sip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun = asyncio.get_running_loop().time()
+        for _ in range(16):
+            await reader.readexactly(1 << 20)
+            await asyncio.sleep(0.1)  # What is tested is a line this slow.
+        taken.append(asyncio.get_running_loop().time() - begun)
+        writer.write(STORED)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(sip, "127.0.0.1", 0)
+    async with server:
+        store = Store([], port=server.sockets[0].getsockname()[1])
+        sender = client(store, timeout_s=0.9)
+        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
+
+    assert taken[0] > 0.9
+
+
 async def test_nobody_listens() -> None:
     async with running(Store([])) as store:
         sender = client(store)
