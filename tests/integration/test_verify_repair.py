@@ -176,11 +176,15 @@ async def test_an_archive_class_is_decided_by_the_checksum_of_the_store_or_not_a
     endpoint: str, tmp_path: Path
 ) -> None:
     bucket = Bucket(endpoint, "frozen", versioned=True)
-    settings = {**bucket.settings, "storage_class": "DEEP_ARCHIVE"}
+    settings = {
+        **bucket.settings,
+        "storage_class": "DEEP_ARCHIVE",
+        "profile_overrides": {"checksum_header": False},
+    }
     world = World(tmp_path, STUDIES[:1], destinations={"store": settings})
     with world.serving():
         await world.migrate()
-    # moto keeps no checksum of a PUT by obstore: nothing may be taken for granted.
+    # A store that was sent no checksum keeps none: nothing may be taken for granted.
     undecided = await world.verify()
     assert (undecided.undecided, undecided.agreed, undecided.failed) == (1, 0, 0)
     assert (await world.close()).refused
@@ -191,6 +195,22 @@ async def test_an_archive_class_is_decided_by_the_checksum_of_the_store_or_not_a
             StorageClass="DEEP_ARCHIVE", ChecksumAlgorithm="SHA256",
         )  # fmt: skip
     decided = await world.verify()
+    assert dict(decided.how) == {"STORE_CHECKSUM": 1}
+    assert decided.agreed == 1
+    assert not (await world.close()).refused
+
+
+async def test_an_archived_study_is_decided_by_the_checksum_its_put_was_sent_with(
+    endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, "cold", versioned=True)
+    settings = {**bucket.settings, "storage_class": "DEEP_ARCHIVE"}
+    world = World(tmp_path, STUDIES[:1], destinations={"store": settings})
+    with world.serving():
+        await world.migrate()
+
+    decided = await world.verify()
+
     assert dict(decided.how) == {"STORE_CHECKSUM": 1}
     assert decided.agreed == 1
     assert not (await world.close()).refused
