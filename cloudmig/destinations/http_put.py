@@ -22,6 +22,8 @@ _ANSWER_BYTES_MAX = 64 << 10  #: Of a body; an error document of S3 has some hun
 _HEAD_BYTES_MAX = 64 << 10
 #: Stores close what is idle for 5 s and more; what we close first can never race with that.
 _IDLE_MAX_S = 4.0
+#: TLS takes at once whatever it is given, as a second copy that no buffer size tells of.
+_TLS_PIECE_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ class _Exchange(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._head_bytes = 0
+        self._is_head_over = False
         self._keeps_alive = False
+        self._rest = memoryview(b"")  #: Of the body: what the transport was not given yet.
+        self._is_write_full = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -127,26 +132,46 @@ class _Exchange(asyncio.Protocol):
             raise ConnectionError("the store closed the connection")
         self._answered = self.loop.create_future()
         self._parser = httptools.HttpResponseParser(self)
-        self._headers, self._body, self._head_bytes = {}, bytearray(), 0
+        self._headers, self._body = {}, bytearray()
+        self._head_bytes, self._is_head_over = 0, False
         self._keeps_alive = False
-        self._transport.writelines([head, body])
+        self._send(self._transport, head, body)
         self._look_again(silence_max_s)
         try:
             return await self._answered
         finally:
+            if self._rest:  # Answered before it was asked: the store would take the rest for more.
+                self._keeps_alive, self._rest = False, memoryview(b"")
             self._answered = self._parser = None
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _look_again(self, wait_s: float) -> None:
+    def _send(self, transport: asyncio.Transport, head: bytes, body: Any) -> None:  # noqa: ANN401
+        if transport.get_extra_info("ssl_object") is None:
+            transport.writelines([head, body])
+            return
+        view = memoryview(body)
+        self._rest = view[_TLS_PIECE_BYTES:]
+        transport.writelines([head, view[:_TLS_PIECE_BYTES]])
+        self._send_on()
+
+    def _send_on(self) -> None:
+        while self._rest and not self._is_write_full and self._transport is not None:
+            piece, self._rest = self._rest[:_TLS_PIECE_BYTES], self._rest[_TLS_PIECE_BYTES:]
+            self._transport.write(piece)
+
+    def _unsent_bytes(self) -> int:
         assert self._transport is not None
-        unsent = self._transport.get_write_buffer_size()
-        self._timer = self.loop.call_later(wait_s, self._judge_progress, wait_s, unsent)
+        return len(self._rest) + self._transport.get_write_buffer_size()
+
+    def _look_again(self, wait_s: float) -> None:
+        self._timer = self.loop.call_later(
+            wait_s, self._judge_progress, wait_s, self._unsent_bytes()
+        )
 
     def _judge_progress(self, wait_s: float, unsent_before: int) -> None:
         """Give up when nothing more was sent, or nothing answered: a slow line is no dead one."""
-        assert self._transport is not None
-        if self._transport.get_write_buffer_size() < unsent_before:
+        if self._unsent_bytes() < unsent_before:
             self._look_again(wait_s)
         elif self._answered is not None and not self._answered.done():
             self._answered.set_exception(TimeoutError())
@@ -162,14 +187,21 @@ class _Exchange(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
 
+    def pause_writing(self) -> None:
+        self._is_write_full = True
+
+    def resume_writing(self) -> None:
+        self._is_write_full = False
+        self._send_on()
+
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._answered is None:
             self.cut()  # Bytes that nobody asked for.
             return
-        self._head_bytes += len(data) if not self._headers else 0
+        self._head_bytes += 0 if self._is_head_over else len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail("the store's answer is no HTTP")
             return
         if self._head_bytes > _HEAD_BYTES_MAX:
@@ -189,6 +221,9 @@ class _Exchange(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._is_head_over = self._parser.get_status_code() >= 200
 
     def on_body(self, body: bytes) -> None:
         if len(self._body) < _ANSWER_BYTES_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -153,6 +154,15 @@ def client(
     )
 
 
+def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return what a server at localhost shows, and the file of the authority that signed it."""
+    authority, trusted = trustme.CA(), folder / "ca.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(trusted))
+    return context, trusted
+
+
 async def put(sender: S3Put, condition: dict[str, str] | None = None) -> str | None:
     answer = await sender.put(
         "v1/key.dcm", BODY, ObjectAttributes(), file_sha256=DIGEST,
@@ -267,6 +277,87 @@ async def test_a_slow_line_is_no_dead_one() -> None:
     assert taken[0] > 0.9
 
 
+async def test_a_slow_line_under_tls_is_no_dead_one_either(tmp_path: Path) -> None:
+    """TLS swallows a body at once; what moves is seen all the same, and not held twice."""
+    context, trusted = certificate(tmp_path)
+    body = bytes(32 << 20)
+    taken: list[float] = []
+
+    async def sip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun = asyncio.get_running_loop().time()
+        for _ in range(32):
+            await reader.readexactly(1 << 20)
+            await asyncio.sleep(0.06)  # What is tested is a line this slow.
+        taken.append(asyncio.get_running_loop().time() - begun)
+        writer.write(STORED)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(sip, "127.0.0.1", 0, ssl=context)
+    async with server:
+        store = Store([], port=server.sockets[0].getsockname()[1])
+        sender = client(store, scheme="https", host="localhost", ca=trusted, timeout_s=0.9)
+        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
+        sender.close()
+
+    assert taken[0] > 0.9
+
+
+async def test_a_success_before_the_body_was_sent_ends_the_connection_under_tls(
+    tmp_path: Path,
+) -> None:
+    context, trusted = certificate(tmp_path)
+    judged = asyncio.Event()
+
+    async def rash(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(STORED)
+        await judged.wait()
+        writer.close()
+
+    server = await asyncio.start_server(rash, "127.0.0.1", 0, ssl=context)
+    async with server:
+        store = Store([], port=server.sockets[0].getsockname()[1])
+        sender = client(store, scheme="https", host="localhost", ca=trusted)
+        body = bytes(32 << 20)
+        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
+        kept = len(sender._client._idle)
+        judged.set()
+
+    assert kept == 0
+
+
+async def test_headers_without_end_are_no_answer() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-First: of many\r\nX-Second: too\r\n")
+        for _ in range(10):
+            await asyncio.sleep(0)  # The client, in this very loop, reads them.
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"X-More: of this\r\n" * 1000)
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        store = Store([], port=server.sockets[0].getsockname()[1])
+        with pytest.raises(DestinationUnavailable, match="ConnectionError"):
+            await put(client(store, timeout_s=2))
+
+
+async def test_a_store_that_wants_another_protocol_has_not_answered() -> None:
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: bugs.append(told))
+    async with running(Store([answer])) as store:
+        with pytest.raises(DestinationUnavailable, match="ConnectionError"):
+            await put(client(store, timeout_s=2))
+
+    assert bugs == []
+
+
 async def test_nobody_listens() -> None:
     async with running(Store([])) as store:
         sender = client(store)
@@ -277,12 +368,9 @@ async def test_nobody_listens() -> None:
 async def test_a_store_with_a_certificate_of_our_authority_is_trusted_and_no_other(
     tmp_path: Path,
 ) -> None:
-    authority, stranger = trustme.CA(), trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    trusted, other = tmp_path / "ca.pem", tmp_path / "other.pem"
-    authority.cert_pem.write_to_path(str(trusted))
-    stranger.cert_pem.write_to_path(str(other))
+    context, trusted = certificate(tmp_path)
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
 
     async with running(Store([STORED, STORED]), context) as store:
         assert await put(client(store, scheme="https", host="localhost", ca=trusted)) == "v1"
