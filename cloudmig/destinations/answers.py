@@ -31,7 +31,9 @@ class Unacceptable(DestinationError):  # noqa: N818 - named like its siblings in
 
 
 _DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"})
-_PASSING = frozenset({"RequestTimeout", "SlowDown", "OperationAborted", "ServerBusy"})
+_PASSING = frozenset(
+    {"RequestTimeout", "SlowDown", "OperationAborted", "ServerBusy", "Throttling"}
+)  # Throttling: of STS, when a role is assumed anew.
 _TOO_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "KeyTooLongError"})
 _HINTS = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it (timedatectl, chrony)",

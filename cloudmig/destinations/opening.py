@@ -14,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import boto3.session
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
@@ -262,7 +262,8 @@ def _access_keys(session: boto3.session.Session) -> Callable[[], Awaitable[Acces
                 frozen = await asyncio.to_thread(held.get_frozen_credentials)
             else:
                 frozen = held.get_frozen_credentials()
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ClientError, OSError) as error:
+            # ClientError: what STS says when a role is assumed anew.
             raise translate(error, doing="credentials") from error
         return AccessKeys(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 

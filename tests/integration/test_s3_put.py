@@ -11,11 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import boto3.session
+import botocore.session
 import pytest
 import trustme
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.credentials import Credentials, RefreshableCredentials
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -376,6 +379,38 @@ async def test_a_store_with_a_certificate_of_our_authority_is_trusted_and_no_oth
         assert await put(client(store, scheme="https", host="localhost", ca=trusted)) == "v1"
         with pytest.raises(DestinationRefused, match="not trusted"):
             await put(client(store, scheme="https", host="localhost", ca=other))
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("Throttling", DestinationUnavailable), ("AccessDenied", DestinationRefused)],
+)
+async def test_a_role_that_cannot_be_assumed_anew_is_an_error_of_the_destination(
+    code: str, error: type[Exception]
+) -> None:
+    def refuse() -> dict[str, str]:
+        status = 403 if code == "AccessDenied" else 400
+        said = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(said, "AssumeRole")
+
+    session = botocore.session.get_session()
+    session._credentials = RefreshableCredentials(
+        "access", "secret", "token", dt.datetime.now(dt.UTC), refuse, "assume-role"
+    )
+    settings = StoreSettings(url="s3://images", endpoint="http://127.0.0.1:1")
+    opened = open_object_store(
+        "s", settings, archive="main", session=boto3.session.Session(botocore_session=session)
+    )
+
+    with pytest.raises(error, match=code):
+        await opened.put_evidence("v1/main/00/1/manifest/1.json.gz", b"")
+
+
+def test_keys_do_not_show_what_is_secret() -> None:
+    shown = repr(AccessKeys("access", "hush", "hush, too"))
+
+    assert "access" in shown
+    assert "hush" not in shown
 
 
 def test_behind_a_proxy_obstore_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
