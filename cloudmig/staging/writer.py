@@ -139,11 +139,18 @@ class StagingWriter:
         return self._staged()
 
     async def complete(self) -> StagedBytes:
-        """Return the object. Raises `SpoolFull` when it could not be kept; then nothing is held."""
+        """Return the object. Raises `SpoolFull` when it could not be kept; then nothing is held.
+
+        Nothing is held after a cancellation either.
+        """
         if self._file is not None and self.trouble is None and self._body:
             flushed = self._flush()
             if flushed is not None:
-                await flushed
+                try:
+                    await flushed
+                except asyncio.CancelledError:
+                    self.discard()
+                    raise
         if self.trouble is not None:
             self.discard()
             raise self.trouble

@@ -227,6 +227,9 @@ class _Intake:
                 retrieval.evidence.no_room += 1
             self._no_longer_in_flight()
             return await self._answered_later(_OUT_OF_RESOURCES)
+        except asyncio.CancelledError:  # The listener closes.
+            self._no_longer_in_flight()
+            raise
         return await self._answered_later(self._take(held))
 
     def _take(self, held: StagedBytes) -> int | Awaitable[bool]:
