@@ -11,6 +11,7 @@ import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 
 from cloudmig.dimse import commands
 from cloudmig.dimse.commands import Command, CommandError
@@ -82,7 +83,9 @@ class Connection(asyncio.BufferedProtocol, ABC):
         held = transport.get_extra_info("socket")
         if held is not None:
             # A descriptor of our own: uvloop's stand-in makes a socket object for every call.
-            self._socket = socket.fromfd(held.fileno(), held.family, held.type)
+            # Where there is none left it goes without: slower, but known, and cut in time.
+            with suppress(OSError):
+                self._socket = socket.fromfd(held.fileno(), held.family, held.type)
         peer = transport.get_extra_info("peername")
         self.peer_host = str(peer[0]) if peer else ""
         self.is_secured = transport.get_extra_info("ssl_object") is not None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -187,6 +189,19 @@ def an_object() -> Dataset:
     return data_set
 
 
+@contextmanager
+def one_descriptor_left() -> Iterator[None]:
+    """Let this process open one file or socket more, and no second one."""
+    next_free = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something is so."""
     async with asyncio.timeout(PATIENCE_S):
@@ -364,6 +379,14 @@ async def test_a_silent_connection_is_closed_by_artim() -> None:
     timers = Timers(artim_s=0.05)
     async with serving(Policy(), timers=timers) as server, raw_peer(server) as peer:
         assert await peer.pdu() == (-1, b"")
+
+
+async def test_a_connection_that_took_the_last_descriptor_is_closed_by_artim_too() -> None:
+    async with serving(Policy(), timers=Timers(artim_s=0.3)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as peer, one_descriptor_left():
+            peer.setblocking(False)
+            async with asyncio.timeout(PATIENCE_S):
+                assert await asyncio.get_running_loop().sock_recv(peer, 1) == b""
 
 
 @pytest.mark.parametrize("started", [b"", store(b"abc" * 100)[:-50]])
