@@ -173,6 +173,18 @@ async def test_a_kept_association_that_the_pacs_closed_is_not_given_out() -> Non
         assert second is pacs.opened[1]  # type: ignore[comparison-overlap]
 
 
+async def test_needs_that_do_not_come_again_are_forgotten() -> None:
+    """Each mix of SOP classes needs contexts of its own; an archive has many mixes."""
+    group = lanes(FakePacs(), count=2)
+
+    for number in range(50):
+        contexts = (ProposedContext(f"1.2.840.10008.5.1.4.1.1.{number}", ("1.2.840.10008.1.2",)),)
+        async with group.lane() as lane, lane.association(contexts):
+            pass
+
+    assert len(group._kept) <= 2
+
+
 async def test_closing_releases_what_is_kept() -> None:
     pacs = FakePacs()
     group = lanes(pacs, count=2)

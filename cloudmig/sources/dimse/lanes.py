@@ -161,9 +161,11 @@ class Lanes:
         self._make_room()
 
     def _make_room(self) -> None:
-        for kept in self._kept.values():
+        for needs, kept in list(self._kept.items()):
             while kept and self._busy + self._kept_count > self.budget:
                 kept.popleft().abort()
+            if not kept:
+                del self._kept[needs]  # A hundred contexts, which may never be asked for again.
 
     @property
     def _kept_count(self) -> int:
