@@ -1,8 +1,8 @@
-"""The object store destination: S3, Google, Azure, a local directory or memory, through obstore.
+"""The object store destination: S3, Google, Azure, a local directory or memory.
 
 One instance is one object under `cloudmig.objects.object_key`. Both digests travel as metadata, so
-that a HEAD tells identity; where there is no metadata they are computed by reading. Objects of
-64 MiB and more go to `LargeObjects`, because obstore sends a put-if-absent of any size as one PUT.
+that a HEAD tells identity; where there is no metadata they are computed by reading. A PUT to S3 is
+`S3Put`'s, from 64 MiB on `LargeObjects`', in parts; reading, listing and other stores are obstore's.
 A location's key is relative to the destination's URL: a prefix there is added on the wire only.
 
 Nothing here retries: `RetryingDestination` does, and every call is safe to repeat.
