@@ -2,7 +2,7 @@
 
 One instance is one object under `cloudmig.objects.object_key`. Both digests travel as metadata, so
 that a HEAD tells identity; where there is no metadata they are computed by reading. A PUT to S3 is
-`S3Put`'s, from 64 MiB on `LargeObjects`', in parts; reading, listing and other stores are obstore's.
+`S3Put`'s, from 64 MiB on `LargeObjects`', in parts; reading, lists, other stores are obstore's.
 A location's key is relative to the destination's URL: a prefix there is added on the wire only.
 
 Nothing here retries: `RetryingDestination` does, and every call is safe to repeat.
