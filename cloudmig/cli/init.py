@@ -73,6 +73,7 @@ def init(
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     _refuse_to_overwrite(invocation.path)
+    _refuse_a_missing_folder(invocation.path)
     host, port = _address(pacs)
     invocation.log()
     services = invocation.run(lambda: _services(host, port, aet, our_aet))
@@ -116,6 +117,16 @@ def _refuse_to_overwrite(path: Path) -> None:
         raise ConfigError(
             f"{path} is there already and is not overwritten",
             hint="Edit it, or name another file: cloudmig --config other.toml init ...",
+        )
+
+
+def _refuse_a_missing_folder(path: Path) -> None:
+    from cloudmig.errors import ConfigError  # noqa: PLC0415
+
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(
+            f"{path} cannot be written: there is no folder {path.resolve().parent}",
+            hint="Make the folder, or name a file in another one with --config.",
         )
 
 

@@ -254,4 +254,7 @@ def _rejection(raw: bytes) -> SourceRefused | SourceBusy:
     message = f"the association was rejected: {said}"
     if result == _PERMANENT and (source, reason) not in _CONGESTION:
         return SourceRefused(message, hint=_HINTS.get((source, reason), ""))
-    return SourceBusy(message, hint="fewer associations at once may help")
+    return SourceBusy(
+        message,
+        hint="it has no place for one more association: try again in a minute, or lower lanes",
+    )

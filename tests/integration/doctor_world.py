@@ -118,6 +118,8 @@ class Gate:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self.visitors = 0
+        self.silent_visitors = 0  #: Who connected and left without a word.
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Gate]:
@@ -140,6 +142,8 @@ class Gate:
     def _admit(self, caller: socket.socket) -> None:
         with contextlib.suppress(OSError):
             beginning = caller.recv(26)
+            self.visitors += 1
+            self.silent_visitors += not beginning
             if beginning and beginning[10:26].decode().strip() != self._aet:
                 caller.sendall(_REJECT_CALLED_AET)
                 return

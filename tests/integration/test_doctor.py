@@ -275,3 +275,18 @@ async def test_a_silent_pacs_ends_at_its_time_limit(tmp_path: Path, store: Stric
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG") | {"port": silent.getsockname()[1]}
 
         assert list(await problems(data)) == [("source main", "association")]
+
+
+async def test_a_pacs_that_counts_every_connection_as_an_association_is_healthy(
+    tmp_path: Path, store: StrictStore
+) -> None:
+    """pynetdicom holds a place for half a minute for a connection that asked for nothing."""
+    data = a_file(tmp_path, a_free_port())
+    data["destinations"]["archive"] = a_destination(store)
+    with a_pacs("PACS") as pacs, Gate("PACS", (pacs.host, pacs.port)).serving() as gate:
+        data["sources"]["main"] = a_source(pacs, "CLOUDMIG", retrieve="c-get") | {"port": gate.port}
+
+        assert not await problems(data)
+
+        assert gate.visitors > 0
+        assert gate.silent_visitors == 0

@@ -56,6 +56,16 @@ def test_an_existing_file_is_left_alone(path: Path, capfd: pytest.CaptureFixture
     assert "is there already" in capfd.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_named(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert init(tmp_path / "not made yet" / "cloudmig.toml") == 2
+
+    shown = capfd.readouterr().err
+    assert "there is no folder" in shown
+    assert "Make the folder" in shown
+
+
 def test_wrong_options_write_nothing_and_are_named_together(
     path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

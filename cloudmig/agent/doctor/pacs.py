@@ -18,7 +18,7 @@ from cloudmig.dimse.client import Peer, associate
 from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.tls import client_context
-from cloudmig.errors import SourceRefused, SourceUnavailable
+from cloudmig.errors import SourceBusy, SourceRefused, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import StudyRef
 from cloudmig.model.window import DateWindow, StudyQuestion
@@ -64,7 +64,7 @@ class _Examination:
 
     async def findings(self) -> AsyncIterator[Finding]:
         try:
-            yield await self._reach()
+            await self._note_our_address()
             async for finding in self._greet():
                 yield finding
             async for finding in self._services():
@@ -82,7 +82,24 @@ class _Examination:
     def _where(self) -> str:
         return f"{self.source.host}:{self.source.port}"
 
+    async def _note_our_address(self) -> None:
+        """Find out which of our addresses the PACS sees. Sends nothing."""
+        with contextlib.suppress(OSError):
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                asyncio.DatagramProtocol, remote_addr=(self.source.host, self.source.port)
+            )
+            self.our_address = str(transport.get_extra_info("sockname")[0])
+            transport.close()
+
+    def _reached(self) -> Finding:
+        return ok("reachable", self.subject, f"{self._where} can be reached")
+
     async def _reach(self) -> Finding:
+        """Say whether anybody listens, after an association failed and did not say why.
+
+        Never before: a connection without a request keeps a place at some PACS for 30 s, and one
+        that lets a single association in would then refuse the next.
+        """
         source = self.source
         try:
             async with asyncio.timeout(min(source.connect_s, self.wait_max_s)):
@@ -107,11 +124,10 @@ class _Examination:
                     " start the PACS, or open the firewall.",
                 )
             ) from None
-        self.our_address = str(writer.get_extra_info("sockname")[0])
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-        return ok("reachable", self.subject, f"{self._where} can be reached")
+        return self._reached()
 
     def _ssl_context(self) -> ssl.SSLContext | None:
         tls = self.source.tls
@@ -138,7 +154,7 @@ class _Examination:
         """Associate under each of our AE titles and see what is accepted."""
         context = self._ssl_context()
         contexts = [ProposedContext(uid, QUERY_TRANSFER_SYNTAX_UIDS) for uid in _SERVICES.values()]
-        source = self.source
+        source, reached = self.source, False
         for ae_title in source.ae_titles:
             peer = Peer(source.host, source.port, source.aet, ae_title, context)
             try:
@@ -149,10 +165,17 @@ class _Examination:
                     if "C-ECHO" in self.offered:
                         await association.ping()
             except (SourceRefused, SourceUnavailable) as error:
+                if not reached:
+                    answered = isinstance(error, SourceRefused | SourceBusy)
+                    yield self._reached() if answered else await self._reach()
+                    reached = True
                 yield self._refusal(ae_title, error)
                 if self._is_about_all_titles(error):
                     break
                 continue
+            if not reached:
+                yield self._reached()
+                reached = True
             self.usable_titles.append(ae_title)
             yield ok("calling_aet", self.subject, f"{source.aet} accepts us as {ae_title}")
         if not self.usable_titles:
