@@ -197,6 +197,8 @@ class Outages:
                 f"source {name} has not answered for {self._outage_max_s:.0f} s: {error}",
                 hint="`cloudmig doctor` says what is wrong; the next run goes on from here",
             ) from error
+        if self._source_free_at.get(name, 0.0) > now:
+            return  # Another study in flight met the same: one outage, not two in a row.
         pause_s = self._source_pause_s.get(name, _PAUSE_FIRST_S / 2) * 2
         self._source_pause_s[name] = min(pause_s, _PAUSE_MAX_S)
         self._source_free_at[name] = now + self._source_pause_s[name]
