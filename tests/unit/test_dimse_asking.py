@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudmig.dimse.contexts import STORAGE_SOP_CLASS_UIDS
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef
 from cloudmig.ports import RetrieveRequest
@@ -43,3 +44,28 @@ def test_a_study_is_not_asked_for_in_what_any_data_set_can_be_wrapped_in() -> No
 
 def test_what_was_missing_is_asked_for_in_them_alone() -> None:
     assert _proposed(sop_class_uid=CT, transfer_syntax_uid=DEFLATED) == {DEFLATED}
+
+
+def test_where_classes_are_unnamed_explicit_vr_is_not_asked_for_without_implicit_beside_it() -> (
+    None
+):
+    """pynetdicom's qrscp names no SOP classes, and turned explicit VR into implicit."""
+    instance = ExpectedInstance(InstanceRef("1.2", "1.2.3", "1.2.3.4"), "")
+    request = RetrieveRequest(
+        StudyRef("1.2"), {"1.2.3.4": instance}, narrow=True, transfer_syntax_uid=EXPLICIT
+    )
+
+    proposed = [
+        [
+            (context.abstract_syntax_uid, *context.transfer_syntax_uids)
+            for context in question.contexts
+            if context.scp_role
+        ]
+        for question in get_questions(request, [])
+    ]
+
+    for together in proposed:
+        assert {each[0] for each in together if EXPLICIT in each} == {
+            each[0] for each in together if IMPLICIT in each
+        }
+    assert {each[0] for together in proposed for each in together} >= set(STORAGE_SOP_CLASS_UIDS)

@@ -11,6 +11,7 @@ from cloudmig.dimse.client import Association
 from cloudmig.dimse.contexts import (
     COMMON_STORAGE_SOP_CLASS_UIDS,
     CONTEXTS_MAX,
+    EXPLICIT_VR_LITTLE_ENDIAN,
     LOSSLESS_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
     STORAGE_SOP_CLASS_UIDS,
@@ -141,6 +142,9 @@ def _context_groups(request: RetrieveRequest, usual: Sequence[str]) -> list[list
     # The PACS does not say which classes: those seen before, and common ones in plain syntaxes.
     known = [uid for uid in (*needed, *usual) if uid]
     if only is not None:
+        if only == EXPLICIT_VR_LITTLE_ENDIAN:
+            # Alone it would turn what is held in implicit VR into explicit; not so beside it.
+            syntaxes = QUERY_TRANSFER_SYNTAX_UIDS
         return retrieve_contexts(
             [*known, *STORAGE_SOP_CLASS_UIDS], syntaxes, reserved=_BESIDE_STORAGE
         )

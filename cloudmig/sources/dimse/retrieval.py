@@ -13,7 +13,7 @@ from cloudmig.dimse.messages import StoreCommand, SubOperations
 from cloudmig.dimse.status import Category, category
 from cloudmig.errors import SourceBusy, SourceUnavailable
 from cloudmig.ports import RetrieveEvidence, RetrieveRequest
-from cloudmig.sources.dimse.asking import Question
+from cloudmig.sources.dimse.asking import VERIFICATION, Question
 from cloudmig.sources.dimse.desk import DeskHandler, DimseArrival
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class DimseRetrieval:
         await self._grace(final, before)
 
     def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
-        if not sop_class_uid.startswith(_QUERY_RETRIEVE_ROOT):
+        if not sop_class_uid.startswith((_QUERY_RETRIEVE_ROOT, VERIFICATION)):
             self.offered(sop_class_uid, (transfer_syntax_uid,))
 
     def _note_final(self, final: SubOperations) -> None:
