@@ -150,6 +150,25 @@ async def test_an_association_with_more_contexts_serves_who_needs_fewer() -> Non
     assert len(pacs.opened) == 3, "what was not proposed cannot be used"
 
 
+async def test_who_makes_room_has_left_before_the_next_comes() -> None:
+    """A PACS that lets one in refused the next while it still counted the one before."""
+    pacs = FakePacs()
+    group = lanes(pacs, count=1)
+    other = (ProposedContext("1.2.840.10008.5.1.4.1.2.2.1", ("1.2.840.10008.1.2",)),)
+    left: list[bool] = []
+
+    async def connect(aet: str, contexts: object) -> FakeAssociation:
+        left.extend(each.released for each in pacs.opened)
+        return await pacs.connect(aet, contexts)
+
+    group._connect = connect  # type: ignore[assignment]
+    for contexts in (CONTEXTS, other):
+        async with group.lane() as lane, lane.association(contexts):
+            pass
+
+    assert left == [True]
+
+
 async def test_an_association_that_met_an_error_is_aborted_and_not_used_again() -> None:
     pacs = FakePacs()
     group = lanes(pacs, count=1)

@@ -18,6 +18,10 @@ from cloudmig.errors import SourceBusy
 
 __all__ = ["Lane", "Lanes"]
 
+#: Some PACS count an association for a moment after its release. Studies that need several, one
+#: after the other, would never get through: each refusal puts the whole study back.
+_UNTIL_COUNTED_OUT_S = (0.2, 0.5, 1.0)
+
 Contexts = tuple[ProposedContext, ...]
 Connect = Callable[[str, Contexts], Coroutine[None, None, Association]]
 
@@ -58,6 +62,7 @@ class Lanes:
         self._wanted_alone = 0
         self._changed = asyncio.Condition()
         self._kept: dict[tuple[str, Contexts], deque[Association]] = defaultdict(deque)
+        self._leaving: set[asyncio.Task[None]] = set()  #: Being released, to make room.
         self._busy = 0  #: Associations in use, or being opened.
 
     @property
@@ -126,16 +131,30 @@ class Lanes:
                     association = kept.pop()
                     if association.is_open:
                         return held, association
-            self._make_room()
-            return contexts, await self._connect(calling_aet, contexts)
-        except SourceBusy:
-            self._busy -= 1
-            self.slower()
-            self._make_room()
-            raise
+            return contexts, await self._connected(calling_aet, contexts)
         except BaseException:
             self._busy -= 1
             raise
+
+    async def _connected(self, calling_aet: str, contexts: Contexts) -> Association:
+        """Connect within the budget; where the PACS has no place, make some and ask again.
+
+        Raises `SourceBusy` when it has none for longer than a moment.
+        """
+        for pause_s in (*_UNTIL_COUNTED_OUT_S, None):
+            self._make_room()
+            if self._leaving:
+                # A PACS that lets few in counts an association until it is released.
+                await asyncio.wait(self._leaving)
+            try:
+                return await self._connect(calling_aet, contexts)
+            except SourceBusy:
+                if pause_s == _UNTIL_COUNTED_OUT_S[0]:
+                    self.slower()
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
 
     def _fitting(self, calling_aet: str, contexts: Contexts) -> list[Contexts]:
         """Return what kept associations were opened with that will do: the same, or more."""
@@ -163,7 +182,9 @@ class Lanes:
     def _make_room(self) -> None:
         for needs, kept in list(self._kept.items()):
             while kept and self._busy + self._kept_count > self.budget:
-                kept.popleft().abort()
+                leaving = asyncio.create_task(kept.popleft().release())
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
             if not kept:
                 del self._kept[needs]  # A hundred contexts, which may never be asked for again.
 
@@ -175,4 +196,5 @@ class Lanes:
         """Release every kept association."""
         kept = [association for group in self._kept.values() for association in group]
         self._kept.clear()
-        await asyncio.gather(*(each.release() for each in kept), return_exceptions=True)
+        releases = [*self._leaving, *(each.release() for each in kept)]
+        await asyncio.gather(*releases, return_exceptions=True)
