@@ -19,9 +19,9 @@ PYTEST := $(BIN)/python -m pytest -q
 REPORTS := .cache/reports
 SEEDS ?= 25
 SOAK_S ?= 600
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock' \
-	pyproject.toml
+LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
+LOCK := $(LOCK_TOOLS) pyproject.toml
 
 .PHONY: help setup demo test test-peers check acceptance bench crash soak lock clean
 
@@ -66,6 +66,9 @@ lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 	@$(LOCK) --extra agent --extra demo --extra postgresql --group dev -o requirements/dev.lock
 	@$(LOCK) --extra demo -c requirements/dev.lock -o requirements/demo.lock
 	@$(LOCK) --extra agent --extra postgresql -c requirements/dev.lock -o requirements/agent.lock
+	@$(LOCK) --extra cloud -c requirements/dev.lock -o requirements/cloud.lock
+	@$(LOCK_TOOLS) --group infra -o requirements/infra.lock
+	@$(LOCK_TOOLS) --no-deps --group emulator -o requirements/emulator.lock
 
 clean:  ## remove what the targets made, the catalogs of `cloudmig init` excepted
 	@rm -rf $(VENV) .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache \

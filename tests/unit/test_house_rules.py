@@ -200,7 +200,9 @@ def test_nothing_names_the_machine_it_was_written_on() -> None:
 
 
 def test_there_are_lock_files() -> None:
-    assert [path.stem for path in LOCKS] == ["agent", "demo", "dev"]
+    assert [path.stem for path in LOCKS] == [
+        "agent", "cloud", "demo", "dev", "emulator", "infra",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=name_of)
@@ -223,6 +225,7 @@ def test_a_smaller_lock_is_a_part_of_the_larger() -> None:
 
     assert pins["demo"] <= pins["dev"]
     assert pins["agent"] <= pins["dev"]
+    assert pins["cloud"] <= pins["dev"]
 
 
 def test_every_dependency_of_the_project_is_locked() -> None:
@@ -233,6 +236,9 @@ def test_every_dependency_of_the_project_is_locked() -> None:
                 *project["dependency-groups"]["dev"]],
         "demo": [*extras["agent"], *extras["demo"]],
         "agent": [*extras["agent"], *extras["postgresql"]],
+        "cloud": extras["cloud"],
+        "emulator": project["dependency-groups"]["emulator"],
+        "infra": project["dependency-groups"]["infra"],
     }  # fmt: skip
     for path in LOCKS:
         locked = set(re.findall(r"(?m)^([a-z0-9._-]+)(?:\[.*?\])?==", path.read_text()))
