@@ -14,7 +14,7 @@ from typing import ClassVar, TypeAlias, get_args
 
 __all__ = [
     "FINDINGS_MAX", "Message", "MessageUnreadable", "ObjectFinding", "ObjectVerdict",
-    "RestoreReport", "StudyVerdict", "decode", "encode",
+    "RestoreReport", "StudyRequest", "StudyVerdict", "decode", "encode",
 ]  # fmt: skip
 
 #: Findings named in one message: a queue takes 256 KiB, a finding is below 400 bytes.
@@ -62,6 +62,20 @@ class ObjectVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRequest:
+    """A wish that a study be looked at again, since something about it may have changed."""
+
+    SCHEMA: ClassVar[str] = "cloudmig/study-request/1"
+
+    bucket: str
+    prefix: str
+    archive: str
+    study_instance_uid: str
+    why: str  #: manifest | object changed | inventory differs | asked
+    at: str  #: A verdict from a later look has answered it already.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyVerdict:
     """What became of all objects of one manifest revision: the cloud's word on a copy."""
 
@@ -100,7 +114,7 @@ class RestoreReport:
     version_id: str | None = None
 
 
-Message: TypeAlias = ObjectVerdict | StudyVerdict | RestoreReport
+Message: TypeAlias = ObjectVerdict | StudyRequest | StudyVerdict | RestoreReport
 
 _KINDS: dict[str, type[Message]] = {kind.SCHEMA: kind for kind in get_args(Message)}
 

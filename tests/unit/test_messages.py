@@ -14,6 +14,7 @@ from cloudmig.messages import (
     ObjectFinding,
     ObjectVerdict,
     RestoreReport,
+    StudyRequest,
     StudyVerdict,
     decode,
     encode,
@@ -37,6 +38,10 @@ MESSAGES: list[Message] = [
         manifest_key="v1/main/0a/1.2.3/manifest/1.json.gz", manifest_sha256="2" * 64,
         manifest_revision=1, agreed=False, instances=200, differing=1, how="STORE_CHECKSUM",
         at=AT, findings=(FINDING,),
+    ),
+    StudyRequest(
+        bucket="images", prefix="", archive="main", study_instance_uid="1.2.3",
+        why="object changed", at=AT,
     ),
     RestoreReport(
         bucket="images", prefix="", key=FINDING.key, storage_class="DEEP_ARCHIVE", tier="Bulk",
