@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 
 import pytest
 
 from cloudmig.dimse.contexts import ProposedContext
+from cloudmig.errors import SourceBusy
 from cloudmig.sources.dimse.lanes import Lanes
 
 CONTEXTS = (ProposedContext("1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
@@ -167,6 +169,31 @@ async def test_who_makes_room_has_left_before_the_next_comes() -> None:
             pass
 
     assert left == [True]
+
+
+@pytest.mark.parametrize(("refusals", "budget"), [(0, 8), (1, 4), (3, 4), (4, 4)])
+async def test_a_pacs_without_a_place_is_asked_three_times_more_and_halves_the_budget_once(
+    refusals: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudmig.sources.dimse.lanes._UNTIL_COUNTED_OUT_S", (0.0, 0.0, 0.0))
+    pacs = FakePacs()
+    group = lanes(pacs, count=8)
+    asked: list[str] = []
+
+    async def connect(aet: str, contexts: object) -> FakeAssociation:
+        asked.append(aet)
+        if len(asked) <= refusals:
+            raise SourceBusy("rejected")
+        return await pacs.connect(aet, contexts)
+
+    group._connect = connect  # type: ignore[assignment]
+    expected = pytest.raises(SourceBusy) if refusals == 4 else contextlib.nullcontext()
+    with expected:
+        async with group.lane() as lane, lane.association(CONTEXTS):
+            pass
+
+    assert len(asked) == min(refusals + 1, 4)
+    assert group.budget == budget
 
 
 async def test_an_association_that_met_an_error_is_aborted_and_not_used_again() -> None:

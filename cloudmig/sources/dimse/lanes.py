@@ -141,20 +141,21 @@ class Lanes:
 
         Raises `SourceBusy` when it has none for longer than a moment.
         """
-        for pause_s in (*_UNTIL_COUNTED_OUT_S, None):
-            self._make_room()
-            if self._leaving:
-                # A PACS that lets few in counts an association until it is released.
-                await asyncio.wait(self._leaving)
+        for refusals, pause_s in enumerate(_UNTIL_COUNTED_OUT_S):
             try:
-                return await self._connect(calling_aet, contexts)
+                return await self._connected_with_room(calling_aet, contexts)
             except SourceBusy:
-                if pause_s == _UNTIL_COUNTED_OUT_S[0]:
+                if not refusals:
                     self.slower()
-                if pause_s is None:
-                    raise
-                await asyncio.sleep(pause_s)
-        raise AssertionError("the last attempt returns or raises")
+            await asyncio.sleep(pause_s)
+        return await self._connected_with_room(calling_aet, contexts)
+
+    async def _connected_with_room(self, calling_aet: str, contexts: Contexts) -> Association:
+        self._make_room()
+        if self._leaving:
+            # A PACS that lets few in counts an association until it is released.
+            await asyncio.wait(self._leaving)
+        return await self._connect(calling_aet, contexts)
 
     def _fitting(self, calling_aet: str, contexts: Contexts) -> list[Contexts]:
         """Return what kept associations were opened with that will do: the same, or more."""
