@@ -106,8 +106,10 @@ class DimseRetrieval:
                             await self._ask(question, association)
                             self._association = None
             self._source.lanes.faster()
-        except SourceUnavailable:
-            self._source.lanes.slower()
+        except SourceUnavailable as error:
+            # Where no association was to be had for want of a place, the lanes know it already.
+            if self._association is not None or not isinstance(error, SourceBusy):
+                self._source.lanes.slower()
             raise
         finally:
             self._association = None
