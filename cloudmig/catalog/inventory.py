@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.records import CatalogedStudy, Coverage, Detail, StudyAnswer, Sweep
+from cloudmig.catalog.rows import rows_answered
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.model.references import StudyRef
@@ -174,7 +175,7 @@ class InventoryCalls(UnnamedCalls):
         )  # fmt: skip
 
     def _record_studies(
-        self, connection: sa.Connection, rows: list[dict[str, object]]
+        self, connection: sa.Connection, rows: list[dict[str, Any]]
     ) -> dict[str, int]:
         """Insert or update studies. Return the number of each by its Study Instance UID."""
         if not rows:
@@ -211,29 +212,23 @@ def _is(table: sa.Table, source: str, study: StudyRef) -> tuple[sa.ColumnElement
 
 def _study_rows(
     sweep: Sweep, summaries: Iterable[StudySummary], at: dt.datetime
-) -> list[dict[str, object]]:
-    """Return one row per study. Where a study is answered twice, the higher count is kept."""
-    rows: dict[str, dict[str, object]] = {}
-    for summary in summaries:
-        if not isinstance(summary.study, StudyRef):
-            continue
-        uid = summary.study.study_instance_uid
-        claims = [summary.instances_claimed]
-        if uid in rows:
-            claims.append(rows[uid]["instances_claimed"])  # type: ignore[arg-type]
-        rows[uid] = {
+) -> list[dict[str, Any]]:
+    rows = (
+        {
             "source": sweep.source,
-            "study_instance_uid": uid,
+            "study_instance_uid": summary.study.study_instance_uid,
             "study_date": summary.study_date,
             "study_date_text": summary.study_date_text,
             "study_time_text": summary.study_time_text,
             "modalities": "\\".join(summary.modalities),
-            "instances_claimed": max((n for n in claims if n is not None), default=None),
+            "instances_claimed": summary.instances_claimed,
             "first_seen_at": at,
             "last_sweep_id": sweep.sweep_id,
         }
-    # In the order of the index: a page is then touched once and not once for every row.
-    return [rows[uid] for uid in sorted(rows)]
+        for summary in summaries
+        if isinstance(summary.study, StudyRef)
+    )
+    return rows_answered(rows, key="study_instance_uid")
 
 
 def _answer_rows(

@@ -1,15 +1,16 @@
-"""From database rows to records: the conversions that several concerns need."""
+"""Between records and database rows: the conversions that several concerns need."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
 
-__all__ = ["copy_row", "transfer_row"]
+__all__ = ["copy_row", "rows_answered", "transfer_row"]
 
 
 def copy_row(row: AnyRow) -> CopyRow:
@@ -48,3 +49,17 @@ def transfer_row(row: AnyRow, copies: Sequence[CopyRow]) -> TransferRow:
         instances_inventory=row.instances_inventory,
         copies=tuple(copies),
     )
+
+
+def rows_answered(rows: Iterable[dict[str, Any]], *, key: str) -> list[dict[str, Any]]:
+    """Return one row for each study that was answered, told apart by one of its columns.
+
+    Where a study is answered twice, the later answer wins, but the higher count is kept.
+    """
+    kept: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        claims = [each["instances_claimed"] for each in (kept.get(row[key], row), row)]
+        claimed = max((claim for claim in claims if claim is not None), default=None)
+        kept[row[key]] = {**row, "instances_claimed": claimed}
+    # In the order of the index: a page is then touched once and not once for every row.
+    return [kept[name] for name in sorted(kept)]

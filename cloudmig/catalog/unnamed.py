@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import QuarantineItem, Sweep, UnnamedStudyRow
+from cloudmig.catalog.rows import rows_answered
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
@@ -57,11 +58,7 @@ class UnnamedCalls(Database):
         with self._writing() as connection:
             touched = connection.execute(
                 sa.update(table)
-                .where(
-                    table.c.source == source,
-                    table.c.answer_sha256 == study.answer_sha256,
-                    table.c.released_at.is_(None),
-                )
+                .where(*_is(source, study.answer_sha256), table.c.released_at.is_(None))
                 .values(released_at=at, note=note, rule=rule)
             )
             if touched.rowcount != 1:
@@ -101,7 +98,7 @@ class UnnamedCalls(Database):
             claimed = sa.func.coalesce(row["instances_claimed"], table.c.instances_claimed)
             connection.execute(
                 sa.update(table)
-                .where(table.c.source == sweep.source, table.c.answer_sha256 == digest)
+                .where(*_is(sweep.source, digest))
                 .values(
                     answer=row["answer"], instances_claimed=claimed, last_sweep_id=sweep.sweep_id
                 )
@@ -145,20 +142,12 @@ class UnnamedCalls(Database):
 
 
 def _rows(sweep: Sweep, summaries: Iterable[StudySummary], at: dt.datetime) -> list[dict[str, Any]]:
-    """Return one row per digest. Where it is answered twice, the higher count is kept."""
-    rows: dict[str, dict[str, Any]] = {}
-    for summary in summaries:
-        if not isinstance(summary.study, UnnamedStudy):
-            continue
-        digest = summary.study.answer_sha256
-        claims = [summary.instances_claimed]
-        if digest in rows:
-            claims.append(rows[digest]["instances_claimed"])
-        rows[digest] = {
+    rows = (
+        {
             "source": sweep.source,
-            "answer_sha256": digest,
+            "answer_sha256": summary.study.answer_sha256,
             "study_date": summary.study_date,
-            "instances_claimed": max((n for n in claims if n is not None), default=None),
+            "instances_claimed": summary.instances_claimed,
             # ASCII: what a source sends in a UID's place may be no text that a database takes.
             "answer": json.dumps(dict(summary.answer), sort_keys=True),
             "first_seen_at": at,
@@ -166,7 +155,15 @@ def _rows(sweep: Sweep, summaries: Iterable[StudySummary], at: dt.datetime) -> l
             "rule": "",
             "note": "",
         }
-    return [rows[digest] for digest in sorted(rows)]
+        for summary in summaries
+        if isinstance(summary.study, UnnamedStudy)
+    )
+    return rows_answered(rows, key="answer_sha256")
+
+
+def _is(source: str, answer_sha256: str) -> tuple[sa.ColumnElement[bool], ...]:
+    table = schema.unnamed_study.c
+    return (table.source == source, table.answer_sha256 == answer_sha256)
 
 
 def _unnamed_row(row: AnyRow) -> UnnamedStudyRow:
