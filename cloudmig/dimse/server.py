@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cloudmig.dimse.acceptor import (
     AcceptorConnection,
@@ -65,7 +65,7 @@ class StorageServer:
         self._connections: set[AcceptorConnection] = set()
         self._associations: set[AcceptorConnection] = set()
         self._per_peer: Counter[str] = Counter()
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Future[Any]] = set()
 
     @property
     def port(self) -> int:
@@ -120,8 +120,8 @@ class StorageServer:
             await asyncio.wait(waiting_for, timeout=grace_s)
         for association in list(self._associations):
             association.abort("the server closes")
-        for task in self._work():
-            task.cancel()
+        for work in self._work():
+            work.cancel()
         await asyncio.gather(*self._work(), *self._handshakes, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
@@ -173,7 +173,7 @@ class StorageServer:
         self._connections.discard(connection)
         self._room.leave(connection)
 
-    def _work(self) -> list[asyncio.Task[None]]:
+    def _work(self) -> list[asyncio.Future[Any]]:
         running = [a.stores.work for a in self._associations if a.stores is not None]
         return [*self._finishing, *(work for work in running if work is not None)]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from cloudmig.dimse import commands
 from cloudmig.dimse.commands import Command
@@ -14,6 +14,8 @@ from cloudmig.dimse.messages import ObjectSink, StoreCommand, StoreHandler
 from cloudmig.dimse.status import CANNOT_UNDERSTAND
 
 __all__ = ["Carrier", "StoreReceiver"]
+
+T = TypeVar("T")
 
 
 class Carrier(Protocol):
@@ -60,7 +62,7 @@ class StoreReceiver:
         self._message_id = 0
         self._sop_class_uid = b""
         self._sop_instance_uid = b""
-        self._work: asyncio.Task[None] | None = None
+        self._work: asyncio.Future[Any] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -68,7 +70,7 @@ class StoreReceiver:
         return self._work is not None
 
     @property
-    def work(self) -> asyncio.Task[None] | None:
+    def work(self) -> asyncio.Future[Any] | None:
         """Return the running `finish`, for whoever wants to wait for it or to end it."""
         return self._work
 
@@ -124,15 +126,9 @@ class StoreReceiver:
         wait = sink.write(data) if len(data) else None
         if wait is not None:
             self._carrier.hold_reading(True)
-            self._start(self._after(wait, sink, is_last))
+            self._start(self._go_on(wait, sink, is_last), self._went_well)
         elif is_last:
-            self._sink = None
-            status = sink.finish()
-            if isinstance(status, int):
-                self._answer(status)
-            else:
-                self._carrier.hold_commands(True)
-                self._start(self._finish(status))
+            self._finish(sink)
 
     def over(self) -> None:
         """Note the end of the association, once; an incomplete object is discarded."""
@@ -148,39 +144,44 @@ class StoreReceiver:
         finally:
             self._handler.closed()
 
-    def _start(self, coroutine: Awaitable[None]) -> None:
-        assert self._work is None, "two objects at once on one association"
-        self._work = asyncio.ensure_future(coroutine)
-        self._work.add_done_callback(self._ended)
+    def _finish(self, sink: ObjectSink) -> None:
+        """Answer the object: in this turn if the sink knows how, else when it does."""
+        self._sink = None
+        status = sink.finish()
+        if isinstance(status, int):
+            self._answer(status)
+        else:
+            self._carrier.hold_commands(True)
+            self._start(status, self._finished)
 
-    def _ended(self, work: asyncio.Task[None]) -> None:
-        if not work.cancelled() and (bug := work.exception()) is not None:
-            self._carrier.give_up("an object could not be taken", bug)
+    def _finished(self, work: asyncio.Future[int]) -> None:
+        self._work = None
+        if self._went_well(work):
+            self._answer(work.result())
+            self._carrier.hold_commands(False)
 
-    async def _after(self, wait: Awaitable[None], sink: ObjectSink, is_last: bool) -> None:
-        """Go on when the sink is ready for more."""
+    async def _go_on(self, wait: Awaitable[None], sink: ObjectSink, is_last: bool) -> None:
+        """Wait until the sink is ready for more."""
         try:
             await wait
-        except BaseException:
-            self._work = None
-            raise
-        if is_last:
-            self._sink = None
-            self._carrier.hold_commands(True)
-            self._carrier.hold_reading(False)
-            status = sink.finish()
-            await self._finish(_ready(status) if isinstance(status, int) else status)
-        else:
-            self._work = None
-            self._carrier.hold_reading(False)
-
-    async def _finish(self, finishing: Awaitable[int]) -> None:
-        try:
-            status = await finishing
         finally:
             self._work = None
-        self._answer(status)
-        self._carrier.hold_commands(False)
+        if is_last:
+            self._finish(sink)
+        self._carrier.hold_reading(False)
+
+    def _start(self, work: Awaitable[T], ended: Callable[[asyncio.Future[T]], object]) -> None:
+        assert self._work is None, "two objects at once on one association"
+        # The very future that is waited for: whoever cancels it reaches the sink.
+        self._work = asyncio.ensure_future(work)
+        self._work.add_done_callback(ended)
+
+    def _went_well(self, work: asyncio.Future[Any]) -> bool:
+        if work.cancelled():
+            return False
+        if (bug := work.exception()) is not None:
+            self._carrier.give_up("an object could not be taken", bug)
+        return bug is None
 
     def _answer(self, status: int) -> None:
         self._carrier.answer(
@@ -193,7 +194,3 @@ class StoreReceiver:
                 status,
             )
         )
-
-
-async def _ready(status: int) -> int:
-    return status
