@@ -48,7 +48,11 @@ class StagedBytes:
 
 
 class StagingWriter:
-    """One object on its way in. Ends with `complete` or `discard`, one of them, once."""
+    """One object on its way in.
+
+    Ends with `complete` or `discard`. After either, `discard` does nothing, so that it may follow a
+    `complete` that was cancelled, however far that came.
+    """
 
     def __init__(self, area: StagingArea, prefix: bytes, *, credit_bytes: int) -> None:
         """Start an object whose first `credit_bytes` of memory are reserved already."""
@@ -117,14 +121,14 @@ class StagingWriter:
             return None
         self._reserved += len(piece)
         assert self._writing is None or self._writing.done(), "the caller did not wait"
-        self._writing = asyncio.ensure_future(self._write_piece(piece))
+        assert self._file is not None, "spilling has begun"
+        self._writing = asyncio.ensure_future(self._write_piece(self._file, piece))
         # Shielded: a thread cannot be cancelled, and `discard` must know that it still writes.
         return asyncio.shield(self._writing)
 
-    async def _write_piece(self, piece: bytearray) -> None:
-        assert self._file is not None
+    async def _write_piece(self, file: BinaryIO, piece: bytearray) -> None:
         try:
-            await asyncio.to_thread(self._area.spool.write, self._file, piece)
+            await asyncio.to_thread(self._area.spool.write, file, piece)
         except SpoolFull as error:
             self._fail(error)
 
@@ -139,18 +143,11 @@ class StagingWriter:
         return self._staged()
 
     async def complete(self) -> StagedBytes:
-        """Return the object. Raises `SpoolFull` when it could not be kept; then nothing is held.
-
-        Nothing is held after a cancellation either.
-        """
+        """Return the object. Raises `SpoolFull` when it could not be kept; then nothing is held."""
         if self._file is not None and self.trouble is None and self._body:
             flushed = self._flush()
             if flushed is not None:
-                try:
-                    await flushed
-                except asyncio.CancelledError:
-                    self.discard()
-                    raise
+                await flushed
         if self.trouble is not None:
             self.discard()
             raise self.trouble
@@ -167,10 +164,11 @@ class StagingWriter:
             memory = min(self._size, self._memory)
             self._area.memory.give(self._memory - memory)
             body = beginning = self._body
+        path, self._path, self._file, self._memory = self._path, None, None, 0
         return StagedBytes(
             area=self._area,
             body=body,
-            path=self._path,
+            path=path,
             size_bytes=self._size,
             dataset_offset=self._prefix_bytes,
             file_sha256=self._file_hash.hexdigest(),
@@ -180,20 +178,18 @@ class StagingWriter:
         )
 
     def discard(self) -> None:
-        """Give everything back: the object will not be complete, or had no room."""
+        """Give back what is still held: the object will not be complete, or had no room."""
         self._body = bytearray()
         self._area.memory.give(self._memory)
-        self._memory = 0
-        if self._file is None or self._path is None:
+        file, path, self._file, self._path, self._memory = self._file, self._path, None, None, 0
+        if file is None or path is None:
             return
         if self._writing is not None and not self._writing.done():
             # A thread still writes: it must not write into the file of somebody else.
-            self._writing.add_done_callback(lambda _: self._remove())
+            self._writing.add_done_callback(lambda _: self._remove(file, path))
         else:
-            self._remove()
+            self._remove(file, path)
 
-    def _remove(self) -> None:
-        assert self._file is not None
-        assert self._path is not None
-        self._file.close()
-        self._area.spool.remove(self._path, self._reserved)
+    def _remove(self, file: BinaryIO, path: Path) -> None:
+        file.close()
+        self._area.spool.remove(path, self._reserved)

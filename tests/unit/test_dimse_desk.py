@@ -45,7 +45,7 @@ def an_area(folder: Path) -> StagingArea:
     return area
 
 
-@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize("turns", [0, 1, 2])
 async def test_a_spilled_object_whose_answer_is_cancelled_leaves_nothing(
     tmp_path: Path, turns: int
 ) -> None:

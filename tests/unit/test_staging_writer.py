@@ -173,6 +173,34 @@ async def test_discarding_gives_everything_back_at_any_size(area: StagingArea) -
         assert_nothing_is_held(area)
 
 
+@pytest.mark.parametrize("size_bytes", [8, 2 * MIB])
+async def test_discarding_takes_nothing_from_a_completed_object(
+    area: StagingArea, size_bytes: int
+) -> None:
+    writer = await begin(area)
+    await feed(writer, content(size_bytes))
+    held = await writer.complete()
+    used = (area.memory.bytes_used, area.spool.bytes_used)
+
+    writer.discard()
+
+    assert (area.memory.bytes_used, area.spool.bytes_used) == used
+    assert bytes_of(held) == PREFIX + content(size_bytes)
+    held.release()
+
+
+async def test_what_had_no_room_may_be_discarded_again(tmp_path: Path) -> None:
+    area = an_area(tmp_path, spool=MIB)
+    writer = await begin(area)
+    await feed(writer, content(3 * MIB))
+    with pytest.raises(SpoolFull):
+        await writer.complete()
+
+    writer.discard()
+
+    assert_nothing_is_held(area)
+
+
 async def test_releasing_twice_is_a_bug(area: StagingArea) -> None:
     held = await stage(area, content(10))
     held.release()

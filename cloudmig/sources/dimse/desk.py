@@ -213,7 +213,9 @@ class _Intake:
     def finish(self) -> int | Awaitable[int]:
         held = self._writer.complete_at_once()
         if held is None:
-            return self._finish_spilled()
+            finishing = asyncio.ensure_future(self._finish_spilled())
+            finishing.add_done_callback(self._let_go)
+            return finishing
         status = self._take(held)
         if isinstance(status, int) and self._handler.renew_credit_at_once():
             return status
@@ -227,10 +229,12 @@ class _Intake:
                 retrieval.evidence.no_room += 1
             self._no_longer_in_flight()
             return await self._answered_later(_OUT_OF_RESOURCES)
-        except asyncio.CancelledError:  # The listener closes.
-            self._no_longer_in_flight()
-            raise
         return await self._answered_later(self._take(held))
+
+    def _let_go(self, finishing: asyncio.Future[int]) -> None:
+        """Forget an object whose end was cancelled: the listener closes, perhaps at once."""
+        if finishing.cancelled():
+            self.discard()
 
     def _take(self, held: StagedBytes) -> int | Awaitable[bool]:
         """Return the status, or the outcome that decides it."""
