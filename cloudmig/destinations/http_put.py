@@ -2,7 +2,7 @@
 
 Not an HTTP client: no redirects, no cookies, no proxies, no upload without a length. It exists
 because a PUT is half of what an instance costs; docs/adr/0008 has the figures. httptools reads the
-answers. RFC 9112 is cited as [section].
+answers. RFC 9110 is cited as [section].
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class _Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
         if status < 200:
-            self._headers = {}  # An interim answer [15.2 of RFC 9110]; the real one follows.
+            self._headers = {}  # An interim answer [15.2]; the real one follows.
             return
         if self._answered is not None and not self._answered.done():
             # Only a success says that the body was read to its end.
