@@ -91,7 +91,7 @@ async def _opened(
             }
             for source in parts.sources.values():
                 stack.push_async_callback(source.close)
-            _open_destinations(parts)
+            _open_destinations(parts, stack)
             if any(settings.retrieve != "c-get" for settings in config.sources.values()):
                 parts.listener = await _listener(config, desk)
         yield parts
@@ -134,7 +134,7 @@ def _source(
     )
 
 
-def _open_destinations(parts: Parts) -> None:
+def _open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     """One destination per store and source: an archive's name is part of every key."""
     session = boto3.session.Session()
     uploads = CatalogUploadLog(parts.catalog)
@@ -150,6 +150,7 @@ def _open_destinations(parts: Parts) -> None:
                 uploads=uploads,
                 session=session,
             )
+            stack.callback(store.close)
             protected = protect(
                 store,
                 retry=RetryPolicy(attempts_max=settings.attempts_max),

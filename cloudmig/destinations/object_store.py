@@ -14,7 +14,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,6 +192,11 @@ class ObjectStoreDestination:
             return 0
         return await self._backend.large.abort_leftovers()
 
+    def close(self) -> None:
+        """Drop idle connections. Nothing is called any more."""
+        if self._backend.direct is not None:
+            self._backend.direct.close()
+
     # ------------------------------------------------------------------------------- writing
 
     async def _create(
@@ -353,13 +358,11 @@ class ObjectStoreDestination:
         async for piece in self.read(receipt.location):
             digests.update(piece)
         found = digests.result()
-        return Receipt(
-            location=receipt.location,
+        return replace(
+            receipt,
             size_bytes=found.size_bytes,
             file_sha256=found.file_sha256,
             dataset_sha256=found.dataset_sha256,
-            etag=receipt.etag,
-            storage_class=receipt.storage_class,
         )
 
     def _receipt(

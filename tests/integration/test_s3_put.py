@@ -22,11 +22,14 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudmig.bootstrap import open_agent
+from cloudmig.config import load
 from cloudmig.destinations.answers import ConditionFailed, Unacceptable
 from cloudmig.destinations.attributes import ObjectAttributes
 from cloudmig.destinations.opening import StoreSettings, open_object_store
 from cloudmig.destinations.s3_put import AccessKeys, S3Put, S3PutTarget, authorization
 from cloudmig.errors import DestinationRefused, DestinationUnavailable
+from cloudmig.telemetry import SilentReporter
 
 NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
 BODY = bytes(range(256)) * 4096
@@ -103,6 +106,7 @@ class Store:
     bodies: list[bytes] = field(default_factory=list)
     read_body: bool = True
     hangs: bool = False
+    left: asyncio.Event = field(default_factory=asyncio.Event)  #: Set when a connection ended.
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -121,6 +125,7 @@ class Store:
         except asyncio.IncompleteReadError:
             return
         finally:
+            self.left.set()
             writer.close()
 
 
@@ -196,6 +201,34 @@ async def test_a_connection_the_store_closed_is_not_used_again() -> None:
         sender.close()
 
     assert store.connections == 2
+
+
+async def test_an_agent_that_ends_leaves_no_connection_open(tmp_path: Path) -> None:
+    async with running(Store([STORED, STORED])) as store:
+        config = tmp_path / "cloudmig.toml"
+        config.write_text(f"""
+[sources.main]
+archive = "main"
+host = "127.0.0.1"
+port = 104
+aet = "PACS"
+ae_titles = ["CLOUDMIG"]
+retrieve = "c-get"
+[destinations.archive]
+url = "s3://images"
+endpoint = "http://127.0.0.1:{store.port}"
+access_key_id = "a"
+secret_access_key = "b"
+[[rules]]
+name = "everything"
+copy_to = ["archive"]
+""")
+        async with open_agent(load(config), SilentReporter()) as parts:
+            await parts.destinations["archive", "main"].put_evidence("v1/m/1.json.gz", BODY)
+            assert not store.left.is_set()
+
+        async with asyncio.timeout(5):
+            await store.left.wait()
 
 
 @pytest.mark.parametrize("status", [409, 412])
