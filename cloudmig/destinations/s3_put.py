@@ -61,16 +61,15 @@ class S3Put:
         target: S3PutTarget,
         keys: Callable[[], Awaitable[AccessKeys]],
         *,
+        ssl_context: ssl.SSLContext | None,
         connect_timeout_s: float,
         timeout_s: float,
-        ssl_context: ssl.SSLContext | None = None,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         url = urlsplit(target.endpoint)
-        is_secure = url.scheme == "https"
+        is_secure = ssl_context is not None
         assert url.hostname is not None, "an endpoint has a host"
-        if is_secure and ssl_context is None:
-            ssl_context = ssl.create_default_context()
+        assert is_secure == (url.scheme == "https"), "a context goes with https"
         self._target = target
         self._keys = keys
         self._now = now
@@ -78,7 +77,7 @@ class S3Put:
         self._client = HttpPutClient(
             url.hostname,
             url.port or (443 if is_secure else 80),
-            ssl_context=ssl_context if is_secure else None,
+            ssl_context=ssl_context,
             connect_timeout_s=connect_timeout_s,
             timeout_s=timeout_s,
         )
