@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from cloudmig.catalog.closing import ClosingCalls
+from cloudmig.catalog.cloud_verdicts import CloudVerdictCalls
 from cloudmig.catalog.inventory import InventoryCalls
 from cloudmig.catalog.planning import PlanningCalls
+from cloudmig.catalog.sampling import SamplingCalls
 from cloudmig.catalog.standing import StandingCalls
-from cloudmig.catalog.verifying import VerificationCalls
 from cloudmig.catalog.work import WorkCalls
 
 __all__ = ["Catalog"]
 
 
 class Catalog(
-    InventoryCalls, PlanningCalls, WorkCalls, VerificationCalls, ClosingCalls, StandingCalls
+    InventoryCalls,
+    PlanningCalls,
+    WorkCalls,
+    CloudVerdictCalls,
+    ClosingCalls,
+    StandingCalls,
+    SamplingCalls,
 ):
     """What exists, what is planned, what happened.
 

@@ -8,6 +8,7 @@ import json
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
+from cloudmig.catalog.extra_objects import ExtraObjectCalls
 from cloudmig.catalog.records import Detail, QuarantineItem
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
@@ -19,7 +20,7 @@ from cloudmig.model.states import CopyState, TransferState, advance
 __all__ = ["QuarantineCalls", "is_same", "quarantine_item"]
 
 
-class QuarantineCalls(UnnamedCalls):
+class QuarantineCalls(UnnamedCalls, ExtraObjectCalls):
     """What waits for a person."""
 
     def quarantine_items(
@@ -35,6 +36,7 @@ class QuarantineCalls(UnnamedCalls):
         with self._reading() as connection:
             items = [quarantine_item(row) for row in connection.execute(wanted)]
             items += self._unnamed_items(connection, source, released=released)
+            items += self._extra_items(connection, source, released=released)
         return sorted(items, key=lambda item: item.at)
 
     def release(

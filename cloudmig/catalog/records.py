@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.instance import ExpectedInstance, Receipt, Slot
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef, StudyRef
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadInstance", "CatalogedStudy", "CopyRow", "CopyToVerify", "Coverage", "Detail",
-    "ExpectedSet", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts", "QuarantineItem",
-    "ReceiptRow", "StandingDecision", "StatusCounts", "StudyAnswer", "Sweep", "TransferRow",
-    "UnexplainedStudy", "UnnamedStudyRow",
+    "ExpectedSet", "ExtraObjectRow", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts",
+    "QuarantineItem", "ReceiptRow", "RestoreCounts", "StandingDecision", "StatusCounts",
+    "StudyAnswer", "Sweep", "TransferRow", "UnexplainedStudy", "UnnamedStudyRow",
 ]  # fmt: skip
 
 _TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
@@ -168,6 +169,7 @@ class CopyRow:
     repairs: int = 0
     verdict_how: str | None = None
     verified_at: dt.datetime | None = None
+    judged_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +229,11 @@ class UnnamedStudyRow:
 
 @dataclass(frozen=True, slots=True)
 class QuarantineItem:
-    """What waits, or waited, for a person: a study, or one instance of it."""
+    """What waits, or waited, for a person: a study, one instance of it, or an extra object."""
 
-    item_id: int  #: 0 for an unnamed study, which is in a table of its own.
+    item_id: int  #: 0 for an unnamed study or an extra object: they have tables of their own.
     source: str
-    study: StudyRef | UnnamedStudy
+    study: StudyRef | UnnamedStudy | ExtraObject
     sop_instance_uid: str | None
     reason: QuarantineReason
     detail: Detail
@@ -241,15 +243,42 @@ class QuarantineItem:
 
     @property
     def known_by(self) -> str:
-        """What a pseudonym of the study is made of: its UID, or the digest of the answer."""
-        if isinstance(self.study, UnnamedStudy):
-            return self.study.answer_sha256
+        """What its pseudonym is made of: a UID, the digest of an answer, or where it lies."""
+        match self.study:
+            case UnnamedStudy():
+                return self.study.answer_sha256
+            case ExtraObject():
+                return self.study.known_by
         return self.study.study_instance_uid
 
     def shown_as(self, pseudonyms: Pseudonyms) -> str:
-        """Return the pseudonym of the study: `st-...`, or `un-...` of an unnamed one."""
-        unnamed = isinstance(self.study, UnnamedStudy)
-        return pseudonyms.of(self.known_by, "un" if unnamed else "st")
+        """Return its pseudonym: `st-...`, `un-...` without a usable UID, `ob-...` of an object."""
+        prefix = {UnnamedStudy: "un", ExtraObject: "ob"}.get(type(self.study), "st")
+        return pseudonyms.of(self.known_by, prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraObjectRow:
+    """An object that lies in a bucket and in no manifest."""
+
+    extra: ExtraObject
+    source: str  #: Empty where its archive is none of ours.
+    study_instance_uid: str  #: From its key; empty where that names no study.
+    reason: QuarantineReason
+    version_id: str | None
+    etag: str
+    at: dt.datetime  #: When we heard of it.
+    released_at: dt.datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreCounts:
+    """Restores from archive classes."""
+
+    asked: int = 0  #: And not yet completed.
+    completed: int = 0
+    late: int = 0  #: Of those completed: slower than their tier promises.
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +331,8 @@ class StatusCounts:
     instances_held: int  #: In stored and verified copies.
     bytes_held: int
     quarantine: Mapping[QuarantineReason, int]  #: Open items by reason.
+    verdicts: Mapping[str, int] = field(default_factory=dict)  #: How copies are verified.
+    restores: RestoreCounts = field(default_factory=RestoreCounts)
 
 
 @dataclass(frozen=True, slots=True)

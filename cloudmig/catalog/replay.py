@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -32,6 +33,7 @@ class ReplayedCopy:
     completeness: str = ""
     repairs: int = 0
     verdict_how: str | None = None
+    judged_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def as_replayed(row: TransferRow) -> ReplayedTransfer:
                 completeness=copy.completeness,
                 repairs=copy.repairs,
                 verdict_how=copy.verdict_how,
+                judged_at=copy.judged_at,
             )
             for copy in row.copies
         },
@@ -182,6 +185,10 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
     copy = replace(copy, state=advance_copy(copy.state, _COPY_STEPS[event.kind]))
     match event.kind:
         case "copy_stored":
+            if (copy.manifest_key, copy.manifest_sha256) != (
+                detail["manifest_key"], detail["manifest_sha256"],
+            ):  # fmt: skip
+                copy = replace(copy, judged_at=None)
             copy = replace(
                 copy,
                 manifest_key=detail["manifest_key"],
@@ -194,10 +201,16 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
                 verdict_how=None,
             )
         case "copy_verified":
-            copy = replace(copy, verdict_how=detail["how"], repairs=0)
+            copy = replace(copy, verdict_how=detail["how"], repairs=0, judged_at=_judged_at(event))
         case "copy_failed":
-            copy = replace(copy, verdict_how=detail["how"])
+            copy = replace(copy, verdict_how=detail["how"], judged_at=_judged_at(event))
     return replace(before, copies={**before.copies, event.destination: copy})
+
+
+def _judged_at(event: LedgerEvent) -> dt.datetime:
+    """Return when the look began. Events of older versions say only when they were told."""
+    told = event.detail.get("judged_at")
+    return dt.datetime.fromisoformat(told) if isinstance(told, str) else event.at
 
 
 def _planned_copies(

@@ -29,6 +29,7 @@ def copy_row(row: AnyRow) -> CopyRow:
         repairs=row.repairs,
         verdict_how=row.verdict_how,
         verified_at=row.verified_at,
+        judged_at=row.judged_at,
     )
 
 

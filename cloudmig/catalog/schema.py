@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 __all__ = [
     "REVISION", "AnyRow", "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy",
-    "ledger_event", "metadata", "multipart_upload", "open_instance", "open_receipt",
-    "quarantine_item", "question", "study", "study_answer", "sweep", "transfer", "unnamed_study",
+    "extra_object", "ledger_event", "metadata", "multipart_upload", "open_instance",
+    "open_receipt", "quarantine_item", "question", "restore", "study", "study_answer", "sweep",
+    "transfer", "unnamed_study", "waiting_verdict",
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -210,6 +211,8 @@ copy = sa.Table(
     sa.Column("repairs", sa.Integer, nullable=False),
     sa.Column("verdict_how", sa.String(32)),
     sa.Column("verified_at", UtcTime),
+    # When the look began that the newest word about this manifest revision comes from.
+    sa.Column("judged_at", UtcTime),
     sa.UniqueConstraint("transfer_id", "destination"),
     sa.Index("ix_copy_state", "state", "copy_id"),
 )
@@ -259,6 +262,51 @@ bad_instance = sa.Table(
     sa.Column("finding", sa.String(64), nullable=False),
     sa.Column("version_id", sa.Text),
     sa.Column("etag", sa.Text, nullable=False),
+)
+
+# What the cloud said about a copy that was just being written: heard when its study has settled.
+waiting_verdict = sa.Table(
+    "waiting_verdict",
+    metadata,
+    sa.Column("copy_id", sa.ForeignKey("copy.copy_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("manifest_revision", sa.Integer, nullable=False),
+    sa.Column("judged_at", UtcTime, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+)
+
+# What lies in a bucket and in no manifest; see `cloudmig.catalog.extra_objects`.
+extra_object = sa.Table(
+    "extra_object",
+    metadata,
+    _number("extra_id"),
+    sa.Column("source", _Name, nullable=False),  # Empty where its archive is none of ours.
+    sa.Column("destination", _Name, nullable=False),
+    sa.Column("key", _Key, nullable=False),
+    sa.Column("study_instance_uid", _UID, nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("version_id", sa.Text),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("judged_at", UtcTime, nullable=False),
+    sa.Column("released_at", UtcTime),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.UniqueConstraint("destination", "key"),
+    sa.Index("ix_extra_object_study", "source", "study_instance_uid"),
+)
+
+restore = sa.Table(
+    "restore",
+    metadata,
+    sa.Column("destination", _Name, primary_key=True),
+    sa.Column("key", _Key, primary_key=True),
+    sa.Column("version_id", sa.String(128), primary_key=True),
+    sa.Column("asked_at", UtcTime, primary_key=True),
+    sa.Column("source", _Name, nullable=False),
+    sa.Column("storage_class", _Name, nullable=False),
+    sa.Column("tier", sa.String(32), nullable=False),
+    sa.Column("promised_s", sa.Double, nullable=False),
+    sa.Column("completed_at", UtcTime),
+    sa.Column("took_s", sa.Double),
 )
 
 quarantine_item = sa.Table(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
+from cloudmig.catalog.extra_objects import ExtraObjectCalls
 from cloudmig.catalog.records import (
     CopyRow,
     LedgerEvent,
@@ -15,6 +16,7 @@ from cloudmig.catalog.records import (
     StatusCounts,
     TransferRow,
 )
+from cloudmig.catalog.restores import RestoreCalls
 from cloudmig.catalog.rows import copy_row, transfer_row
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
@@ -28,7 +30,7 @@ __all__ = ["StandingCalls"]
 _Key = TypeVar("_Key")
 
 
-class StandingCalls(UnnamedCalls):
+class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
     """Where things are."""
 
     def status_counts(self) -> StatusCounts:
@@ -56,6 +58,11 @@ class StandingCalls(UnnamedCalls):
                 _add(transfers.setdefault(source, {}), state, count)
                 if not released:
                     _add(waiting, QuarantineReason.UNUSABLE_UID.value, count)
+            for reason, count in self._extra_counts(connection).items():
+                _add(waiting, reason, count)
+            is_verified = copy.state == CopyState.VERIFIED.value
+            verdicts = _counts(connection, copy.verdict_how, is_verified)
+            restores = self._restore_counts(connection)
         return StatusCounts(
             studies=studies,
             transfers=transfers,
@@ -63,6 +70,8 @@ class StandingCalls(UnnamedCalls):
             instances_held=int(held[0]),
             bytes_held=int(held[1]),
             quarantine={QuarantineReason(reason): count for reason, count in waiting.items()},
+            verdicts=verdicts,
+            restores=restores,
         )
 
     def transfers(

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.ending import EndingCalls
-from cloudmig.catalog.records import BadInstance, CopyToVerify
+from cloudmig.catalog.records import BadInstance, CopyToVerify, Detail
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
-__all__ = ["VerificationCalls"]
+__all__ = ["Judgement", "VerificationCalls"]
 
 #: A copy that differs again after this many repairs waits for a person (design section 5).
 _REPAIRS_MAX = 2
 #: How many bad instances a ledger event names; `bad_instance` has all of them.
 _NAMED_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an independent check said about one copy."""
+
+    how: str  #: READ_BACK, STORE_CHECKSUM or CLOUD.
+    findings: tuple[BadInstance, ...]  #: Empty: it agrees with its manifest.
+    at: dt.datetime  #: When we heard of it.
+    judged_at: dt.datetime  #: When the look began. A later look outweighs an earlier one.
+    detail: Detail = field(default_factory=dict)
+
+    @property
+    def agreed(self) -> bool:
+        return not self.findings
 
 
 class VerificationCalls(EndingCalls):
@@ -87,33 +103,46 @@ class VerificationCalls(EndingCalls):
             ).one_or_none()
             if held is None or transfer is None or transfer.state == TransferState.MOVING.value:
                 return None
-            new = CopyState.VERIFIED if agreed else CopyState.FAILED
-            advance_copy(CopyState(held.state), new)
-            connection.execute(
-                sa.update(schema.copy)
-                .where(table.copy_id == copy.copy_id)
-                .values(
-                    state=new.value,
-                    verdict_how=how,
-                    verified_at=at if agreed else None,
-                    repairs=0 if agreed else held.repairs,
-                )
+            return self._judge(connection, transfer, held, Judgement(how, tuple(findings), at, at))
+
+    def _judge(
+        self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement
+    ) -> TransferState:
+        """Write down what an independent check said about a copy, and what follows from it."""
+        new = CopyState.VERIFIED if said.agreed else CopyState.FAILED
+        advance_copy(CopyState(held.state), new)
+        connection.execute(
+            sa.update(schema.copy)
+            .where(schema.copy.c.copy_id == held.copy_id)
+            .values(
+                state=new.value,
+                verdict_how=said.how,
+                verified_at=said.at if said.agreed else None,
+                judged_at=said.judged_at,
+                repairs=0 if said.agreed else held.repairs,
             )
-            self._append(
-                connection,
-                "copy_verified" if agreed else "copy_failed",
-                at=at,
-                source=copy.source,
-                study_instance_uid=copy.study.study_instance_uid,
-                destination=copy.destination,
-                attempt=transfer.attempt,
-                detail={"how": how, "manifest_revision": copy.manifest_revision}
-                | ({} if agreed else {"differing": len(findings), "named": _named(findings)}),
-            )
-            if agreed:
-                return self._after_agreement(connection, transfer)
-            self._record_findings(connection, copy, findings)
-            return self._after_difference(connection, transfer, copy, held, at)
+        )
+        differing = {"differing": len(said.findings), "named": _named(said.findings)}
+        self._append(
+            connection,
+            "copy_verified" if said.agreed else "copy_failed",
+            at=said.at,
+            source=transfer.source,
+            study_instance_uid=transfer.study_instance_uid,
+            destination=held.destination,
+            attempt=transfer.attempt,
+            detail={
+                "how": said.how,
+                "manifest_revision": held.manifest_revision,
+                "judged_at": said.judged_at.isoformat(),
+                **said.detail,
+                **({} if said.agreed else differing),
+            },
+        )
+        if said.agreed:
+            return self._after_agreement(connection, transfer)
+        self._record_findings(connection, held.copy_id, said.findings)
+        return self._after_difference(connection, transfer, held, said.at)
 
     def _after_agreement(self, connection: sa.Connection, transfer: AnyRow) -> TransferState:
         state = TransferState(transfer.state)
@@ -128,22 +157,21 @@ class VerificationCalls(EndingCalls):
         self,
         connection: sa.Connection,
         transfer: AnyRow,
-        copy: CopyToVerify,
         held: AnyRow,
         at: dt.datetime,
     ) -> TransferState:
         """Send the study back for repair, or to a person when repair has failed twice."""
-        state = TransferState(transfer.state)
+        state, study = TransferState(transfer.state), StudyRef(transfer.study_instance_uid)
         values: dict[str, object]
         if state is TransferState.QUARANTINED:
             return state  # A person has it already.
         if held.repairs >= _REPAIRS_MAX:
             reason = QuarantineReason.VERIFICATION_FAILED
-            cause = f"{copy.destination} differs after {held.repairs} repairs"
+            cause = f"{held.destination} differs after {held.repairs} repairs"
             new, kind = TransferState.QUARANTINED, "study_quarantined"
             values = {"reason": reason.value}
             detail: dict[str, object] = {"cause": cause, "reason": reason.value}
-            self._add_item(connection, copy.source, copy.study, None, reason, {"cause": cause}, at)
+            self._add_item(connection, transfer.source, study, None, reason, {"cause": cause}, at)
         elif state is TransferState.PLANNED:
             return state  # It is on its way to a worker already.
         else:
@@ -160,21 +188,21 @@ class VerificationCalls(EndingCalls):
             connection,
             kind,
             at=at,
-            source=copy.source,
-            study_instance_uid=copy.study.study_instance_uid,
+            source=transfer.source,
+            study_instance_uid=transfer.study_instance_uid,
             attempt=transfer.attempt,
             detail=detail | {"failures": transfer.failures},
         )
         return new
 
     def _record_findings(
-        self, connection: sa.Connection, copy: CopyToVerify, findings: Sequence[BadInstance]
+        self, connection: sa.Connection, copy_id: int, findings: Sequence[BadInstance]
     ) -> None:
         table = schema.bad_instance
-        connection.execute(sa.delete(table).where(table.c.copy_id == copy.copy_id))
+        connection.execute(sa.delete(table).where(table.c.copy_id == copy_id))
         rows = {
             (one.sop_instance_uid, one.key): {
-                "copy_id": copy.copy_id,
+                "copy_id": copy_id,
                 "sop_instance_uid": one.sop_instance_uid,
                 "finding": one.finding,
                 "key": one.key,

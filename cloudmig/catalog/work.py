@@ -176,6 +176,9 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             held = self._copy(connection, job, destination)
             advance_copy(held.state, CopyState.STORED)
             repairs = held.repairs + (held.state is CopyState.FAILED)
+            is_same_manifest = (held.manifest_key, held.manifest_sha256) == (
+                manifest_key, manifest_sha256,
+            )  # fmt: skip
             self._update_copy(
                 connection,
                 held,
@@ -189,6 +192,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
                 repairs=repairs,
                 verdict_how=None,
                 verified_at=None,
+                judged_at=held.judged_at if is_same_manifest else None,
             )
             bad = schema.bad_instance
             connection.execute(sa.delete(bad).where(bad.c.copy_id == held.copy_id))

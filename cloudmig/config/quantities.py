@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 __all__ = [
     "ARCHIVE_NAME", "MIB", "AeTitle", "ArchiveName", "Count", "Duration", "FilePath", "Port",
-    "Size", "bytes_text",
+    "Size", "StorageClass", "bytes_text",
 ]  # fmt: skip
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -27,6 +27,7 @@ _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 ARCHIVE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 _AE_TITLE_CHARS_MAX = 16
+_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
 
 def bytes_text(size_bytes: float) -> str:
@@ -78,6 +79,12 @@ def _archive_name(text: str) -> str:
     return text
 
 
+def _storage_class(text: str) -> str:
+    if _STORAGE_CLASS.fullmatch(text) is None:
+        raise ValueError("must be the name of a storage class, such as GLACIER_IR")
+    return text
+
+
 def _path(value: object) -> object:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("must be a path in quotes")
@@ -90,4 +97,5 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 ArchiveName = Annotated[str, AfterValidator(_archive_name)]
+StorageClass = Annotated[str, AfterValidator(_storage_class)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

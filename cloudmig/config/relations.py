@@ -13,6 +13,7 @@ from cloudmig.config.settings import (
     ListenSettings,
     SourceSettings,
 )
+from cloudmig.config.sla import SlaSettings
 
 __all__ = ["CREDIT_BYTES", "contradictions"]
 
@@ -29,6 +30,7 @@ def contradictions(
     sources: Mapping[str, SourceSettings],
     destinations: Mapping[str, DestinationSettings],
     rules: Sequence[Rule],
+    sla: SlaSettings | None,
     known_sources: frozenset[str],
     known_destinations: frozenset[str],
 ) -> Iterator[str]:
@@ -38,7 +40,10 @@ def contradictions(
     if listen is not None:
         yield from _associations(listen, sources)
     yield from _names(sources, destinations)
+    yield from _verdicts(destinations)
     yield from _rules(rules, known_sources, known_destinations)
+    if sla is not None:
+        yield from _service_levels(sla, destinations, known_destinations)
 
 
 def _budgets(agent: AgentSettings, sources: Mapping[str, SourceSettings]) -> Iterator[str]:
@@ -115,6 +120,34 @@ def _names(
             )
 
 
+def _verdicts(destinations: Mapping[str, DestinationSettings]) -> Iterator[str]:
+    """A verdict names bucket and prefix: by these, and its queue, a copy must be found."""
+    for name, destination in destinations.items():
+        for setting in ("verdict_queue", "verdict_endpoint", "later_classes"):
+            if getattr(destination, setting) and destination.scheme != "s3":
+                yield (
+                    f"destinations.{name}.{setting} means something for s3:// only, not for"
+                    f" {destination.scheme}://"
+                )
+        if destination.verdict_endpoint is not None and destination.verdict_queue is None:
+            yield (
+                f"destinations.{name}.verdict_endpoint is the address of a queue that is not"
+                f" named: set destinations.{name}.verdict_queue, or leave both out"
+            )
+    places = [
+        (name, (each.verdict_queue, each.bucket, each.prefix))
+        for name, each in destinations.items()
+        if each.verdict_queue is not None and each.scheme == "s3"
+    ]
+    for place, times in Counter(place for _, place in places).items():
+        if times > 1:
+            names = ", ".join(name for name, other in places if other == place)
+            yield (
+                f"the destinations {names} have one verdict_queue, and bucket and prefix of one"
+                " name: nobody could tell whose verdict it is; give each store its own queue"
+            )
+
+
 def _rules(
     rules: Sequence[Rule], known_sources: frozenset[str], known_destinations: frozenset[str]
 ) -> Iterator[str]:
@@ -141,6 +174,27 @@ def _rules(
             )
         elif rule.matches_everything:
             catch_all = rule.name
+
+
+def _service_levels(
+    sla: SlaSettings,
+    destinations: Mapping[str, DestinationSettings],
+    known_destinations: frozenset[str],
+) -> Iterator[str]:
+    yield from (f"sla.{each}" for each in sla.levels().contradictions())
+    named = [("destinations", name) for name in sla.destinations]
+    if sla.dicomweb_of is not None:
+        named.append(("dicomweb_of", sla.dicomweb_of))
+    for setting, name in named:
+        if name not in known_destinations:
+            yield (
+                f'sla.{setting} names "{name}", which is not configured'
+                f" (configured: {_listed(known_destinations)})"
+            )
+        elif name in destinations and destinations[name].scheme != "s3":
+            yield f'sla.{setting} names "{name}", which is no s3:// store: only these are probed'
+        elif setting == "dicomweb_of" and sla.destinations and name not in sla.destinations:
+            yield f'sla.dicomweb_of names "{name}", which sla.destinations leaves out'
 
 
 def _listed(names: frozenset[str]) -> str:

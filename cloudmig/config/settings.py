@@ -19,6 +19,7 @@ from cloudmig.config.quantities import (
     FilePath,
     Port,
     Size,
+    StorageClass,
 )
 
 __all__ = [
@@ -205,6 +206,9 @@ class DestinationSettings(Section):
     timeout_s: Duration = 60.0
     outage_max_s: Duration = 3600.0  #: How long a store may be down before the run halts.
     concurrency: Count = 16
+    verdict_queue: str | None = None  #: URL of the queue through which the functions answer.
+    verdict_endpoint: str | None = None  #: Where that queue is not on AWS.
+    later_classes: tuple[StorageClass, ...] = ()  #: Classes to which lifecycle rules may move.
 
     @model_validator(mode="before")
     @classmethod
@@ -227,7 +231,20 @@ class DestinationSettings(Section):
             raise ValueError("must hold nothing but a bucket and a prefix")
         return url
 
-    @field_validator("endpoint", mode="after")
+    @field_validator("verdict_queue", mode="after")
+    @classmethod
+    def _queue_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urllib.parse.urlsplit(url)
+        named = parts.scheme in {"http", "https"} and parts.netloc and parts.path.strip("/")
+        if not named or parts.username or parts.query or parts.fragment:
+            raise ValueError(
+                "must be the URL of a queue, like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+            )
+        return url
+
+    @field_validator("endpoint", "verdict_endpoint", mode="after")
     @classmethod
     def _http(cls, endpoint: str | None) -> str | None:
         if endpoint is None:

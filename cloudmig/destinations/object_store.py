@@ -146,8 +146,9 @@ class ObjectStoreDestination:
             return receipt
         if bad.location.version_id is None or not bad.etag or not self._profile.put_if_match:
             return await self._create_repair(staged, bad, attributes)
-        if held.etag != bad.etag:
-            # Replaced before: by an attempt that died before it could say so.
+        if (held.etag, held.location.version_id) != (bad.etag, bad.location.version_id):
+            # Replaced before: by an attempt that died before it could say so. Where only its class
+            # or its encryption was wrong, the version alone tells that.
             if _same_file(held, staged):
                 return held
             raise DestinationUnavailable("replace: the object has changed since it was judged")

@@ -20,6 +20,8 @@ class QuarantineReason(Enum):
     REFUSED_BY_DESTINATION = "refused_by_destination"
     VERIFICATION_FAILED = "verification_failed"
     NOTHING_LISTED = "nothing_listed"
+    STRANGER = "stranger"
+    ORPHAN = "orphan"
 
     @property
     def explanation(self) -> str:
@@ -45,4 +47,8 @@ _EXPLANATIONS = {
     QuarantineReason.VERIFICATION_FAILED: "A stored copy differed from its manifest, and repair"
     " failed twice.",
     QuarantineReason.NOTHING_LISTED: "The source counts instances in this study and lists none.",
+    QuarantineReason.STRANGER: "An object lies among the images of a study and in none of its"
+    " manifests: somebody else put it there. Find out who; the study itself is not touched by it.",
+    QuarantineReason.ORPHAN: "An object lies in the bucket and no manifest of its study names it,"
+    " a day after it came. The agent may not delete; look at it, remove it if it is of no use.",
 }

@@ -35,7 +35,7 @@ async def write_manifest(attempt: Attempt, copy: CopyInProgress, missing: Collec
 async def _write(attempt: Attempt, copy: CopyInProgress, missing: Collection[str]) -> None:
     parts, job = attempt.parts, attempt.job
     archive = parts.archive_of(job.source)
-    revision, previous_sha256 = 1, ""
+    revision, previous_sha256 = _first_revision(copy)
     now = parts.now().isoformat(timespec="seconds")
     rows = [*copy.receipts.values(), *copy.beside]
     settings = parts.config.sources[job.source]
@@ -75,6 +75,17 @@ async def _write(attempt: Attempt, copy: CopyInProgress, missing: Collection[str
         )
         return
     raise DestinationUnavailable("no manifest revision is free")
+
+
+def _first_revision(copy: CopyInProgress) -> tuple[int, str]:
+    """Return the revision to begin with, and the digest of the one before.
+
+    A repair never says again what was found wrong: whoever looked at that revision must not be
+    taken to have looked at the repaired copy, even where the object went back to its own key.
+    """
+    if copy.bad and copy.row.manifest_sha256 is not None:
+        return copy.row.manifest_revision + 1, copy.row.manifest_sha256
+    return 1, ""
 
 
 def _says_the_same(held: bytes, wanted: Manifest) -> bool:

@@ -72,7 +72,7 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
     """Put what the copy has no receipt for, over what a verdict found bad if need be."""
     assert staged.instance is not None
     if (bad := copy.bad.get(staged.instance.sop_instance_uid)) is not None:
-        held = Receipt(Location(bad.key, bad.version_id), 0, "", "", etag=bad.etag)
+        held = Receipt(Location(bad.key, bad.version_id), 0, "", "", bad.etag, copy.storage_class)
         await _note(attempt, copy, staged, await copy.destination.replace(staged, held))
         return True
     match await copy.destination.store(staged, storage_class=copy.storage_class):
