@@ -71,6 +71,7 @@ class _Probe:
     manifests: ManifestStore
     name: Callable[[str], str]
     probe: str
+    store: str
     now: Callable[[], dt.datetime]
     clock: Callable[[], float]
     time_left_s: Callable[[], float]
@@ -85,6 +86,7 @@ def probe(
     manifests: ManifestStore,
     at: dt.datetime,
     name: Callable[[str], str],
+    store: str = "",
     samples: int | None = None,
     time_left_s: Callable[[], float] = lambda: 1.0,
     on_sample: Callable[[RetrievalSample], None] = lambda _: None,
@@ -92,8 +94,9 @@ def probe(
 ) -> ProbeResult:
     """Draw studies, read each by every reader, and hold the samples against the levels.
 
-    `name` gives the pseudonym of a Study Instance UID. Raises what the sampler's client raises;
-    whatever goes wrong with a study is a sample.
+    `name` gives the pseudonym of a Study Instance UID, `store` is what the samples call the place.
+    `time_left_s` is asked between pieces: once it is 0, what is being read is left out.
+    Raises what the sampler's client raises; whatever goes wrong with a study is a sample.
     """
     begun = clock()
     drawn = choose(sampler, levels.samples if samples is None else samples)
@@ -101,7 +104,7 @@ def probe(
     left_out = 0
     with ThreadPoolExecutor(levels.reads_at_once, thread_name_prefix="probe") as pool:
         parts = _Probe(
-            levels=levels, manifests=manifests, name=name, probe=_text(at),
+            levels=levels, manifests=manifests, name=name, probe=_text(at), store=store,
             now=lambda: at + dt.timedelta(seconds=clock() - begun), clock=clock,
             time_left_s=time_left_s, pool=pool,
         )  # fmt: skip
@@ -128,7 +131,7 @@ def _read_study(
     first = RetrievalSample(
         at=_text(parts.now()), probe=parts.probe, how="bucket",
         tier=tier_of_stratum(study.stratum), outcome="failed", stratum=study.stratum,
-        study=parts.name(study.study_instance_uid),
+        store=parts.store, study=parts.name(study.study_instance_uid),
     )  # fmt: skip
     try:
         listed = _manifest_of(parts, study)

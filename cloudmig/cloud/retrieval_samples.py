@@ -46,6 +46,7 @@ class RetrievalSample:
     tier: str  #: The storage class the store named itself, or DICOMWEB.
     outcome: str  #: read | wrong (bytes differ) | failed | cold (archived, not restored) | restored
     stratum: str = ""  #: `<class>|<year>|<modality>|<size band>`, as it was drawn.
+    store: str = ""  #: The destination's name, on site.
     study: str = ""  #: A keyed pseudonym; empty where there is no key.
     instances: int = 0
     size_bytes: int = 0

@@ -12,8 +12,9 @@ from cloudmig.config.settings import (
     SourceSettings,
     TlsSettings,
 )
+from cloudmig.config.sla import SlaSettings, SlaTierSettings
 
 __all__ = [
     "AgentSettings", "Configuration", "DestinationSettings", "ListenSettings", "PeerSettings",
-    "Rule", "SourceSettings", "TlsSettings", "load", "parse",
+    "Rule", "SlaSettings", "SlaTierSettings", "SourceSettings", "TlsSettings", "load", "parse",
 ]  # fmt: skip

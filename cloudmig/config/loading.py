@@ -22,11 +22,12 @@ from cloudmig.config.settings import (
     SourceSettings,
     TlsSettings,
 )
+from cloudmig.config.sla import SlaSettings, SlaTierSettings
 from cloudmig.errors import ConfigError
 
 __all__ = ["Configuration", "load", "parse"]
 
-_SECTIONS = ("agent", "listen", "sources", "destinations", "rules")
+_SECTIONS = ("agent", "listen", "sources", "destinations", "rules", "sla")
 _HINT = (
     "Correct the file, then run `cloudmig doctor`. docs/configuration.md describes every setting;"
     " `cloudmig init` writes a new file."
@@ -43,6 +44,7 @@ class Configuration(Section):
     sources: Mapping[str, SourceSettings]
     destinations: Mapping[str, DestinationSettings]
     rules: tuple[Rule, ...]
+    sla: SlaSettings = SlaSettings()
     path: Path | None = None  #: The file it was read from.
 
 
@@ -78,12 +80,14 @@ def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration
     sources = reading.named(SourceSettings, data, "sources")
     destinations = reading.named(DestinationSettings, data, "destinations")
     rules = reading.rules(data.get("rules", []))
+    sla = reading.section(SlaSettings, data.get("sla", {}), "sla")
     reading.mistakes += contradictions(
         agent=agent,
         listen=listen,
         sources=sources,
         destinations=destinations,
         rules=rules,
+        sla=sla,
         known_sources=_names_in(data, "sources"),
         known_destinations=_names_in(data, "destinations"),
     )
@@ -91,9 +95,10 @@ def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration
         raise _refusal(reading.mistakes, path)
     assert agent is not None
     assert listen is not None
+    assert sla is not None
     return Configuration(
         agent=agent, listen=listen, sources=sources, destinations=destinations,
-        rules=tuple(rules), path=path,
+        rules=tuple(rules), sla=sla, path=path,
     )  # fmt: skip
 
 
@@ -187,6 +192,8 @@ def _owner(model: type[Section], place: list[str]) -> type[Section]:
         return TlsSettings
     if place[:1] == ["peers"]:
         return PeerSettings
+    if model is SlaSettings and place[:1] == ["tiers"]:
+        return SlaTierSettings
     return model
 
 

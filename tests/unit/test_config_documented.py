@@ -12,6 +12,8 @@ from cloudmig.config import (
     DestinationSettings,
     ListenSettings,
     Rule,
+    SlaSettings,
+    SlaTierSettings,
     SourceSettings,
 )
 from cloudmig.config.settings import Section
@@ -23,6 +25,8 @@ SECTIONS: dict[str, type[Section]] = {
     "`[sources.<name>]`": SourceSettings,
     "`[destinations.<name>]`": DestinationSettings,
     "`[[rules]]`": Rule,
+    "`[sla]`": SlaSettings,
+    "`[sla.tiers.<tier>]`": SlaTierSettings,
 }
 
 
@@ -49,6 +53,6 @@ def test_numbers_are_described_with_their_true_default(heading: str) -> None:
         default = field.default
         if isinstance(default, bool) or not isinstance(default, int | float):
             continue
-        if name.endswith("bytes_max"):
+        if "bytes" in name:
             continue  # Written with units.
         assert described[name] == f"`{default:g}`", name
