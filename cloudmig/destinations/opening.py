@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -23,7 +24,12 @@ from cloudmig.destinations.multipart import LargeObjects, MemoryUploadLog, Uploa
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import StoreProfile, profile_named
 from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
-from cloudmig.destinations.s3_control import S3Control, client_maker, translate
+from cloudmig.destinations.s3_control import (
+    S3Control,
+    client_maker,
+    translate,
+    usable_credentials,
+)
 from cloudmig.destinations.s3_put import AccessKeys, S3Put, S3PutTarget
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
 from cloudmig.destinations.wrapping import ObjectKeeper
@@ -32,7 +38,7 @@ from cloudmig.errors import ConfigError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig  # Exists for type checkers only.
 
-__all__ = ["Protected", "StoreSettings", "open_object_store", "protect"]
+__all__ = ["Protected", "StoreSettings", "open_client", "open_object_store", "protect"]
 
 _MEMORY: dict[str, MemoryStore] = {}
 _READ_TIMEOUT_S = 3600.0
@@ -125,6 +131,22 @@ def open_control(
     return _s3(name, settings, _profile(settings), None, session).control
 
 
+def open_client(name: str, settings: StoreSettings, *, connections_max: int) -> Any:  # noqa: ANN401
+    """Return a boto3 client of an S3 store, for what reads as a stranger would: without retries."""
+    session, _ = _credentials(name, settings, None)
+    path_style = settings.endpoint is not None
+    return client_maker(
+        session,
+        endpoint=settings.endpoint,
+        region=settings.region or session.region_name or "us-east-1",
+        path_style=path_style if settings.path_style is None else settings.path_style,
+        connect_timeout_s=settings.connect_timeout_s,
+        timeout_s=settings.timeout_s,
+        connections_max=connections_max,
+        ca_path=settings.ca_path,
+    )()
+
+
 def _profile(settings: StoreSettings) -> StoreProfile:
     scheme = urlsplit(settings.url).scheme
     profile = profile_named(
@@ -191,6 +213,7 @@ def _s3(
             ca_path=settings.ca_path,
         ),
         bucket,
+        renew_credentials=partial(usable_credentials, session),
         profile=profile,
         prefix=prefix,
         kms_key_id=settings.kms_key_id,
@@ -256,12 +279,11 @@ def _access_keys(session: boto3.session.Session) -> Callable[[], Awaitable[Acces
 
     async def current() -> AccessKeys:
         held = session.get_credentials()
-        assert held is not None, "checked when the destination was opened"
         try:
             if isinstance(held, RefreshableCredentials) and held.refresh_needed():
-                frozen = await asyncio.to_thread(held.get_frozen_credentials)
+                frozen = await asyncio.to_thread(usable_credentials, session)
             else:
-                frozen = held.get_frozen_credentials()
+                frozen = usable_credentials(session)
         except (BotoCoreError, ClientError, OSError) as error:
             # ClientError: what STS says when a role is assumed anew.
             raise translate(error, doing="credentials") from error

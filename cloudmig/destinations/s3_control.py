@@ -18,6 +18,7 @@ from typing import Any
 import boto3.session
 import botocore.config
 from botocore import exceptions as theirs
+from botocore.credentials import ReadOnlyCredentials
 from botocore.parsers import ResponseParserError
 
 from cloudmig.destinations.answers import error_for
@@ -26,14 +27,13 @@ from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.errors import CloudmigError, ConfigError, DestinationRefused, DestinationUnavailable
 from cloudmig.model.instance import Location, Receipt
 
-__all__ = ["S3Control", "client_maker", "translate"]
+__all__ = ["S3Control", "client_maker", "translate", "usable_credentials"]
 
 #: What may be gone at the next attempt. Of the rest, some want credentials, most are settings.
 _MAY_PASS = (
     theirs.CapacityNotAvailableError,
     theirs.ChecksumError,
     theirs.ConnectionError,
-    theirs.CredentialRetrievalError,
     theirs.FlexibleChecksumError,
     theirs.HTTPClientError,
     theirs.IncompleteReadError,
@@ -85,6 +85,22 @@ def client_maker(
     )
 
 
+def usable_credentials(session: boto3.session.Session) -> ReadOnlyCredentials:
+    """Return the keys as they are now. Blocks while they are renewed; raises botocore's errors.
+
+    And no others: when a provider hands out what has expired already, or what cannot be read,
+    botocore passes on whatever met that.
+    """
+    held = session.get_credentials()
+    assert held is not None, "checked when the destination was opened"
+    try:
+        return held.get_frozen_credentials()
+    except (RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise theirs.CredentialRetrievalError(
+            provider=held.method, error_msg=type(error).__name__
+        ) from error
+
+
 def translate(error: Exception, *, doing: str) -> CloudmigError:
     """Return our error for one of botocore's. Their messages hold keys: they are not passed on."""
     if isinstance(error, theirs.ClientError):
@@ -97,6 +113,11 @@ def translate(error: Exception, *, doing: str) -> CloudmigError:
             hint="check the endpoint's name, and give the store's CA if it is your own",
         )
     said = f"{doing}: {type(error).__name__}"
+    if isinstance(error, theirs.CredentialRetrievalError):
+        # Whoever hands them out renews them without us; a person is needed only if that fails.
+        return DestinationUnavailable(
+            said, hint="look at what hands out the credentials, and at the clock of this machine"
+        )
     if isinstance(error, _MAY_PASS):
         return DestinationUnavailable(said)
     if isinstance(error, _NO_CREDENTIALS):
@@ -112,12 +133,14 @@ class S3Control:
         make_client: Callable[[], Any],
         bucket: str,
         *,
+        renew_credentials: Callable[[], object],
         profile: StoreProfile,
         prefix: str = "",
         kms_key_id: str | None = None,
         threads: int = 4,
     ) -> None:
         self._make_client = make_client
+        self._renew_credentials = renew_credentials
         self._client: Any = None
         self._making = threading.Lock()
         self._bucket = bucket
@@ -146,6 +169,7 @@ class S3Control:
         with self._making:
             if self._client is None:
                 self._client = self._make_client()
+        self._renew_credentials()  # Else the call would, and raise what is not botocore's.
         answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
         return answer
 

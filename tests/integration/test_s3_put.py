@@ -26,9 +26,11 @@ from cloudmig.bootstrap import open_agent
 from cloudmig.config import load
 from cloudmig.destinations.answers import ConditionFailed, Unacceptable
 from cloudmig.destinations.attributes import ObjectAttributes
+from cloudmig.destinations.object_store import ObjectStoreDestination
 from cloudmig.destinations.opening import StoreSettings, open_object_store
 from cloudmig.destinations.s3_put import AccessKeys, S3Put, S3PutTarget, authorization
 from cloudmig.errors import DestinationRefused, DestinationUnavailable
+from cloudmig.model.instance import Location
 from cloudmig.telemetry import SilentReporter
 
 NOW = dt.datetime(2026, 3, 14, 9, 26, 53, tzinfo=dt.UTC)
@@ -414,6 +416,18 @@ async def test_a_store_with_a_certificate_of_our_authority_is_trusted_and_no_oth
             await put(client(store, scheme="https", host="localhost", ca=other))
 
 
+def whose_role_ends(renew: Callable[[], dict[str, str]]) -> ObjectStoreDestination:
+    """Open a store with keys that have to be renewed now."""
+    session = botocore.session.get_session()
+    session._credentials = RefreshableCredentials(
+        "access", "secret", "token", dt.datetime.now(dt.UTC), renew, "assume-role"
+    )
+    settings = StoreSettings(url="s3://images", endpoint="http://127.0.0.1:1", region="us-east-1")
+    return open_object_store(
+        "s", settings, archive="main", session=boto3.session.Session(botocore_session=session)
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [("Throttling", DestinationUnavailable), ("AccessDenied", DestinationRefused)],
@@ -426,17 +440,28 @@ async def test_a_role_that_cannot_be_assumed_anew_is_an_error_of_the_destination
         said = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         raise ClientError(said, "AssumeRole")
 
-    session = botocore.session.get_session()
-    session._credentials = RefreshableCredentials(
-        "access", "secret", "token", dt.datetime.now(dt.UTC), refuse, "assume-role"
-    )
-    settings = StoreSettings(url="s3://images", endpoint="http://127.0.0.1:1")
-    opened = open_object_store(
-        "s", settings, archive="main", session=boto3.session.Session(botocore_session=session)
-    )
-
     with pytest.raises(error, match=code):
-        await opened.put_evidence("v1/main/00/1/manifest/1.json.gz", b"")
+        await whose_role_ends(refuse).put_evidence("v1/main/00/1/manifest/1.json.gz", b"")
+
+
+@pytest.mark.parametrize("expiry_time", ["2020-01-01T00:00:00Z", "some day"])
+async def test_keys_that_are_renewed_and_no_good_are_waited_for_with_a_hint(
+    expiry_time: str,
+) -> None:
+    """botocore says so with a RuntimeError, or with what its parser of dates raises."""
+    renewed = {"access_key": "a", "secret_key": "s", "token": "t", "expiry_time": expiry_time}
+    opened = whose_role_ends(lambda: renewed)
+    large = opened._backend.large
+    assert large is not None
+
+    for calling in (
+        opened.put_evidence("v1/main/00/1/manifest/1.json.gz", b""),
+        opened.find(Location("v1/main/00/1/1/1.dcm")),
+        large.abort_leftovers("v1/main/00/1/1/1.dcm"),
+    ):
+        with pytest.raises(DestinationUnavailable, match="CredentialRetrievalError") as caught:
+            await calling
+        assert "clock" in caught.value.hint
 
 
 def test_keys_do_not_show_what_is_secret() -> None:
