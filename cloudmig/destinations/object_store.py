@@ -234,9 +234,9 @@ class ObjectStoreDestination:
         try:
             if not await asyncio.to_thread(create):
                 return None
-        except OSError as error:
+            meta = await obstore.head_async(self._store, key)
+        except OBSTORE_ERRORS as error:
             raise translate(error, doing="write") from error
-        meta = await obstore.head_async(self._store, key)
         answer = PutAnswer.of(meta["e_tag"], None)
         return self._receipt(key, body, ObjectAttributes(), answer)
 

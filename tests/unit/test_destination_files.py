@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore
 
 from cloudmig.destinations import local_files
 from cloudmig.destinations.bodies import PartPlan
 from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import profile_named, profile_names
-from cloudmig.errors import ConfigError
+from cloudmig.errors import ConfigError, DestinationUnavailable
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -135,3 +137,16 @@ def test_an_unknown_profile_or_feature_is_named_with_the_known_ones() -> None:
 
     with pytest.raises(ConfigError, match="put_if_absnt"):
         profile_named("aws", {"put_if_absnt": True})
+
+
+async def test_a_file_that_vanishes_in_the_moment_it_was_written_is_an_error_of_the_folder(
+    tmp_path: Path,
+) -> None:
+    written, looked_at = tmp_path / "written", tmp_path / "looked at"
+    backend = Backend(
+        store=LocalStore(looked_at, mkdir=True), profile=profile_named("file"), local_root=written
+    )
+    destination = ObjectStoreDestination("folder", backend, archive="main")
+
+    with pytest.raises(DestinationUnavailable, match="FileNotFoundError"):
+        await destination.put_evidence("v1/main/00/1/manifest/1.json.gz", b"evidence")
