@@ -6,7 +6,7 @@ import os
 import shutil
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from cloudmig.cli.invocation import (
     LogLevel,
     LogLevelOption,
 )
+
+if TYPE_CHECKING:
+    from cloudmig.errors import SourceError
 
 __all__ = ["init"]
 
@@ -101,12 +104,13 @@ def init(
     invocation.answer(
         {
             "written": str(invocation.path),
-            "pacs_answers": services is not None,
+            "pacs_answers": not _is_silent(services),
             "retrieve": retrieve,
             "profile": profile,
         }
     )
-    _tell(invocation, answers=services is not None, retrieve=retrieve, why=why, profile=profile,
+    obstacle = None if isinstance(services, set) else services
+    _tell(invocation, obstacle=obstacle, retrieve=retrieve, why=why, profile=profile,
           our_aet=our_aet, listen_port=listen_port)  # fmt: skip
 
 
@@ -137,8 +141,8 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _services(host: str, port: int, aet: str, our_aet: str) -> set[str] | None:
-    """Return what the PACS offers, or None where it does not answer or does not let us in."""
+async def _services(host: str, port: int, aet: str, our_aet: str) -> set[str] | SourceError:
+    """Return what the PACS offers, or why that cannot be known."""
     from cloudmig.dimse.client import Peer, associate  # noqa: PLC0415
     from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext  # noqa: PLC0415
     from cloudmig.dimse.limits import Timers  # noqa: PLC0415
@@ -152,14 +156,23 @@ async def _services(host: str, port: int, aet: str, our_aet: str) -> set[str] | 
         peer = Peer(host, port, aet, our_aet)
         async with await associate(peer, contexts, timers=timers) as association:
             return {name for name, uid in services.items() if association.accepted_syntax(uid)}
-    except SourceError:
-        return None
+    except SourceError as error:
+        return error
 
 
-def _choose(services: set[str] | None) -> tuple[str, str]:
+def _is_silent(services: set[str] | SourceError) -> bool:
+    """Say whether nothing came; a rejection is an answer."""
+    from cloudmig.errors import SourceBusy, SourceRefused  # noqa: PLC0415
+
+    return not isinstance(services, set | SourceBusy | SourceRefused)
+
+
+def _choose(services: set[str] | SourceError) -> tuple[str, str]:
     """Choose the service that needs less of the PACS: C-GET wants no port opened towards us."""
-    if services is None:
+    if _is_silent(services):
         return "auto", "The PACS did not answer when this file was written."
+    if not isinstance(services, set):
+        return "auto", f"The PACS did not let us in when this file was written: {services}."
     if "c-get" in services:
         return "c-get", "The PACS offers C-GET: it needs no port opened towards us."
     if "c-move" in services:
@@ -236,7 +249,7 @@ def _write(path: Path, text: str) -> None:
 def _tell(
     invocation: Invocation,
     *,
-    answers: bool,
+    obstacle: SourceError | None,
     retrieve: str,
     why: str,
     profile: str,
@@ -245,7 +258,9 @@ def _tell(
 ) -> None:
     invocation.say(f"Wrote {invocation.path}.")
     invocation.say(why.replace("this file", "the file"))
-    if not answers:
+    if obstacle is not None:
+        if obstacle.hint:
+            invocation.say(f"{obstacle.hint[0].upper()}{obstacle.hint[1:]}.")
         invocation.say("That is fine for now: cloudmig doctor says what is in the way.")
     invocation.say(f'The store has the profile "{profile}"; correct it in the file if it is not.')
     invocation.say("Next:")

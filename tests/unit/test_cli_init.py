@@ -12,6 +12,7 @@ import pytest
 
 from cloudmig.cli import main
 from cloudmig.config import load
+from cloudmig.demo.pacs import Script, ScriptedPacs
 
 NOBODY = "127.0.0.1:1"
 
@@ -92,6 +93,33 @@ def test_json_names_the_file(path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert json.loads(capfd.readouterr().out) == {
         "written": str(path), "pacs_answers": False, "retrieve": "auto", "profile": "aws",
     }  # fmt: skip
+
+
+def test_a_pacs_without_a_place_has_answered_and_is_quoted(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedPacs([], Script(associations_max=0), destinations={}, aet="PACS") as pacs:
+        assert init(path, pacs=f"127.0.0.1:{pacs.port}") == 0
+
+    shown = capfd.readouterr().out
+    assert "The PACS did not let us in when the file was written" in shown
+    assert "Local limit exceeded" in shown
+    assert "It has no place for one more association: try again in a minute" in shown
+    assert "did not answer" not in shown
+    assert load(path).sources["main"].retrieve == "auto"
+    assert "Local limit exceeded" in path.read_text()
+
+
+def test_a_pacs_that_does_not_know_us_has_answered_too(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    strict = Script(callers=frozenset({"SOMEBODY"}))
+    with ScriptedPacs([], strict, destinations={}, aet="PACS") as pacs:
+        assert init(path, "--json", pacs=f"127.0.0.1:{pacs.port}") == 0
+
+    told = json.loads(capfd.readouterr().out)
+    assert (told["pacs_answers"], told["retrieve"]) == (True, "auto")
+    assert "Calling AE title not recognised" in path.read_text()
 
 
 def test_a_folder_has_the_profile_of_folders(path: Path) -> None:
