@@ -1,0 +1,245 @@
+# The three functions and what each may do. Each policy is compared with what the code calls:
+# tests/infra/test_permissions.py.
+
+locals {
+  timeouts_s = {
+    objects = var.object_timeout_s
+    studies = var.study_timeout_s
+  }
+
+  images = "${var.bucket_arn}/${var.prefix}v1/*"
+
+  environment = merge(
+    {
+      PREFIX     = var.prefix
+      TABLE_NAME = aws_dynamodb_table.verdicts.name
+    },
+    var.pseudonym_key == null ? {} : { PSEUDONYM_KEY = var.pseudonym_key },
+  )
+
+  verifying = merge(local.environment, {
+    VERDICT_QUEUE_URL = aws_sqs_queue.this["verdicts"].url
+    STUDY_QUEUE_URL   = aws_sqs_queue.this["studies"].url
+    READ              = var.read
+    KMS_KEY_ARN       = var.kms_key_arn
+    LOCK_MODE         = var.lock_mode
+    LATER_CLASSES     = join(",", var.later_classes)
+  })
+
+  look_at_images = {
+    LookAtImages = {
+      actions = concat(
+        [
+          "s3:GetObject", "s3:GetObjectAttributes", "s3:GetObjectVersion",
+          "s3:GetObjectVersionAttributes",
+        ],
+        var.lock_mode == "" ? [] : ["s3:GetObjectRetention"],
+      )
+      resources = [local.images]
+    }
+    # Without it S3 answers 403 for an object that is not there, which looks like a fault.
+    TellMissingFromForbidden = {
+      actions   = ["s3:ListBucket"]
+      resources = [var.bucket_arn]
+    }
+  }
+
+  # Images, messages and items are encrypted with it; GenerateDataKey is for sending a message.
+  use_key = {
+    UseKey = {
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [var.kms_key_arn]
+    }
+  }
+
+  functions = {
+    verify_object = module.verify_object
+    verify_study  = module.verify_study
+    find_orphans  = module.find_orphans
+  }
+}
+
+module "verify_object" {
+  source = "../function"
+
+  name                 = var.name
+  function             = "verify_object"
+  description          = "Looks at an object as it is now and writes down whether it is what its key and metadata say."
+  package              = "${var.packages_dir}/verify_object.zip"
+  runtime              = var.runtime
+  architecture         = var.architecture
+  timeout_s            = var.object_timeout_s
+  memory_mib           = 512
+  reserved_concurrency = lookup(var.reserved_concurrency, "verify_object", -1)
+  environment          = local.verifying
+  kms_key_arn          = var.kms_key_arn
+  log_retention_days   = var.log_retention_days
+  alarm_topic_arns     = var.alarm_topic_arns
+  subnet_ids           = var.subnet_ids
+  security_group_ids   = var.security_group_ids
+
+  permissions = merge(local.look_at_images, local.use_key, {
+    KeepVerdicts = {
+      actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+      resources = [aws_dynamodb_table.verdicts.arn]
+    }
+    TakeMessages = {
+      actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      resources = [aws_sqs_queue.this["objects"].arn]
+    }
+    TellAgentAndStudies = {
+      actions   = ["sqs:SendMessage"]
+      resources = [aws_sqs_queue.this["verdicts"].arn, aws_sqs_queue.this["studies"].arn]
+    }
+  })
+}
+
+module "verify_study" {
+  source = "../function"
+
+  name                 = var.name
+  function             = "verify_study"
+  description          = "Compares all objects of a study with its manifest and tells the agent in one verdict."
+  package              = "${var.packages_dir}/verify_study.zip"
+  runtime              = var.runtime
+  architecture         = var.architecture
+  timeout_s            = var.study_timeout_s
+  memory_mib           = 1024
+  reserved_concurrency = lookup(var.reserved_concurrency, "verify_study", -1)
+  environment          = local.verifying
+  kms_key_arn          = var.kms_key_arn
+  log_retention_days   = var.log_retention_days
+  alarm_topic_arns     = var.alarm_topic_arns
+  subnet_ids           = var.subnet_ids
+  security_group_ids   = var.security_group_ids
+
+  permissions = merge(local.look_at_images, local.use_key, {
+    KeepVerdicts = {
+      actions = [
+        "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
+        "dynamodb:UpdateItem",
+      ]
+      resources = [aws_dynamodb_table.verdicts.arn]
+    }
+    TakeMessages = {
+      actions   = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+      resources = [aws_sqs_queue.this["studies"].arn]
+    }
+    TellAgent = {
+      actions   = ["sqs:SendMessage"]
+      resources = [aws_sqs_queue.this["verdicts"].arn]
+    }
+  })
+}
+
+module "find_orphans" {
+  source = "../function"
+
+  name                 = var.name
+  function             = "find_orphans"
+  description          = "Names objects that no manifest has named within ${var.orphan_after_h} hours."
+  package              = "${var.packages_dir}/find_orphans.zip"
+  runtime              = var.runtime
+  architecture         = var.architecture
+  timeout_s            = 900
+  memory_mib           = 512
+  reserved_concurrency = lookup(var.reserved_concurrency, "find_orphans", -1)
+  kms_key_arn          = var.kms_key_arn
+  log_retention_days   = var.log_retention_days
+  alarm_topic_arns     = var.alarm_topic_arns
+  subnet_ids           = var.subnet_ids
+  security_group_ids   = var.security_group_ids
+
+  environment = merge(local.environment, {
+    VERDICT_QUEUE_URL = aws_sqs_queue.this["verdicts"].url
+    ORPHAN_AFTER_H    = tostring(var.orphan_after_h)
+  })
+
+  permissions = merge(local.use_key, {
+    FindUnsettled = {
+      actions   = ["dynamodb:Query"]
+      resources = ["${aws_dynamodb_table.verdicts.arn}/index/unsettled"]
+    }
+    KeepVerdicts = {
+      actions   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+      resources = [aws_dynamodb_table.verdicts.arn]
+    }
+    TellAgent = {
+      actions   = ["sqs:SendMessage"]
+      resources = [aws_sqs_queue.this["verdicts"].arn]
+    }
+  })
+}
+
+resource "aws_lambda_event_source_mapping" "objects" {
+  event_source_arn        = aws_sqs_queue.this["objects"].arn
+  function_name           = module.verify_object.arn
+  batch_size              = 10
+  function_response_types = ["ReportBatchItemFailures"] # One bad object must not repeat nine good ones.
+
+  scaling_config {
+    maximum_concurrency = var.object_concurrency_max
+  }
+}
+
+resource "aws_lambda_event_source_mapping" "studies" {
+  event_source_arn        = aws_sqs_queue.this["studies"].arn
+  function_name           = module.verify_study.arn
+  batch_size              = 1 # One large study may need most of the time limit.
+  function_response_types = ["ReportBatchItemFailures"]
+
+  scaling_config {
+    maximum_concurrency = var.study_concurrency_max
+  }
+}
+
+resource "aws_iam_role" "schedule" {
+  name        = "${var.name}-find-orphans-schedule"
+  description = "Lets the schedule start find_orphans, and nothing else."
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "scheduler.amazonaws.com" }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "schedule" {
+  name = "${var.name}-find-orphans-schedule"
+  role = aws_iam_role.schedule.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "StartFunction"
+      Effect   = "Allow"
+      Action   = ["lambda:InvokeFunction"]
+      Resource = [module.find_orphans.arn]
+    }]
+  })
+}
+
+resource "aws_scheduler_schedule" "find_orphans" {
+  #checkov:skip=CKV_AWS_297:The schedule holds no payload that a key of our own would protect.
+  name                = "${var.name}-find-orphans"
+  description         = "Starts find_orphans."
+  schedule_expression = var.orphan_schedule
+
+  flexible_time_window {
+    mode                      = "FLEXIBLE"
+    maximum_window_in_minutes = 10
+  }
+
+  target {
+    arn      = module.find_orphans.arn
+    role_arn = aws_iam_role.schedule.arn
+
+    retry_policy {
+      maximum_event_age_in_seconds = 3600
+      maximum_retry_attempts       = 3
+    }
+  }
+}
