@@ -8,6 +8,7 @@ import datetime as dt
 import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from typing import Any
 
 import boto3.session
 from pydantic import SecretStr
@@ -16,7 +17,12 @@ from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration, DestinationSettings, SourceSettings
 from cloudmig.destinations.breaker import BreakerDestination
 from cloudmig.destinations.multipart import OpenUpload
-from cloudmig.destinations.opening import StoreSettings, open_object_store, protect
+from cloudmig.destinations.opening import (
+    StoreSettings,
+    open_client,
+    open_object_store,
+    protect,
+)
 from cloudmig.destinations.retrying import RetryPolicy
 from cloudmig.destinations.throttled import ThrottleLimits
 from cloudmig.dimse.limits import Limits, Timers
@@ -35,7 +41,7 @@ from cloudmig.sources.dimse import (
 from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
 
-__all__ = ["Parts", "open_agent", "open_catalog_only", "store_settings"]
+__all__ = ["Parts", "open_agent", "open_catalog_only", "open_store_client", "store_settings"]
 
 
 @contextlib.asynccontextmanager
@@ -179,6 +185,11 @@ def store_settings(settings: DestinationSettings) -> StoreSettings:
         connect_timeout_s=settings.connect_s,
         timeout_s=settings.timeout_s,
     )
+
+
+def open_store_client(name: str, settings: DestinationSettings, *, connections_max: int) -> Any:  # noqa: ANN401
+    """Return a boto3 client of an `s3://` destination, for what `cloudmig.cloud` does on site."""
+    return open_client(name, store_settings(settings), connections_max=connections_max)
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -12,7 +12,7 @@ from cloudmig.catalog.database import Database
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState
 
-__all__ = ["SamplingCalls", "StoredCopy"]
+__all__ = ["CompletedRestore", "SamplingCalls", "StoredCopy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,18 @@ class StoredCopy:
     size_bytes: int
     manifest_key: str
     manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedRestore:
+    """A restore from an archive class that is over."""
+
+    destination: str
+    storage_class: str
+    completed_at: dt.datetime
+    took_s: float
+    promised_s: float
+    study_instance_uid: str  #: Empty where its key names no study.
 
 
 class SamplingCalls(Database):
@@ -74,6 +86,27 @@ class SamplingCalls(Database):
                 for row in connection.execute(wanted)
             ]
 
+    def completed_restores(self, since: dt.datetime) -> list[CompletedRestore]:
+        """Return the restores that were completed since then."""
+        table = schema.restore.c
+        wanted = (
+            sa.select(schema.restore)
+            .where(table.completed_at >= since, table.took_s.is_not(None))
+            .order_by(table.completed_at)
+        )
+        with self._reading() as connection:
+            return [
+                CompletedRestore(
+                    destination=row.destination,
+                    storage_class=row.storage_class,
+                    completed_at=row.completed_at,
+                    took_s=row.took_s,
+                    promised_s=row.promised_s,
+                    study_instance_uid=_study_of(row.key),
+                )
+                for row in connection.execute(wanted)
+            ]
+
     def record_service_level(
         self, destination: str, tier: str, *, breached: bool, burnt: float, at: dt.datetime
     ) -> None:
@@ -82,3 +115,9 @@ class SamplingCalls(Database):
         detail = {"tier": tier, "burnt": burnt}
         with self._writing() as connection:
             self._append(connection, kind, at=at, source="", destination=destination, detail=detail)
+
+
+def _study_of(key: str) -> str:
+    """Return the study in a key of layout 1: `v1/<archive>/<hh>/<study>/...`."""
+    parts = key.split("/")
+    return parts[3] if len(parts) == 6 else ""

@@ -21,6 +21,7 @@ from cloudmig.cli import (
     plan,
     quarantine,
     run_migration,
+    sla,
     status,
     verify,
 )
@@ -63,6 +64,7 @@ app.add_typer(
     quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."
 )
 app.command("verify", short_help="Read the copies back and compare.")(verify.verify)
+app.add_typer(sla.app, name="sla", short_help="Measure how fast studies can be read back.")
 app.command("close", short_help="Write the closing statement, or say what is open.")(close.close)
 app.command("demo", short_help="Try it all on this machine, with made-up studies.")(demo.demo)
 

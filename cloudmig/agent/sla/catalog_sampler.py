@@ -1,0 +1,59 @@
+"""Draws studies from the catalog, where there is no table of the functions' own."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+
+from cloudmig.catalog.sampling import StoredCopy
+from cloudmig.cloud.sampling import SampledStudy, place_of, start_of, stratum_of
+
+__all__ = ["CatalogSampler"]
+
+_CIRCLE = 1 << 64
+
+
+class CatalogSampler:
+    """Sees every stored copy once and keeps the nearest of each stratum (`cloud.sampling.Sampler`).
+
+    Memory is bounded by the strata there are, whatever the number of studies.
+    """
+
+    def __init__(self, seed: str, *, keep: int) -> None:
+        self._seed = seed
+        self._keep = keep
+        #: By stratum: the nearest studies, the farthest of them on top.
+        self._nearest: dict[str, list[tuple[int, str, SampledStudy]]] = {}
+
+    @property
+    def seed(self) -> str:
+        """What makes the draw reproducible."""
+        return self._seed
+
+    def see(self, copies: Iterable[StoredCopy]) -> None:
+        """Take note of copies."""
+        for copy in copies:
+            uid = copy.study.study_instance_uid
+            year = str(copy.study_date.year) if copy.study_date else "unknown"
+            modality = copy.modalities[0] if copy.modalities else "unknown"
+            stratum = stratum_of(copy.storage_class, year, modality, copy.size_bytes)
+            away = (int(place_of(uid), 16) - int(start_of(self._seed, stratum), 16)) % _CIRCLE
+            nearest = self._nearest.setdefault(stratum, [])
+            if len(nearest) >= self._keep and -away <= nearest[0][0]:
+                continue
+            study = SampledStudy(uid, stratum, copy.manifest_key, copy.manifest_sha256)
+            entry = (-away, copy.manifest_key, study)
+            if len(nearest) < self._keep:
+                heapq.heappush(nearest, entry)
+            else:
+                heapq.heapreplace(nearest, entry)
+
+    def strata(self) -> Sequence[str]:
+        """Return every stratum seen."""
+        return sorted(self._nearest)
+
+    def pick(self, stratum: str, count: int) -> Sequence[SampledStudy]:
+        """Return the nearest studies of a stratum."""
+        assert count <= self._keep, "so many were kept"
+        ordered = sorted(self._nearest[stratum], key=lambda entry: (-entry[0], entry[1]))
+        return [study for _, _, study in ordered[:count]]

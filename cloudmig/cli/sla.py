@@ -1,0 +1,205 @@
+"""`cloudmig sla`: how fast studies can be read back, against what was promised."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
+
+import typer
+
+from cloudmig.cli.invocation import (
+    ConfigOption,
+    ExitCode,
+    Invocation,
+    JsonOption,
+    LogLevel,
+    LogLevelOption,
+    end,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cloudmig.agent.sla.probing import StoreProbe
+    from cloudmig.agent.sla.report import RetrievalReport
+    from cloudmig.cloud.error_budget import TierStanding
+    from cloudmig.cloud.retrieval_samples import RetrievalSample
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure how fast studies can be read back, and report it.",
+    no_args_is_help=False,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def probe(
+    context: typer.Context,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=1, metavar="N", help="Studies to read. Default: as configured.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            "--seed", metavar="TEXT", help="Draw the same studies as with this text before.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:  # fmt: skip
+    """Read a sample of studies as a reader would, and hold it against the service levels.
+
+    The sample is stratified by storage tier, age, modality and size. Every byte is compared with
+    the manifest. A tier that burns more than its error budget raises an alarm and ends with exit
+    code 1; the next probe that is good clears it.
+    """
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    found = invocation.run(lambda: _probe(invocation, samples, seed))
+    invocation.answer(document(found))
+    if not invocation.json:
+        _show(invocation, found)
+    if any(each.result.breached for each in found):
+        end(ExitCode.QUARANTINE)
+
+
+async def _probe(invocation: Invocation, samples: int | None, seed: str | None) -> list[StoreProbe]:
+    from cloudmig.agent.sla.probing import probe_stores, probed_destinations  # noqa: PLC0415
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415 - `--help` shall be quick
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        invocation.log(parts.pseudonyms)
+        total = (samples or parts.config.sla.samples) * len(probed_destinations(parts))
+        with _Progress(invocation, total) as told:
+            return await probe_stores(parts, samples=samples, seed=seed, on_sample=told.sample)
+
+
+class _Progress:
+    """A bar on a terminal; nothing where nobody looks."""
+
+    def __init__(self, invocation: Invocation, total: int) -> None:
+        from rich.progress import Progress  # noqa: PLC0415
+
+        shown = not invocation.json and sys.stdout.isatty()
+        self._bar = Progress(console=invocation.console, disable=not shown, transient=True)
+        self._task = self._bar.add_task("reading studies", total=total)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    @property
+    def sample(self) -> Callable[[RetrievalSample], None]:
+        return self._sample
+
+    def _sample(self, sample: RetrievalSample) -> None:
+        if sample.how == "bucket":
+            self._bar.advance(self._task)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    days: Annotated[
+        int, typer.Option("--days", min=1, metavar="N", help="Samples of so many days.")
+    ] = 30,
+    samples_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", exists=True, file_okay=False,
+            help="Also the samples in this folder: what functions kept in their bucket.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    log_level: LogLevelOption = LogLevel.WARNING,
+) -> None:  # fmt: skip
+    """Write a page of latencies by tier over time, budgets burnt, worst studies and restores."""
+    invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    made = invocation.run(lambda: _report(invocation, days, samples_from))
+    invocation.answer(made.document())
+    if invocation.json:
+        return
+    for history in made.histories:
+        _table(invocation, history.store, list(history.tiers.values()))
+    if not made.histories:
+        invocation.say("No sample was taken in these days. Next: cloudmig sla probe")
+    for store, tiers in made.alarms.items():
+        for tier, since in tiers.items():
+            invocation.say(f"Alarm: {store} {tier} since {since}")
+    invocation.say(f"Report: {made.path}")
+
+
+async def _report(invocation: Invocation, days: int, samples_from: Path | None) -> RetrievalReport:
+    from cloudmig.agent.sla.report import make_report  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+
+    async with open_catalog_only(invocation.configuration()) as parts:
+        invocation.log(parts.pseudonyms)
+        return await make_report(parts, days=days, more=samples_from)
+
+
+def document(found: Sequence[StoreProbe]) -> dict[str, object]:
+    """Return the JSON shape."""
+    return {
+        "breached": any(each.result.breached for each in found),
+        "destinations": {each.destination: each.result.document() for each in found},
+        "changes": [
+            {
+                "event": "sla_breached" if change.breached else "sla_recovered",
+                "destination": change.destination,
+                "tier": change.tier,
+                "burnt": change.burnt,
+            }
+            for each in found
+            for change in each.changes
+        ],
+    }
+
+
+def _show(invocation: Invocation, found: Sequence[StoreProbe]) -> None:
+    for each in found:
+        if not each.result.samples:
+            invocation.say(f"{each.destination} holds no study that could be read.")
+            continue
+        _table(invocation, each.destination, list(each.result.tiers.values()))
+        if each.result.left_out:
+            invocation.say(f"  {each.result.left_out:,} studies were left out for want of time.")
+        for change in each.changes:
+            what = "breaches its service level" if change.breached else "keeps its level again"
+            invocation.say(f"{change.destination} {change.tier} {what}.")
+    invocation.say("Next: cloudmig sla report")
+
+
+def _table(invocation: Invocation, store: str, tiers: Sequence[TierStanding]) -> None:
+    from cloudmig.agent.sla.pictures import seconds_words  # noqa: PLC0415
+    from cloudmig.cli.wording import table  # noqa: PLC0415
+
+    def words(each: TierStanding, name: str) -> str:
+        found = each.percentiles.get(name)
+        if found is None:
+            return "-"
+        return " / ".join(seconds_words(value) for value in (found.p50, found.p95, found.p99))
+
+    rows: list[list[object]] = [
+        [
+            each.tier, each.samples, words(each, "first_byte_s"), words(each, "first_instance_s"),
+            words(each, "study_s"), each.missed, f"{each.burnt:.0%}",
+        ]
+        for each in tiers
+    ]  # fmt: skip
+    invocation.say(f"{store}: p50 / p95 / p99 by tier")
+    headings = ["tier", "studies", "first byte", "first image", "whole study", "missed", "burnt"]
+    invocation.console.print(table(headings, rows))
