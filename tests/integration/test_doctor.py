@@ -19,6 +19,7 @@ from cloudmig.config import parse
 from cloudmig.demo.archive import demo_archive
 from cloudmig.demo.pacs import Script, ScriptedPacs
 from tests.integration.doctor_world import Gate, StrictStore, a_free_port
+from tests.integration.migration_world import a_study
 
 STUDIES = demo_archive(10, today=dt.date(2026, 3, 1), seed=4, well_behaved=True).studies
 NOBODY = 1  #: A port on which nothing listens.
@@ -193,6 +194,32 @@ async def test_with_auto_one_way_that_works_is_enough_and_the_other_is_a_warning
     verdicts = {finding.check: finding.verdict for finding in findings}
     assert verdicts["move_destination"] is Verdict.WARNING
     assert Verdict.PROBLEM not in verdicts.values()
+
+
+@pytest.mark.parametrize("sop_classes", [True, False])
+async def test_where_sop_classes_are_not_named_c_move_is_advised_if_it_works(
+    sop_classes: bool, tmp_path: Path, store: StrictStore
+) -> None:
+    """pynetdicom's qrscp names none: 28 s by C-GET, one syntax after the other; 2 s by C-MOVE."""
+    port = a_free_port()
+    data = a_file(tmp_path, port)
+    data["destinations"]["archive"] = a_destination(store)
+    with ScriptedPacs(
+        [a_study(modality="CT")], Script(sop_classes=sop_classes),
+        destinations={"CLOUDMIG": ("127.0.0.1", port)}, aet="PACS",
+    ) as pacs:  # fmt: skip
+        data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
+        findings = await examine(parse(data), wait_max_s=3)
+        data["sources"]["main"]["retrieve"] = "c-move"
+        followed = await examine(parse(data), wait_max_s=3)
+
+    def advice(found: list[Finding]) -> list[str]:
+        warned = [finding for finding in found if finding.verdict is Verdict.WARNING]
+        return [finding.hint for finding in warned if finding.check == "retrieve"]
+
+    hint = 'Set sources.main.retrieve = "c-move".'
+    assert advice(findings) == ([] if sop_classes else [hint])
+    assert advice(followed) == []
 
 
 async def test_a_store_that_keeps_no_promise_is_seen_through(tmp_path: Path) -> None:

@@ -141,14 +141,11 @@ class _Examination:
             raise _Stop from None  # The check of certificates says so.
 
     def _timers(self) -> Timers:
+        most_s = self.wait_max_s
         return Timers(
-            connect_s=self.wait_max_s,
-            tls_handshake_s=self.wait_max_s,
-            artim_s=self.wait_max_s,
-            network_s=self.wait_max_s,
-            answer_s=self.wait_max_s,
-            total_s=self.wait_max_s,
-        )
+            connect_s=most_s, tls_handshake_s=most_s, artim_s=most_s, network_s=most_s,
+            answer_s=most_s, total_s=most_s,
+        )  # fmt: skip
 
     async def _greet(self) -> AsyncIterator[Finding]:
         """Associate under each of our AE titles and see what is accepted."""
@@ -327,6 +324,14 @@ class _Examination:
                 yield warning(finding.check, finding.subject, finding.message, finding.hint)
             else:
                 yield finding
+        if len(works) > 1 and not instance.sop_class_uid:
+            yield warning(
+                "retrieve",
+                self.subject,
+                "the PACS does not say of which SOP class an instance is: C-GET has to guess, in"
+                " many rounds where it is a rare one; C-MOVE has not",
+                f'Set sources.{self.name}.retrieve = "c-move".',
+            )
 
     async def _pull(self, instance: ExpectedInstance, *, use_get: bool) -> Finding:
         source, service = self._open(use_get=use_get), "C-GET" if use_get else "C-MOVE"

@@ -73,9 +73,11 @@ def encode_answer(
     """Encode one answer: the keys that were asked for, empty where the PACS has nothing."""
     unique = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
     told: Row = {keyword: row[keyword] for keyword in unique if keyword in row}
+    hidden = frozenset() if script.optional_counts else _COUNTS
+    if not script.sop_classes:
+        hidden |= {"SOPClassUID"}
     for keyword in identifier:
-        hidden = not script.optional_counts and keyword in _COUNTS
-        if keyword not in told and not hidden:
+        if keyword not in told and keyword not in hidden:
             told[keyword] = row.get(keyword, "")
     told["QueryRetrieveLevel"] = identifier.get("QueryRetrieveLevel", "")
     told["SpecificCharacterSet"] = "ISO_IR 192"
