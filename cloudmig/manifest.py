@@ -25,6 +25,8 @@ SCHEMA = "cloudmig/manifest/1"
 
 #: A manifest of a million instances is about 500 MB of JSON; nothing honest is larger.
 _JSON_BYTES_MAX = 1 << 30
+#: A read of so much at once: asked for all at once, a gigabyte would be set aside for it.
+_PIECE_BYTES = 1 << 20
 
 
 #: The fields of a record that hold text.
@@ -128,17 +130,24 @@ def encode(manifest: Manifest) -> tuple[bytes, str]:
 def decode(body: bytes) -> Manifest:
     """Return the manifest in gzipped bytes. Raises `ManifestUnreadable`."""
     try:
-        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            text = file.read(_JSON_BYTES_MAX + 1)
-        if len(text) > _JSON_BYTES_MAX:
-            raise ManifestUnreadable("larger than any honest manifest")
-        return _manifest(json.loads(text))
+        return _manifest(json.loads(_unzipped(body)))
     except ManifestUnreadable:
         raise
     except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
         raise ManifestUnreadable(f"no manifest: {type(error).__name__}") from error
     except RecursionError as error:
         raise ManifestUnreadable("nested deeper than any manifest") from error
+
+
+def _unzipped(body: bytes) -> bytes:
+    pieces, left = [], _JSON_BYTES_MAX
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+        while piece := file.read(_PIECE_BYTES):
+            left -= len(piece)
+            if left < 0:
+                raise ManifestUnreadable("larger than any honest manifest")
+            pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _manifest(content: object) -> Manifest:
