@@ -23,7 +23,7 @@ LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 LOCK := $(LOCK_TOOLS) pyproject.toml
 
-.PHONY: help setup demo test test-peers check acceptance bench crash soak lock clean
+.PHONY: help setup demo test test-peers check lambdas acceptance bench crash soak lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,9 @@ check: setup  ## lint, format, types, layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+lambdas: setup  ## build one reproducible zip per function into .cache/lambdas
+	@$(BIN)/python lambdas/build.py
 
 acceptance: setup  ## run every line of "Done when": hours
 	@tests/peers/install.sh

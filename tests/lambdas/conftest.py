@@ -1,0 +1,49 @@
+"""What the tests of deployed functions share: zips built once, the emulator, a moto server."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lambdas.cloud import Artifacts, Cloud
+from tests.lambdas.counting_moto import CountingMoto
+from tests.lambdas.emulator import runtime_folder
+from tests.lambdas.emulator_binary import ROOT, absent, emulator_binary
+
+
+@pytest.fixture(scope="session")
+def zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the zips as `make lambdas` does."""
+    return build_into(tmp_path_factory.mktemp("zips"))
+
+
+def build_into(folder: Path) -> Path:
+    command = [sys.executable, str(ROOT / "lambdas" / "build.py"), "--into", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    if done.returncode:
+        absent(done.stderr.strip())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artifacts(zips: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    folder = tmp_path_factory.mktemp("artifacts")
+    runtime = runtime_folder(folder / "runtime")
+    return Artifacts.unzipped(zips, folder, emulator_binary(), runtime)
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[CountingMoto]:
+    with CountingMoto() as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(moto: CountingMoto, artifacts: Artifacts, tmp_path: Path) -> Cloud:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return Cloud(moto, artifacts, folder)
