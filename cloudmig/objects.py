@@ -19,12 +19,17 @@ from cloudmig.model.instance import Slot, StagedInstance
 from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = [
-    "ARCHIVE_NAME", "LAYOUT", "conflict_key", "instance_key", "manifest_key", "object_key",
-    "quarantine_key",
-    "repair_key", "study_prefix",
+    "ARCHIVE_NAME", "DATASET_DIGEST", "FILE_DIGEST", "LAYOUT", "PARTS_DIGEST", "conflict_key",
+    "instance_key", "manifest_key", "object_key", "quarantine_key", "repair_key", "study_prefix",
 ]  # fmt: skip
 
 LAYOUT = "v1"
+
+#: Names of metadata that travels with every object.
+FILE_DIGEST = "cloudmig-file-sha256"
+DATASET_DIGEST = "cloudmig-dataset-sha256"
+#: The composite checksum of a multipart upload as we computed it: `<hex>-<parts>`.
+PARTS_DIGEST = "cloudmig-parts-sha256"
 
 #: What an archive may be called: it is the first part of every key and names the source for ever.
 ARCHIVE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -8,13 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudmig.model.instance import StagedInstance
+from cloudmig.objects import DATASET_DIGEST, FILE_DIGEST, PARTS_DIGEST
 
 __all__ = ["DATASET_DIGEST", "FILE_DIGEST", "PARTS_DIGEST", "ObjectAttributes", "PutAnswer"]
-
-FILE_DIGEST = "cloudmig-file-sha256"
-DATASET_DIGEST = "cloudmig-dataset-sha256"
-#: The composite checksum of a multipart upload as we computed it: `<hex>-<parts>`.
-PARTS_DIGEST = "cloudmig-parts-sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

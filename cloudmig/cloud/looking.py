@@ -1,0 +1,242 @@
+"""Looks at one object as it is now, and says what was seen: nothing is concluded here.
+
+    HEAD ──► not there
+     │
+     ├──► the store has a SHA-256 of its own ──► ranged GET: the header
+     ├──► it has none, or shall not be believed ──► GET: every byte, both digests, the header
+     └──► it lies cold and cannot be read ──► the checksum alone; without one: UNDECIDED
+
+Every GET names the ETag that the HEAD saw, so that one look is about one object.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from botocore import exceptions as theirs
+
+from cloudmig.cloud.headers import BEGINNING_BYTES_MAX, Header, HeaderTorn, read_header
+from cloudmig.cloud.instants import instant
+from cloudmig.dicom.digest import StreamDigests
+from cloudmig.errors import DestinationUnavailable
+from cloudmig.objects import DATASET_DIGEST, FILE_DIGEST, PARTS_DIGEST
+
+__all__ = ["STORE_CHECKSUM", "STREAMED", "UNDECIDED", "ObjectGone", "Sight", "look", "status_of"]
+
+STREAMED = "STREAMED"  #: Every byte was read.
+STORE_CHECKSUM = "STORE_CHECKSUM"  #: By the SHA-256 that the store computed itself.
+UNDECIDED = "UNDECIDED"  #: Neither was to be had: nothing is known of the content.
+
+#: S3 classes that answer a GET only after a restore.
+COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+_PIECE_BYTES = 1 << 20
+_RANGE_BYTES_FIRST = 64 << 10
+#: How often an object may change under our eyes before it is left for later.
+_LOOKS_MAX = 3
+
+
+class ObjectGone(Exception):  # noqa: N818 - named for what happened, as in errors.py
+    """The object changed or went away between two requests of one look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What was seen of one object."""
+
+    at: str  #: When the look began.
+    is_there: bool
+    how: str = ""  #: Where the digests come from: STREAMED, STORE_CHECKSUM or UNDECIDED.
+    version_id: str | None = None
+    etag: str = ""
+    size_bytes: int = 0
+    storage_class: str = ""
+    modified_at: dt.datetime | None = None
+    is_cold: bool = False  #: It cannot be read without a restore.
+    #: What its metadata say, in hex; empty where they say nothing.
+    claimed_file_sha256: str = ""
+    claimed_dataset_sha256: str = ""
+    #: What was found, in hex; the data set's empty where only the whole file's is known.
+    file_sha256: str = ""
+    dataset_sha256: str = ""
+    header: Header | None = None  #: None where none can be read.
+    encryption: str = ""  #: AES256 | aws:kms | aws:kms:dsse; empty: none.
+    kms_key_arn: str = ""
+    lock_mode: str = ""
+
+
+def look(
+    s3: Any,  # noqa: ANN401 - a boto3 client, which functions pass in
+    bucket: str,
+    full_key: str,
+    *,
+    read: str,
+    now: Callable[[], dt.datetime],
+) -> Sight:
+    """Look at the object under a key.
+
+    `read` says how far: `stream` reads every byte, `checksum` believes the store's digest where it
+    has one, `head` looks at nothing of the content.
+
+    Raises botocore's errors for everything but "not there", and `DestinationUnavailable` when
+    the object changed in the middle of every look.
+    """
+    for _ in range(_LOOKS_MAX):
+        at = instant(now())
+        try:
+            head = s3.head_object(Bucket=bucket, Key=full_key, ChecksumMode="ENABLED")
+        except theirs.ClientError as error:
+            if status_of(error) == 404:
+                return Sight(at=at, is_there=False)
+            raise
+        seen = _from_head(head, at)
+        if read == "head":
+            return seen
+        try:
+            if read == "checksum" and (known := _by_store_digest(head, seen)):
+                return _with_header(s3, bucket, full_key, known)
+            return _streamed(s3, bucket, full_key, seen)
+        except ObjectGone:
+            continue
+    raise DestinationUnavailable("look: the object changed during every look")
+
+
+def status_of(error: theirs.ClientError) -> int:
+    """Return the HTTP status of a refusal."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _from_head(head: dict[str, Any], at: str) -> Sight:
+    metadata = head.get("Metadata", {})
+    version_id = head.get("VersionId")
+    storage_class = head.get("StorageClass") or "STANDARD"
+    # The archive tiers of Intelligent-Tiering have no class of their own.
+    cold = storage_class in COLD_CLASSES or bool(head.get("ArchiveStatus"))
+    restored = 'ongoing-request="false"' in head.get("Restore", "")
+    return Sight(
+        at=at,
+        is_there=True,
+        version_id=None if version_id == "null" else version_id,
+        etag=head.get("ETag", ""),
+        size_bytes=head["ContentLength"],
+        storage_class=storage_class,
+        modified_at=head.get("LastModified"),
+        is_cold=cold and not restored,
+        claimed_file_sha256=metadata.get(FILE_DIGEST, ""),
+        claimed_dataset_sha256=metadata.get(DATASET_DIGEST, ""),
+        encryption=head.get("ServerSideEncryption", ""),
+        kms_key_arn=head.get("SSEKMSKeyId", ""),
+        lock_mode=head.get("ObjectLockMode", ""),
+    )
+
+
+# ----------------------------------------------------------------------------------- by checksum
+
+
+def _by_store_digest(head: dict[str, Any], seen: Sight) -> Sight | None:
+    """Add both digests by the store's own SHA-256, None where it has none or decides nothing.
+
+    A multipart upload has a composite one, over the parts' digests. Where it equals the one that
+    the agent computed when it cut the file, the store holds the file that was cut; else it holds
+    another one, and its composite stands for the digest that nobody knows.
+    """
+    value, _, parts = head.get("ChecksumSHA256", "").partition("-")
+    try:
+        digest = base64.b64decode(value, validate=True).hex()
+    except binascii.Error:
+        return None
+    if not digest:
+        return None
+    composite = bool(parts) or head.get("ChecksumType") == "COMPOSITE"
+    cut = head.get("Metadata", {}).get(PARTS_DIGEST, "").partition("-")[0]
+    if composite and not cut:
+        return None
+    # Some stores give a composite without saying so: then it equals the one of the parts.
+    if cut and digest == cut:
+        digest = seen.claimed_file_sha256
+    elif cut and not composite and digest != seen.claimed_file_sha256:
+        return None
+    agrees = digest == seen.claimed_file_sha256
+    return replace(
+        seen,
+        how=STORE_CHECKSUM,
+        file_sha256=digest,
+        dataset_sha256=seen.claimed_dataset_sha256 if agrees else "",
+    )
+
+
+def _with_header(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noqa: ANN401
+    """Read as much of the beginning as its header needs: nearly always one small range."""
+    if seen.is_cold:
+        return seen
+    length = _RANGE_BYTES_FIRST
+    while True:
+        beginning = b""
+        if seen.size_bytes:
+            span = f"bytes=0-{min(length, seen.size_bytes) - 1}"
+            beginning = b"".join(_read(s3, bucket, full_key, seen, Range=span))
+        try:
+            return replace(seen, header=read_header(beginning))
+        except HeaderTorn:
+            if length >= min(seen.size_bytes, BEGINNING_BYTES_MAX):
+                return seen
+            length = BEGINNING_BYTES_MAX
+
+
+# ------------------------------------------------------------------------------------ by reading
+
+
+def _streamed(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noqa: ANN401
+    if seen.is_cold:
+        return replace(seen, how=UNDECIDED)
+    digests = StreamDigests()
+    beginning = bytearray()
+    try:
+        for piece in _read(s3, bucket, full_key, seen):
+            digests.update(piece)
+            if len(beginning) < BEGINNING_BYTES_MAX:
+                beginning += piece
+    except theirs.ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "InvalidObjectState":
+            return replace(seen, how=UNDECIDED, is_cold=True)  # Colder than its HEAD says.
+        raise
+    except theirs.FlexibleChecksumError:
+        pass  # Every byte was read; what they are worth, our own digests say.
+    found = digests.result()
+    if found.size_bytes != seen.size_bytes:
+        raise DestinationUnavailable("look: the answer broke off")
+    try:
+        header = read_header(beginning)
+    except HeaderTorn:
+        header = None
+    return replace(
+        seen,
+        how=STREAMED,
+        file_sha256=found.file_sha256,
+        dataset_sha256=found.dataset_sha256,
+        header=header,
+    )
+
+
+def _read(
+    s3: Any,  # noqa: ANN401
+    bucket: str,
+    full_key: str,
+    seen: Sight,
+    **arguments: str,
+) -> Iterator[bytes]:
+    """Yield the bytes of the very object that was seen. Raises `ObjectGone` for another one."""
+    try:
+        answer = s3.get_object(Bucket=bucket, Key=full_key, IfMatch=seen.etag, **arguments)
+    except theirs.ClientError as error:
+        if status_of(error) in {404, 412}:
+            raise ObjectGone from error
+        raise
+    with closing(answer["Body"]) as body:
+        while piece := body.read(_PIECE_BYTES):
+            yield piece
