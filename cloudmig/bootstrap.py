@@ -7,13 +7,14 @@ import contextlib
 import datetime as dt
 import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import boto3.session
 from pydantic import SecretStr
 
 from cloudmig.catalog import Catalog, CatalogThread
+from cloudmig.cloud.verdict_queue import SqsQueue
 from cloudmig.config import Configuration, DestinationSettings, SourceSettings
 from cloudmig.destinations.breaker import BreakerDestination
 from cloudmig.destinations.multipart import OpenUpload
@@ -23,14 +24,15 @@ from cloudmig.destinations.opening import (
     open_object_store,
     protect,
 )
+from cloudmig.destinations.queue_client import queue_client_maker
 from cloudmig.destinations.retrying import RetryPolicy
 from cloudmig.destinations.throttled import ThrottleLimits
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.server import StorageServer
 from cloudmig.dimse.tls import client_context, server_context
 from cloudmig.errors import CatalogError, ConfigError
-from cloudmig.pipeline.parts import Parts
-from cloudmig.ports import Destination
+from cloudmig.pipeline.parts import Parts, VerdictPost
+from cloudmig.ports import Destination, QueuedMessage, VerdictQueue
 from cloudmig.sources.dimse import (
     AllowedPeer,
     ArrivalDesk,
@@ -98,6 +100,7 @@ async def _opened(
             for source in parts.sources.values():
                 stack.push_async_callback(source.close)
             _open_destinations(parts, stack)
+            parts.verdict_posts = _verdict_posts(config)
             if any(settings.retrieve != "c-get" for settings in config.sources.values()):
                 parts.listener = await _listener(config, desk)
         yield parts
@@ -190,6 +193,44 @@ def store_settings(settings: DestinationSettings) -> StoreSettings:
 def open_store_client(name: str, settings: DestinationSettings, *, connections_max: int) -> Any:  # noqa: ANN401
     """Return a boto3 client of an `s3://` destination, for what `cloudmig.cloud` does on site."""
     return open_client(name, store_settings(settings), connections_max=connections_max)
+
+
+def _verdict_posts(config: Configuration) -> list[VerdictPost]:
+    """One post per queue, however many destinations it brings word of."""
+    posts: dict[tuple[str, str | None], list[str]] = {}
+    for name, settings in config.destinations.items():
+        if settings.verdict_queue is not None:
+            posts.setdefault((settings.verdict_queue, settings.verdict_endpoint), []).append(name)
+    return [
+        VerdictPost(_verdict_queue(config.destinations[names[0]]), tuple(names))
+        for names in posts.values()
+    ]
+
+
+def _verdict_queue(settings: DestinationSettings) -> LazyVerdictQueue:
+    url = settings.verdict_queue
+    assert url is not None, "a post has a queue"
+    make = queue_client_maker(store_settings(settings), url, endpoint=settings.verdict_endpoint)
+    return LazyVerdictQueue(lambda: SqsQueue(make(), url))
+
+
+class LazyVerdictQueue:
+    """A queue whose client is built where it is first used, in its thread: that takes 0.3 s."""
+
+    def __init__(self, make: Callable[[], VerdictQueue]) -> None:
+        self._make = make
+        self._made: VerdictQueue | None = None
+
+    def receive(self, *, wait_s: float) -> Sequence[QueuedMessage]:
+        return self._queue().receive(wait_s=wait_s)
+
+    def delete(self, messages: Sequence[QueuedMessage]) -> None:
+        self._queue().delete(messages)
+
+    def _queue(self) -> VerdictQueue:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from cloudmig.model.instance import ExpectedInstance, Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import StoreOutcome
@@ -17,8 +17,8 @@ from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 
 __all__ = [
-    "Arrival", "Destination", "InventorySource", "Listing", "Retrieval", "RetrieveRequest",
-    "StudySource",
+    "Arrival", "Destination", "InventorySource", "Listing", "QueuedMessage", "Retrieval",
+    "RetrieveRequest", "StudySource", "VerdictQueue",
 ]  # fmt: skip
 
 
@@ -173,4 +173,32 @@ class Destination(Protocol):
 
     async def get_evidence(self, key: str) -> bytes | None:
         """Return a small object, or None when there is none."""
+        ...
+
+
+class QueuedMessage(Protocol):
+    """One message as it was received. Its body may be anything."""
+
+    @property
+    def body(self) -> str: ...
+
+    @property
+    def message_id(self) -> str:
+        """The same each time it comes."""
+        ...
+
+
+class VerdictQueue(Protocol):
+    """Where the functions of the cloud side leave word. Called in a thread: it blocks."""
+
+    def receive(self, *, wait_s: float) -> Sequence[QueuedMessage]:
+        """Return some messages, none when none came within `wait_s`.
+
+        - What is not deleted comes again, and after a few times goes to the dead-letter queue.
+        - Raises `DestinationUnavailable` (try later) or `DestinationRefused` (nobody may).
+        """
+        ...
+
+    def delete(self, messages: Sequence[Any]) -> None:
+        """Delete what this queue gave out. A message that cannot be deleted comes again."""
         ...

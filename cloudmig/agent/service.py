@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 
 from cloudmig.agent.outages import Outages
+from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
@@ -170,7 +171,10 @@ async def _work(run: _Run) -> None:
             for states in planned.transfers.values()
         )
         parts.reporter.event("run.started", studies_planned=total)
-        await stack.enter_async_context(_beside(run, _progress(parts)))
+        beside = [_progress(parts)]
+        if parts.verdict_posts:
+            beside.append(follow_verdicts(parts))
+        await stack.enter_async_context(_beside(run, *beside))
         workers = [
             asyncio.create_task(_claim_and_move(run)) for _ in range(parts.config.agent.transfers)
         ]

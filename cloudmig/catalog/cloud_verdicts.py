@@ -180,7 +180,8 @@ class CloudVerdictCalls(VerificationCalls):
             )  # fmt: skip
         if not findings and held.state == CopyState.FAILED.value:
             return Heard(Word.SUPERSEDED, extras=raised)  # Its repair is planned already.
-        if not findings and (not is_whole or verdict.how == _UNDECIDED):
+        is_clean = verdict.agreed or bool(extras)
+        if not findings and not (is_whole and is_clean and verdict.how != _UNDECIDED):
             return Heard(Word.UNDECIDED, extras=raised)
         said = Judgement("CLOUD", findings, at, judged_at, {"looked": verdict.how, **detail})
         stands = self._judge(connection, transfer, held, said)
@@ -309,7 +310,7 @@ def _sorted_out(
     held: AnyRow, transfer: AnyRow, verdict: StudyVerdict, judged_at: dt.datetime
 ) -> tuple[tuple[BadInstance, ...], tuple[FoundExtra, ...]]:
     """Tell what spoils the copy from what is one too many beside it."""
-    findings = [_bad(one) for one in verdict.findings if one.finding not in EXTRAS]
+    findings = [_bad(one) for one in verdict.findings if not _is_extra(one)]
     is_ours = verdict.manifest_sha256 == held.manifest_sha256
     if not is_ours and all(one.sop_instance_uid for one in findings):
         # Whatever it agrees with is not what we wrote.
@@ -319,15 +320,21 @@ def _sorted_out(
             extra=ExtraObject(held.destination, one.key),
             source=transfer.source,
             study_instance_uid=transfer.study_instance_uid,
-            reason=EXTRAS[one.finding],
+            reason=EXTRAS.get(one.finding, QuarantineReason.STRANGER),
             version_id=one.version_id,
             etag=one.etag,
             judged_at=judged_at,
         )
         for one in verdict.findings
-        if one.finding in EXTRAS
+        if _is_extra(one)
     ]
     return tuple(findings), tuple(extras)
+
+
+def _is_extra(one: ObjectFinding) -> bool:
+    """Say whether no manifest names it: then it has no instance, whatever is wrong with it."""
+    of_no_instance = not one.sop_instance_uid and not one.finding.startswith("manifest")
+    return one.finding in EXTRAS or of_no_instance
 
 
 def _moment(text: str) -> dt.datetime:

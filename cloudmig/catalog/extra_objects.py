@@ -204,7 +204,8 @@ def _extra_row(row: AnyRow) -> ExtraObjectRow:
 
 
 def _item(row: ExtraObjectRow) -> QuarantineItem:
-    told: dict[str, object] = {"destination": row.extra.destination, "key": row.extra.key}
+    """Return what may be shown. A key that a stranger made up could hold anything."""
+    told: dict[str, object] = {"destination": row.extra.destination}
     if row.study_instance_uid:
         told["study_instance_uid"] = row.study_instance_uid
     if row.version_id is not None:

@@ -8,9 +8,9 @@ from cloudmig.cli.choosing import study_named, study_not_known
 
 if TYPE_CHECKING:
     from cloudmig.bootstrap import Parts
-    from cloudmig.catalog.records import CatalogedStudy, UnnamedStudyRow
+    from cloudmig.catalog.records import CatalogedStudy, ExtraObjectRow, UnnamedStudyRow
 
-__all__ = ["look_up_study", "look_up_unnamed"]
+__all__ = ["look_up_extra", "look_up_study", "look_up_unnamed"]
 
 _PAGE = 5000
 
@@ -46,3 +46,13 @@ async def look_up_unnamed(parts: Parts, text: str) -> UnnamedStudyRow | None:
     return next(
         (row for row in rows if parts.pseudonyms.is_of(text, row.study.answer_sha256)), None
     )
+
+
+async def look_up_extra(parts: Parts, text: str) -> ExtraObjectRow | None:
+    """Return the object in no manifest that has this pseudonym (`ob-...`), if there is one."""
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    if not text.startswith("ob-"):
+        return None
+    rows = await parts.catalog.call(Catalog.extra_objects)
+    return next((row for row in rows if parts.pseudonyms.is_of(text, row.extra.known_by)), None)

@@ -23,6 +23,7 @@ from cloudmig.cli import (
     run_migration,
     sla,
     status,
+    verdicts,
     verify,
 )
 from cloudmig.cli.invocation import ConfigOption, ExitCode
@@ -64,6 +65,7 @@ app.add_typer(
     quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."
 )
 app.command("verify", short_help="Read the copies back and compare.")(verify.verify)
+app.command("verdicts", short_help="Collect what the cloud side found.")(verdicts.verdicts)
 app.add_typer(sla.app, name="sla", short_help="Measure how fast studies can be read back.")
 app.command("close", short_help="Write the closing statement, or say what is open.")(close.close)
 app.command("demo", short_help="Try it all on this machine, with made-up studies.")(demo.demo)

@@ -21,7 +21,7 @@ from rich.text import Text
 from cloudmig.cli.wording import bytes_words, count_words
 from cloudmig.pipeline.parts import Counters
 
-__all__ = ["ProgressReporter"]
+__all__ = ["CountingReporter", "ProgressReporter"]
 
 
 class ProgressReporter:
@@ -88,7 +88,43 @@ class ProgressReporter:
         match kind:
             case "study.quarantined":
                 self._live.console.print(f"quarantined: {fields.get('reason', '')}", style="yellow")
+            case "verdicts.unreachable":
+                self._live.console.print(
+                    f"no verdicts of {fields.get('destinations', '')}: {fields.get('message', '')};"
+                    " the run goes on",
+                    style="yellow",
+                )
             case "run.stopping":
                 self._halt = "  Stopping: finishing or putting back what is under way ..."
             case _:
                 return
+
+
+class CountingReporter:
+    """One line that counts messages as they are settled."""
+
+    def __init__(self, console: Console, doing: str) -> None:
+        self._status = console.status(f"{doing} ...")
+        self._doing = doing
+
+    def __enter__(self) -> Self:
+        self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._status.stop()
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Count on; say once what does not answer."""
+        if kind == "verdicts.progress":
+            self._status.update(f"{self._doing} ... {fields.get('messages', 0):,}")
+        elif kind == "verdicts.unreachable":
+            self._status.console.print(
+                f"{fields.get('destinations', '')}: {fields.get('message', '')}; asking again",
+                style="yellow",
+            )

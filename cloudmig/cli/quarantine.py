@@ -91,12 +91,15 @@ def release(
     stays listed as missing, and both contents of a conflict stay stored. New findings still do.
 
     A study without a usable Study Instance UID (un-...) cannot be pulled: released, it stays in the
-    PACS, excluded by name.
+    PACS, excluded by name. An object in no manifest (ob-...) stays where it is, and is not raised
+    again.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     name, rule = invocation.run(lambda: _release(invocation, study, note))
     invocation.answer({"released": name})
-    if rule:
+    if name.startswith("ob-"):
+        invocation.say(f"{name} is settled; it stays where it lies. Next: cloudmig close")
+    elif rule:
         invocation.say(f'{name} stays in the PACS, excluded: "{rule}". Next: cloudmig close')
     else:
         invocation.say(f"{name} is planned again, its findings accepted. Next: cloudmig run")
@@ -138,6 +141,7 @@ async def _release(invocation: Invocation, text: str, note: str) -> tuple[str, s
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
     from cloudmig.catalog.unnamed import RELEASED_RULE  # noqa: PLC0415
+    from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
     from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
@@ -148,6 +152,9 @@ async def _release(invocation: Invocation, text: str, note: str) -> tuple[str, s
                 Catalog.release_unnamed, first.source, first.study, at=at, note=note
             )
             return name, RELEASED_RULE
+        if isinstance(first.study, ExtraObject):
+            await parts.catalog.call(Catalog.release_extra, first.study, at=at, note=note)
+            return name, ""
         await parts.catalog.call(Catalog.release, first.source, first.study, at=at, note=note)
         return name, ""
 
@@ -169,6 +176,7 @@ def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
 
 def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms) -> None:
     from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
+    from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
 
     rows: dict[tuple[str, str, str], int] = {}
     for item in items:
@@ -177,9 +185,12 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
     invocation.console.print(
         table(["study", "source", "reason", "findings"], ([*key, n] for key, n in rows.items()))
     )
-    studies = len({item.study for item in items})
+    objects = {item.study for item in items if isinstance(item.study, ExtraObject)}
+    counts = [count_words(len({item.study for item in items} - objects), "study", "studies")]
+    if objects:
+        counts.append(count_words(len(objects), "object in no manifest", "objects in no manifest"))
     invocation.say()
-    invocation.say(f"{count_words(studies, 'study', 'studies')}. What each reason means:")
+    invocation.say(f"{' and '.join(counts)}. What each reason means:")
     for reason in sorted({item.reason for item in items}, key=lambda reason: reason.value):
         invocation.say(f"  {reason.value}: {reason.explanation}")
     invocation.say("Next: cloudmig quarantine show STUDY, then cloudmig quarantine release STUDY")
@@ -188,23 +199,30 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
 def _show_items(
     invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms
 ) -> None:
+    from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
     from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
     from cloudmig.telemetry import clean  # noqa: PLC0415
 
     first = items[0]
     name = first.shown_as(pseudonyms)
-    invocation.say(f"{name}, from {first.source}, since {first.at:%Y-%m-%d %H:%M} UTC")
+    invocation.say(
+        f"{name}, from {first.source or 'no source'}, since {first.at:%Y-%m-%d %H:%M} UTC"
+    )
     for item in items:
         instance = item.sop_instance_uid
         where = f" {pseudonyms.of(instance, 'in')}" if instance else ""
         invocation.say(f"  {item.reason.value}{where}: {item.reason.explanation}")
         for key, value in clean(item.detail, pseudonyms).items():
             invocation.say(f"    {key}: {value}")
-    if isinstance(first.study, UnnamedStudy):
-        known = "What the PACS lists it under, to look it up there"
-        released = "A release leaves the study in the PACS, excluded by name"
-    else:
-        known = "The Study Instance UID, to look it up in the PACS"
-        released = "A release plans the study again and accepts these findings"
+    match first.study:
+        case UnnamedStudy():
+            known = "What the PACS lists it under, to look it up there"
+            released = "A release leaves the study in the PACS, excluded by name"
+        case ExtraObject():
+            known = "Where it lies, to look at it there"
+            released = "A release leaves the object where it lies"
+        case _:
+            known = "The Study Instance UID, to look it up in the PACS"
+            released = "A release plans the study again and accepts these findings"
     invocation.say(f"{known}: cloudmig status --resolve {name}")
     invocation.say(f"{released}: cloudmig quarantine release {name} --note '...'")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
+#: The ways in which a copy can be verified.
+HOW_VERIFIED = ("READ_BACK", "STORE_CHECKSUM", "CLOUD")
+
 
 def status(
     context: typer.Context,
@@ -27,7 +30,7 @@ def status(
         typer.Option(
             "--resolve",
             metavar="PSEUDONYM",
-            help="Print the Study Instance UID behind a pseudonym of a log line.",
+            help="Print what a pseudonym of a log line stands for.",
             show_default=False,
         ),
     ] = None,
@@ -70,11 +73,21 @@ def _print_pseudonym(invocation: Invocation, uid: str) -> None:
 
 
 async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
-    """Return the Study Instance UID; of a study without one, when it was made and what it holds."""
+    """Return the Study Instance UID; of a study without one, when it was made and what it holds.
+
+    Of an object in no manifest, where it lies.
+    """
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
-    from cloudmig.cli.looking import look_up_study, look_up_unnamed  # noqa: PLC0415
+    from cloudmig.cli.looking import look_up_extra, look_up_study, look_up_unnamed  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
+        extra = await look_up_extra(parts, pseudonym)
+        if extra is not None:
+            return {
+                "destination": extra.extra.destination,
+                "key": extra.extra.key,
+                "version_id": extra.version_id,
+            }
         unnamed = await look_up_unnamed(parts, pseudonym)
         if unnamed is None:
             study = await look_up_study(parts, pseudonym)
@@ -120,6 +133,12 @@ def document(counts: StatusCounts) -> dict[str, object]:
         "instances_held": counts.instances_held,
         "bytes_held": counts.bytes_held,
         "quarantine": {reason.value: number for reason, number in counts.quarantine.items()},
+        "verdicts": {how: counts.verdicts.get(how, 0) for how in HOW_VERIFIED},
+        "restores": {
+            "asked": counts.restores.asked,
+            "completed": counts.restores.completed,
+            "late": counts.restores.late,
+        },
     }
 
 
@@ -156,6 +175,15 @@ def _show(invocation: Invocation, counts: StatusCounts) -> None:
     invocation.say()
     held = count_words(counts.instances_held, "instance")
     invocation.say(f"Held in copies: {held}, {bytes_words(counts.bytes_held)}.")
+    if counts.verdicts:
+        verified = ", ".join(f"{n:,} by {how}" for how, n in counts.verdicts.items())
+        invocation.say(f"Copies verified: {verified}.")
+    restores = counts.restores
+    if restores.asked or restores.completed:
+        invocation.say(
+            f"Restores: {restores.asked:,} under way, {restores.completed:,} completed, of these"
+            f" {restores.late:,} later than promised."
+        )
     if counts.quarantine:
         reasons = ", ".join(f"{n} {reason.value}" for reason, n in counts.quarantine.items())
         invocation.say(f"In quarantine: {reasons}. Next: cloudmig quarantine list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +19,10 @@ from cloudmig.cli.invocation import (
 )
 
 if TYPE_CHECKING:
-    from cloudmig.pipeline.verification import VerifySummary
+    from cloudmig.pipeline.verification import Finding, VerifySummary
     from cloudmig.telemetry import Pseudonyms
 
-__all__ = ["verify"]
+__all__ = ["document", "findings_document", "show_findings", "verify"]
 
 #: What the ways of verifying mean, for a person.
 _MEANING = {
@@ -86,25 +87,30 @@ def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object
         "failed": summary.failed,
         "undecided": summary.undecided,
         "how": dict(summary.how),
-        "findings": [
-            {
-                "source": finding.source,
-                "destination": finding.destination,
-                "study": pseudonyms.of(finding.study_instance_uid),
-                "instance": (
-                    pseudonyms.of(finding.sop_instance_uid, "in")
-                    if finding.sop_instance_uid
-                    else None
-                ),
-                "finding": finding.finding,
-            }
-            for finding in summary.findings
-        ],
+        "findings": findings_document(summary.findings, pseudonyms),
     }
 
 
+def findings_document(
+    findings: Sequence[Finding], pseudonyms: Pseudonyms
+) -> list[dict[str, object]]:
+    """Return the JSON shape of differences."""
+    return [
+        {
+            "source": finding.source,
+            "destination": finding.destination,
+            "study": pseudonyms.of(finding.study_instance_uid),
+            "instance": (
+                pseudonyms.of(finding.sop_instance_uid, "in") if finding.sop_instance_uid else None
+            ),
+            "finding": finding.finding,
+        }
+        for finding in findings
+    ]
+
+
 def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms) -> None:
-    from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
 
     if invocation.json:
         return
@@ -124,20 +130,30 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
             f"  {summary.undecided:,} could not be decided: archived, and the store tells no"
             " checksum."
         )
-    if summary.findings:
-        rows = [
-            [
-                finding.destination,
-                pseudonyms.of(finding.study_instance_uid),
-                pseudonyms.of(finding.sop_instance_uid, "in")
-                if finding.sop_instance_uid
-                else "manifest",
-                finding.finding,
-            ]
-            for finding in summary.findings
-        ]
-        invocation.console.print(table(["destination", "study", "instance", "finding"], rows))
+    show_findings(invocation, summary.findings, pseudonyms)
     if summary.failed:
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
     else:
         invocation.say("Next: cloudmig close")
+
+
+def show_findings(
+    invocation: Invocation, findings: Sequence[Finding], pseudonyms: Pseudonyms
+) -> None:
+    """Print a table of differences, where there are any."""
+    from cloudmig.cli.wording import table  # noqa: PLC0415
+
+    if not findings:
+        return
+    rows = [
+        [
+            finding.destination,
+            pseudonyms.of(finding.study_instance_uid),
+            pseudonyms.of(finding.sop_instance_uid, "in")
+            if finding.sop_instance_uid
+            else "manifest",
+            finding.finding,
+        ]
+        for finding in findings
+    ]
+    invocation.console.print(table(["destination", "study", "instance", "finding"], rows))

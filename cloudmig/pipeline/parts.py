@@ -9,11 +9,11 @@ from typing import Protocol
 
 from cloudmig.catalog import CatalogThread
 from cloudmig.config import Configuration
-from cloudmig.ports import Destination, InventorySource, StudySource
+from cloudmig.ports import Destination, InventorySource, StudySource, VerdictQueue
 from cloudmig.staging import StagingArea
 from cloudmig.telemetry import Pseudonyms, Reporter
 
-__all__ = ["Breaker", "Counters", "Listener", "Parts", "Source"]
+__all__ = ["Breaker", "Counters", "Listener", "Parts", "Source", "VerdictPost"]
 
 
 class Source(InventorySource, StudySource, Protocol):
@@ -62,6 +62,19 @@ class Breaker(Protocol):
     def seconds_until_probe(self) -> float: ...
 
 
+@dataclass(frozen=True, slots=True)
+class VerdictPost:
+    """A queue, and the destinations that it brings word of."""
+
+    queue: VerdictQueue
+    destinations: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What a person is told."""
+        return ", ".join(self.destinations)
+
+
 @dataclass(slots=True)
 class Parts:
     """One agent, put together."""
@@ -77,6 +90,7 @@ class Parts:
     now: Callable[[], dt.datetime]
     breakers: Mapping[str, Sequence[Breaker]] = field(default_factory=dict)
     listener: Listener | None = None
+    verdict_posts: Sequence[VerdictPost] = ()
     counters: Counters = field(default_factory=Counters)
 
     def archive_of(self, source: str) -> str:

@@ -18,7 +18,7 @@ from cloudmig.errors import CatalogError, ConfigError, SourceRefused
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
     "", "init", "doctor", "inventory", "plan", "run", "status", "quarantine", "quarantine list",
-    "quarantine show", "quarantine release", "verify", "close", "demo",
+    "quarantine show", "quarantine release", "verify", "verdicts", "close", "demo",
 )  # fmt: skip
 
 
