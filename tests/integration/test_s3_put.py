@@ -45,6 +45,7 @@ FORBIDDEN = (
     b"HTTP/1.1 403 No\r\nContent-Length: 46\r\n\r\n<Error><Code>InvalidAccessKeyId</Code></Error>"
 )
 IF_ABSENT = {"if-none-match": "*"}
+SILENCE_MAX_S = 0.9
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -132,13 +133,42 @@ class Store:
 
 
 @asynccontextmanager
-async def running(store: Store, context: ssl.SSLContext | None = None) -> AsyncIterator[Store]:
-    server = await asyncio.start_server(store.serve, "127.0.0.1", 0, ssl=context)
+async def running(
+    store: Store, context: ssl.SSLContext | None = None, serve: Serve | None = None
+) -> AsyncIterator[Store]:
+    server = await asyncio.start_server(serve or store.serve, "127.0.0.1", 0, ssl=context)
     store.port = server.sockets[0].getsockname()[1]
     try:
         yield store
     finally:
         server.close()
+
+
+async def seconds_of_a_slow_put(
+    mebibytes: int, pause_s: float, *, tls: tuple[ssl.SSLContext, Path] | None = None
+) -> float:
+    """Send a body to a store that pauses after each MiB, and return how long that took."""
+    taken: list[float] = []
+
+    async def sip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun = asyncio.get_running_loop().time()
+        for _ in range(mebibytes):
+            await reader.readexactly(1 << 20)
+            await asyncio.sleep(pause_s)  # What is tested is a line this slow.
+        taken.append(asyncio.get_running_loop().time() - begun)
+        writer.write(STORED)
+        await writer.drain()
+        writer.close()
+
+    context, trusted = tls or (None, None)
+    async with running(Store([]), context, sip) as store:
+        where = {"scheme": "https", "host": "localhost"} if tls else {}
+        sender = client(store, ca=trusted, timeout_s=SILENCE_MAX_S, **where)
+        body = bytes(mebibytes << 20)
+        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
+        sender.close()
+    return taken[0]
 
 
 def client(
@@ -292,54 +322,12 @@ async def test_a_store_that_never_answers_is_given_up() -> None:
 
 async def test_a_slow_line_is_no_dead_one() -> None:
     """A body that takes longer than the time-out passes, as long as it moves."""
-    body = bytes(16 << 20)
-    taken: list[float] = []
-
-    async def sip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        begun = asyncio.get_running_loop().time()
-        for _ in range(16):
-            await reader.readexactly(1 << 20)
-            await asyncio.sleep(0.1)  # What is tested is a line this slow.
-        taken.append(asyncio.get_running_loop().time() - begun)
-        writer.write(STORED)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(sip, "127.0.0.1", 0)
-    async with server:
-        store = Store([], port=server.sockets[0].getsockname()[1])
-        sender = client(store, timeout_s=0.9)
-        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
-
-    assert taken[0] > 0.9
+    assert await seconds_of_a_slow_put(16, 0.1) > SILENCE_MAX_S
 
 
 async def test_a_slow_line_under_tls_is_no_dead_one_either(tmp_path: Path) -> None:
     """TLS swallows a body at once; what moves is seen all the same, and not held twice."""
-    context, trusted = certificate(tmp_path)
-    body = bytes(32 << 20)
-    taken: list[float] = []
-
-    async def sip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        begun = asyncio.get_running_loop().time()
-        for _ in range(32):
-            await reader.readexactly(1 << 20)
-            await asyncio.sleep(0.06)  # What is tested is a line this slow.
-        taken.append(asyncio.get_running_loop().time() - begun)
-        writer.write(STORED)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(sip, "127.0.0.1", 0, ssl=context)
-    async with server:
-        store = Store([], port=server.sockets[0].getsockname()[1])
-        sender = client(store, scheme="https", host="localhost", ca=trusted, timeout_s=0.9)
-        await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
-        sender.close()
-
-    assert taken[0] > 0.9
+    assert await seconds_of_a_slow_put(32, 0.06, tls=certificate(tmp_path)) > SILENCE_MAX_S
 
 
 async def test_a_success_before_the_body_was_sent_ends_the_connection_under_tls(
@@ -354,9 +342,7 @@ async def test_a_success_before_the_body_was_sent_ends_the_connection_under_tls(
         await judged.wait()
         writer.close()
 
-    server = await asyncio.start_server(rash, "127.0.0.1", 0, ssl=context)
-    async with server:
-        store = Store([], port=server.sockets[0].getsockname()[1])
+    async with running(Store([]), context, rash) as store:
         sender = client(store, scheme="https", host="localhost", ca=trusted)
         body = bytes(32 << 20)
         await sender.put("k", body, ObjectAttributes(), file_sha256=DIGEST, condition={})
@@ -378,9 +364,7 @@ async def test_headers_without_end_are_no_answer() -> None:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(babble, "127.0.0.1", 0)
-    async with server:
-        store = Store([], port=server.sockets[0].getsockname()[1])
+    async with running(Store([]), serve=babble) as store:
         with pytest.raises(DestinationUnavailable, match="ConnectionError"):
             await put(client(store, timeout_s=2))
 
