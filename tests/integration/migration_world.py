@@ -21,6 +21,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ from cloudmig.catalog import Catalog
 from cloudmig.config import load
 from cloudmig.demo.pacs import Script, ScriptedPacs
 from cloudmig.demo.studies import Series, Study, StudyMaker, made_up_uid
+from cloudmig.model.study import StudySummary
+from cloudmig.model.window import StudyQuestion
 from cloudmig.pipeline.closure import ClosingStatement, close
 from cloudmig.pipeline.inventory import InventoryResult, take_inventory
 from cloudmig.pipeline.planning import PlanResult, make_plan
 from cloudmig.pipeline.verification import VerifySummary, verify_copies
+from cloudmig.sources.dimse import DimseSource
 from tests.peers.part10 import NotPart10, dataset_sha256
 
 __all__ = ["TODAY", "Recorder", "World", "a_study", "free_port", "held_in_folder"]
@@ -156,8 +160,11 @@ class World:
         async with open_agent(load(self.config), self.reporter) as parts:
             yield parts
 
-    async def inventory(self) -> InventoryResult:
+    async def inventory(self, *, questions_max: int | None = None) -> InventoryResult:
+        """Ask for every study. Raises InterruptedError instead of asking more often than that."""
         async with self.opened() as parts:
+            if questions_max is not None:
+                _interrupt(parts.sources["main"], questions_max)
             return await take_inventory(
                 parts.sources["main"],
                 parts.catalog,
@@ -238,6 +245,17 @@ class World:
     def ledger(self, kind: str) -> list[Any]:
         with self.catalog() as catalog:
             return [event for event in catalog.ledger() if event.kind == kind]
+
+
+def _interrupt(source: DimseSource, questions_max: int) -> None:
+    find_studies, asked = source.find_studies, count()
+
+    def counting(question: StudyQuestion) -> AsyncIterator[StudySummary]:
+        if next(asked) >= questions_max:
+            raise InterruptedError
+        return find_studies(question)
+
+    source.find_studies = counting  # type: ignore[method-assign]
 
 
 def held_in_folder(folder: Path) -> dict[str, set[str]]:

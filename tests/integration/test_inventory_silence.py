@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,6 @@ import pytest
 from cloudmig.demo.oddities import two_patients, without_images
 from cloudmig.demo.pacs import Script
 from cloudmig.demo.studies import Study, StudyMaker
-from cloudmig.model.study import StudySummary
-from cloudmig.model.window import StudyQuestion
-from cloudmig.pipeline.inventory import take_inventory
 from tests.integration.migration_world import TODAY, World, a_study
 
 STUDIES = StudyMaker(TODAY, seed=3, instances_per_series_max=1).archive(60)
@@ -96,22 +92,8 @@ async def test_an_interrupted_inventory_goes_on_where_it_was(
         with world.catalog() as catalog:
             assert catalog.coverage("main").last_finished_at is not None
         asked_before = len(world.pacs.counters.queries)
-        async with world.opened() as parts:
-            source = parts.sources["main"]
-            find_studies, left = source.find_studies, [questions]
-
-            def counting(question: StudyQuestion) -> AsyncIterator[StudySummary]:
-                if not left[0]:
-                    raise InterruptedError
-                left[0] -= 1
-                return find_studies(question)
-
-            source.find_studies = counting  # type: ignore[method-assign]
-            with pytest.raises(InterruptedError):
-                await take_inventory(
-                    source, parts.catalog, settings=parts.config.sources["main"],
-                    reporter=world.reporter,
-                )  # fmt: skip
+        with pytest.raises(InterruptedError):
+            await world.inventory(questions_max=questions)
         refused = await world.close()
         assert any("unfinished" in each for each in refused.obstacles)
         again = await world.inventory()

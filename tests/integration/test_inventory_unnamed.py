@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ import pytest
 from cloudmig.catalog.unnamed import RELEASED_RULE
 from cloudmig.demo.pacs import Script
 from cloudmig.demo.studies import Patient, Study
-from cloudmig.model.study import StudySummary
-from cloudmig.model.window import StudyQuestion
-from cloudmig.pipeline.inventory import take_inventory
 from tests.catalog_studies import UrlFactory
 from tests.integration.migration_world import World, a_study
 
@@ -148,22 +144,8 @@ async def test_it_is_found_once_whatever_the_pacs_cuts(script: Script, tmp_path:
 async def test_an_interrupted_inventory_remembers_it(tmp_path: Path) -> None:
     world = World(tmp_path, [EMPTY, PATH, *NAMED])
     with world.serving():
-        async with world.opened() as parts:
-            source = parts.sources["main"]
-            find_studies, asked = source.find_studies, list[StudyQuestion]()
-
-            def first_only(question: StudyQuestion) -> AsyncIterator[StudySummary]:
-                asked.append(question)
-                if len(asked) > 1:
-                    raise InterruptedError
-                return find_studies(question)
-
-            source.find_studies = first_only  # type: ignore[method-assign]
-            with pytest.raises(InterruptedError):
-                await take_inventory(
-                    source, parts.catalog, settings=parts.config.sources["main"],
-                    reporter=world.reporter,
-                )  # fmt: skip
+        with pytest.raises(InterruptedError):
+            await world.inventory(questions_max=1)
         result = await world.inventory()
 
     assert (result.studies, result.unnamed) == (4, 2)
