@@ -30,9 +30,9 @@ from bench.reconcile_world import (
     manifest_text,
 )
 
-__all__ = ["World", "write_world"]
+__all__ = ["CONFIG", "World", "write_world"]
 
-_CONFIG = "inventory/images/everything"
+CONFIG = "inventory/images/everything"
 #: Rows that are shuffled together before they are written.
 _SHUFFLED = 20_000
 
@@ -79,7 +79,7 @@ def write_world(
         )
         for each in range(processes)
     ]  # fmt: skip
-    (folder / "inventory" / _CONFIG / "data").mkdir(parents=True)
+    (folder / "inventory" / CONFIG / "data").mkdir(parents=True)
     expected: set[tuple[str, str]] = set()
     listed, written = [], 0
     with ProcessPoolExecutor(processes) as pool:
@@ -100,7 +100,7 @@ def _write_manifest(folder: Path, files: list[dict[str, object]]) -> Path:
         "fileSchema": ", ".join(COLUMNS),
         "files": files,
     }
-    path = folder / "inventory" / _CONFIG / f"{SNAPSHOT:%Y-%m-%dT%H-%MZ}" / "manifest.json"
+    path = folder / "inventory" / CONFIG / f"{SNAPSHOT:%Y-%m-%dT%H-%MZ}" / "manifest.json"
     path.parent.mkdir()
     path.write_text(json.dumps(content, indent=2))
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
@@ -164,7 +164,7 @@ class _DataFile:
     """One gzipped CSV file of the inventory, in the making."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._key = f"{_CONFIG}/data/{name}.csv.gz"
+        self._key = f"{CONFIG}/data/{name}.csv.gz"
         self._file = (folder / "inventory" / self._key).open("wb")
         self._zip = zlib.compressobj(1, wbits=31)
         self._md5 = hashlib.md5(usedforsecurity=False)
