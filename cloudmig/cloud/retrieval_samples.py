@@ -90,6 +90,8 @@ def _told(sample: RetrievalSample) -> dict[str, Any]:
 
 def decode_samples(body: bytes) -> list[RetrievalSample]:
     """Return the samples in gzipped JSON lines. Raises `SamplesUnreadable`."""
+    if not body:
+        raise SamplesUnreadable("empty: even no samples have a gzip header")
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
             text = file.read(_TEXT_BYTES_MAX + 1)

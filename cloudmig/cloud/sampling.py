@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 __all__ = [
@@ -83,36 +84,33 @@ class Sampler(Protocol):
 def choose(sampler: Sampler, samples: int) -> list[SampledStudy]:
     """Draw `samples` studies, in equal parts of all tiers, fewer where there are no more."""
     dice = random.Random(sampler.seed)  # noqa: S311 - a draw, no secret
-    tiers: dict[str, list[str]] = {}
-    for stratum in sorted(sampler.strata()):
-        tiers.setdefault(tier_of_stratum(stratum), []).append(stratum)
-    drawn: list[SampledStudy] = []
-    # The smallest tiers first: what they cannot fill goes to the others.
-    waiting = sorted(tiers, key=lambda tier: (len(tiers[tier]), tier))
-    for position, tier in enumerate(waiting):
-        part = -(-(samples - len(drawn)) // (len(waiting) - position))
-        dice.shuffle(tiers[tier])
-        drawn += _choose_of_tier(sampler, tiers[tier], part)
-    # Tiers in turn: a probe that runs out of time has read of all of them.
+    tiers: dict[str, list[Callable[[int], Sequence[SampledStudy]]]] = {}
+    strata = sorted(sampler.strata())
+    dice.shuffle(strata)
+    for stratum in strata:
+        tiers.setdefault(tier_of_stratum(stratum), []).append(partial(sampler.pick, stratum))
+    drawn = _spread([partial(_spread, givers) for _, givers in sorted(tiers.items())], samples)
+    # Of all tiers in turn: a probe that runs out of time has read of each.
     dice.shuffle(drawn)
     return drawn
 
 
-def _choose_of_tier(sampler: Sampler, strata: Sequence[str], part: int) -> list[SampledStudy]:
-    """Give every stratum its share, and what some cannot give to the others."""
-    picked: dict[str, Sequence[SampledStudy]] = {}
-    open_strata = list(strata)
-    while open_strata and (missing := part - sum(map(len, picked.values()))) > 0:
-        share = -(-missing // len(open_strata))
-        for stratum in list(open_strata):
-            missing = part - sum(map(len, picked.values()))
-            if missing <= 0:
-                break
-            wanted = len(picked.get(stratum, ())) + min(share, missing)
-            picked[stratum] = sampler.pick(stratum, wanted)
-            if len(picked[stratum]) < wanted:
-                open_strata.remove(stratum)
-    return [study for studies in picked.values() for study in studies]
+def _spread(
+    givers: Sequence[Callable[[int], Sequence[SampledStudy]]], count: int
+) -> list[SampledStudy]:
+    """Ask each giver for an equal part; what some do not have, the others give."""
+    given: list[Sequence[SampledStudy]] = [()] * len(givers)
+    able = list(range(len(givers)))
+    while able and (missing := count - sum(map(len, given))) > 0:
+        share, more = divmod(missing, len(able))
+        for position, place in enumerate(list(able)):
+            wanted = len(given[place]) + share + (position < more)
+            if wanted == len(given[place]):
+                break  # One each is more than there is to give.
+            given[place] = givers[place](wanted)
+            if len(given[place]) < wanted:
+                able.remove(place)
+    return [study for studies in given for study in studies]
 
 
 class TableSampler:

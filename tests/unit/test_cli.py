@@ -19,6 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
     "", "init", "doctor", "inventory", "plan", "run", "status", "quarantine", "quarantine list",
     "quarantine show", "quarantine release", "verify", "verdicts", "close", "demo",
+    "sla", "sla probe", "sla report",
 )  # fmt: skip
 
 
@@ -45,7 +46,9 @@ def test_help_is_as_pinned(
     assert text == path.read_text()
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each not in {"", "quarantine"}])
+@pytest.mark.parametrize(
+    "command", [each for each in COMMANDS if each not in {"", "quarantine", "sla"}]
+)
 def test_every_command_answers_in_json_and_has_a_log_level(command: str) -> None:
     text = (GOLDEN / f"help-{command.replace(' ', '-')}.txt").read_text()
 
