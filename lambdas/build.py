@@ -38,7 +38,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
 
-class CannotBuild(Exception):
+class CannotBuild(Exception):  # noqa: N818 - named for what happened
     """The packages could not be fetched, or a function needs something that is in none of them."""
 
 
@@ -114,7 +114,13 @@ def _needed_modules(handler: Path, provided: set[str]) -> dict[str, Path]:
 def _imported(path: Path) -> set[str]:
     """Return every module that a file may import, and every name that may be one."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    todo: list[ast.AST] = [ast.parse(path.read_bytes())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            todo += node.orelse
+            continue
+        todo += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

@@ -39,7 +39,8 @@ def _verify(record: SQSRecord) -> None:
         verdicts = verify_objects(desk, record.body)
     except Exception as error:
         # Its text may hold a key, and a key holds UIDs.
-        logger.error("object not verified", error=type(error).__name__, message_id=record.message_id)
+        why = {"error": type(error).__name__, "message_id": record.message_id}
+        logger.warning("object not verified", **why)
         metrics.add_metric("MessagesFailed", MetricUnit.Count, 1)
         raise
     for verdict in verdicts:

@@ -39,7 +39,8 @@ def _verify(record: SQSRecord) -> None:
         verdicts = verify_studies(desk, record.body)
     except Exception as error:
         # Its text may hold a key, and a key holds UIDs.
-        logger.error("study not judged", error=type(error).__name__, message_id=record.message_id)
+        why = {"error": type(error).__name__, "message_id": record.message_id}
+        logger.warning("study not judged", **why)
         metrics.add_metric("MessagesFailed", MetricUnit.Count, 1)
         raise
     for verdict in verdicts:
@@ -47,8 +48,7 @@ def _verify(record: SQSRecord) -> None:
         metrics.add_metric("StudiesDiffering", MetricUnit.Count, int(not verdict.agreed))
         if not verdict.agreed:
             kinds = sorted({each.finding for each in verdict.findings})
-            study = name(verdict.study_instance_uid)
-            logger.warning("study differs", findings=kinds, count=verdict.differing, study=study)
+            logger.warning("study differs", findings=kinds, study=name(verdict.study_instance_uid))
 
 
 @logger.inject_lambda_context

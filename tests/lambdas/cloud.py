@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Cloud:
         }
         self._running: dict[str, list[Emulator]] = {}
 
-    def client(self, service: str, caller: str = "event-source") -> Any:
+    def client(self, service: str, caller: str = "event-source") -> Any:  # noqa: ANN401 - of boto3
         config = boto3.session.Config(user_agent_appid=caller)
         return boto3.client(
             service, endpoint_url=self.moto.endpoint, region_name="us-east-1",
@@ -135,7 +135,7 @@ class Cloud:
 
     # ------------------------------------------------------------------------------ functions
 
-    def function(self, function: str, number: int = 0, **options: Any) -> Emulator:
+    def function(self, function: str, number: int = 0, *, timeout_s: int = 60) -> Emulator:
         """Return a sandbox of a function, to be entered."""
         environment = {
             "AWS_ENDPOINT_URL": self.moto.endpoint,
@@ -162,7 +162,8 @@ class Cloud:
         }
         return Emulator(
             self.artifacts.binary, self.artifacts.folder / function, self.artifacts.runtime,
-            function, environment, log=self.folder / f"{function}-{number}.log", **options,
+            function, environment, log=self.folder / f"{function}-{number}.log",
+            timeout_s=timeout_s,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -181,10 +182,14 @@ class Cloud:
         deadline = time.monotonic() + _SETTLE_MAX_S
         while any(source.left() for source in self.sources.values()):
             assert time.monotonic() < deadline, self.logs()[-3000:]
-            with _Workers() as workers:
-                for name, sandboxes in self._running.items():
-                    for sandbox in sandboxes:
-                        workers.start(self._empty, self.sources[name], sandbox, deadline)
+            with ThreadPoolExecutor() as pool:
+                pollers = [
+                    pool.submit(self._empty, self.sources[name], sandbox, deadline)
+                    for name, sandboxes in self._running.items()
+                    for sandbox in sandboxes
+                ]
+            for each in pollers:
+                each.result()
 
     def _empty(self, source: EventSource, sandbox: Emulator, deadline: float) -> None:
         while source.poll(sandbox) and time.monotonic() < deadline:
@@ -238,33 +243,6 @@ class Cloud:
         """Return every key that lies in the bucket now."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [each["Key"] for page in pages for each in page.get("Contents", ())]
-
-
-class _Workers:
-    """Threads whose failures are those of the test."""
-
-    def __init__(self) -> None:
-        self._threads: list[threading.Thread] = []
-        self._errors: list[BaseException] = []
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def start(self, work: Any, *arguments: Any) -> None:
-        def run() -> None:
-            try:
-                work(*arguments)
-            except BaseException as error:
-                self._errors.append(error)
-
-        self._threads.append(threading.Thread(target=run))
-        self._threads[-1].start()
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.join()
-        if self._errors:
-            raise self._errors[0]
 
 
 def findings_of(verdicts: Sequence[StudyVerdict | ObjectVerdict]) -> set[tuple[str, str]]:

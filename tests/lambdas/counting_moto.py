@@ -19,7 +19,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs
 
 from cloudmig.demo.children import Child
@@ -27,6 +27,13 @@ from cloudmig.demo.children import Child
 __all__ = ["CountingMoto"]
 
 _COUNTS_PATH = "/cloudmig-counts"
+#: What is asked for by a word in the query.
+_GETS = {
+    "list-type": "ListObjectsV2",
+    "versions": "ListObjectVersions",
+    "attributes": "GetObjectAttributes",
+    "retention": "GetObjectRetention",
+}
 
 
 class CountingMoto:
@@ -36,7 +43,7 @@ class CountingMoto:
         self._child = Child("tests.lambdas.counting_moto")
         self.endpoint = ""
 
-    def __enter__(self) -> CountingMoto:
+    def __enter__(self) -> Self:
         told = self._child.start()
         self.endpoint = f"http://127.0.0.1:{told['port']}"
         return self
@@ -90,9 +97,7 @@ def _operation(environ: Mapping[str, Any]) -> str:
     method, query = environ["REQUEST_METHOD"], parse_qs(environ["QUERY_STRING"], True)
     in_bucket = bool(environ["PATH_INFO"].strip("/").partition("/")[2])
     if method == "GET":
-        named = {"list-type": "ListObjectsV2", "versions": "ListObjectVersions",
-                 "attributes": "GetObjectAttributes", "retention": "GetObjectRetention"}  # fmt: skip
-        found = next((named[each] for each in named if each in query), "")
+        found = next((_GETS[each] for each in _GETS if each in query), "")
         return f"s3:{found or ('GetObject' if in_bucket else 'GetBucket')}"
     if method == "HEAD":
         return "s3:HeadObject" if in_bucket else "s3:HeadBucket"
@@ -103,14 +108,13 @@ def _operation(environ: Mapping[str, Any]) -> str:
 
 def main() -> int:
     """Serve until standard input ends."""
-    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
-    from moto.server import MotoRequestHandler  # noqa: PLC0415 - slow to load
-    from werkzeug.serving import make_server  # noqa: PLC0415
+    from moto import server as moto  # noqa: PLC0415 - slow to load
+    from werkzeug.serving import make_server  # noqa: PLC0415 - the same
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = _Counting(DomainDispatcherApplication(create_backend_app))
+    application = _Counting(moto.DomainDispatcherApplication(moto.create_backend_app))
     server = make_server(
-        "127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler
+        "127.0.0.1", 0, application, threaded=True, request_handler=moto.MotoRequestHandler
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdout.write(json.dumps({"event": "moto.listening", "port": server.port}) + "\n")

@@ -25,7 +25,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from tests.integration.migration_world import free_port
 
@@ -88,7 +88,7 @@ class Emulator:
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Emulator:
+    def __enter__(self) -> Self:
         self._port, api_port = free_port(), free_port()
         command = [each.format(port=self._port, api_port=api_port) for each in self._command]
         with self._log.open("ab") as log:

@@ -22,9 +22,8 @@ def emulator_binary() -> Path:
     """Return the emulator, fetched on first use. Skips where it cannot be had, but not in CI."""
     machine = _MACHINES.get(platform.machine(), "x86_64")
     binary = _FOLDER / f"aws-lambda-rie-{machine}"
-    if not binary.exists():
-        if problem := _fetch(binary):
-            absent(f"no runtime interface emulator: {problem}")
+    if not binary.exists() and (problem := _fetch(binary)):
+        absent(f"no runtime interface emulator: {problem}")
     return binary
 
 

@@ -22,7 +22,13 @@ _ATTRIBUTES = ("ApproximateReceiveCount", "SentTimestamp", "SenderId",
 class EventSource:
     """One queue before one function, which may have several sandboxes."""
 
-    def __init__(self, sqs: Any, queue_url: str, *, batch_max: int = 10) -> None:
+    def __init__(
+        self,
+        sqs: Any,  # noqa: ANN401 - of boto3
+        queue_url: str,
+        *,
+        batch_max: int = 10,
+    ) -> None:
         self.queue_url = queue_url
         self._sqs = sqs
         self._batch_max = batch_max
@@ -85,5 +91,3 @@ def _entries(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"]}
         for number, each in enumerate(messages)
     ]
-
-
