@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import UnexplainedStudy
+from cloudmig.catalog.rows import of_study
 from cloudmig.catalog.statement import Equation, Statement, StudyCounts
 from cloudmig.errors import CatalogError
 from cloudmig.model.references import StudyRef
@@ -117,8 +118,7 @@ class ClosingCalls(Database):
             touched = connection.execute(
                 sa.update(schema.transfer)
                 .where(
-                    table.source == source,
-                    table.study_instance_uid == study.study_instance_uid,
+                    *of_study(schema.transfer, source, study),
                     table.state == TransferState.EXCLUDED.value,
                 )
                 .values(instances_inventory=n)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.records import CatalogedStudy, Coverage, Detail, StudyAnswer, Sweep
-from cloudmig.catalog.rows import rows_answered
+from cloudmig.catalog.rows import of_study, rows_answered
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.model.references import StudyRef
@@ -134,7 +134,7 @@ class InventoryCalls(UnnamedCalls):
         """Return one study of the inventory, or None where no source answered it."""
         with self._reading() as connection:
             row = connection.execute(
-                _study_query().where(*_is(schema.study, source, study))
+                _study_query().where(*of_study(schema.study, source, study))
             ).one_or_none()
             return None if row is None else _cataloged(row)
 
@@ -145,7 +145,7 @@ class InventoryCalls(UnnamedCalls):
             rows = connection.execute(
                 sa.select(table)
                 .join(schema.study, schema.study.c.study_id == table.c.study_id)
-                .where(*_is(schema.study, source, study))
+                .where(*of_study(schema.study, source, study))
                 .order_by(table.c.first_seen_at, table.c.digest)
             )
             return [
@@ -201,13 +201,6 @@ class InventoryCalls(UnnamedCalls):
 
 def _said(new: sa.ColumnElement[str], old: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.func.coalesce(sa.func.nullif(new, ""), old)
-
-
-def _is(table: sa.Table, source: str, study: StudyRef) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        table.c.source == source,
-        table.c.study_instance_uid == study.study_instance_uid,
-    )
 
 
 def _study_rows(

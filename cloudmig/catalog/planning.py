@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import PlanCounts, StandingDecision
+from cloudmig.catalog.rows import of_study
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
@@ -52,13 +53,9 @@ class PlanningCalls(Database):
 
     def decision_of(self, source: str, study: StudyRef) -> StandingDecision | None:
         """Return what was decided about a study, or None where nothing was."""
-        table = schema.transfer.c
         with self._reading() as connection:
             row = connection.execute(
-                sa.select(schema.transfer).where(
-                    table.source == source,
-                    table.study_instance_uid == study.study_instance_uid,
-                )
+                sa.select(schema.transfer).where(*of_study(schema.transfer, source, study))
             ).one_or_none()
             if row is None:
                 return None

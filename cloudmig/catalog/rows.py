@@ -1,16 +1,18 @@
-"""Between records and database rows: the conversions that several concerns need."""
+"""Between records and database rows: the conversions and conditions that several concerns need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
 
-__all__ = ["copy_row", "rows_answered", "transfer_row"]
+__all__ = ["copy_row", "of_study", "rows_answered", "transfer_row"]
 
 
 def copy_row(row: AnyRow) -> CopyRow:
@@ -49,6 +51,16 @@ def transfer_row(row: AnyRow, copies: Sequence[CopyRow]) -> TransferRow:
         reason=row.reason,
         instances_inventory=row.instances_inventory,
         copies=tuple(copies),
+    )
+
+
+def of_study(
+    table: sa.Table, source: str, study: StudyRef
+) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """Return the condition that a row is of this study of this source."""
+    return (
+        table.c.source == source,
+        table.c.study_instance_uid == study.study_instance_uid,
     )
 
 

@@ -17,7 +17,7 @@ from cloudmig.catalog.records import (
     TransferRow,
 )
 from cloudmig.catalog.restores import RestoreCalls
-from cloudmig.catalog.rows import copy_row, transfer_row
+from cloudmig.catalog.rows import copy_row, of_study, transfer_row
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.errors import CatalogError
@@ -96,13 +96,9 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
 
     def transfer(self, source: str, study: StudyRef) -> TransferRow | None:
         """Return one transfer, or None where nothing was decided about the study."""
-        table = schema.transfer.c
         with self._reading() as connection:
             rows = connection.execute(
-                sa.select(schema.transfer).where(
-                    table.source == source,
-                    table.study_instance_uid == study.study_instance_uid,
-                )
+                sa.select(schema.transfer).where(*of_study(schema.transfer, source, study))
             ).all()
             return next(iter(_with_copies(connection, rows)), None)
 
