@@ -82,19 +82,28 @@ def _of_member(
 ) -> str:
     if item.own_finding == "missing":
         return "missing"
-    if item.how == UNDECIDED:
-        # Its bytes may be anything; not so its size.
-        if item.size_bytes != record.size_bytes:
-            return "truncated" if item.size_bytes < record.size_bytes else "altered"
-    elif not _has_bytes_of(record, item):
-        other = others.get(item.dataset_sha256) or others.get(item.file_sha256)
-        if other is not None and other.sop_instance_uid != record.sop_instance_uid:
-            return "swapped"
-        return "truncated" if item.size_bytes < record.size_bytes else "altered"
-    classes = {record.storage_class or item.storage_class, *later_classes}
-    if item.storage_class not in classes:
+    if finding := _of_content(record, item, others):
+        return finding
+    if item.storage_class not in {record.storage_class or item.storage_class, *later_classes}:
         return "wrong class"
     return item.own_finding if item.own_finding in _OF_KEEPING else ""
+
+
+def _of_content(
+    record: InstanceRecord, item: ObjectItem, others: Mapping[str, InstanceRecord]
+) -> str:
+    differs = "truncated" if item.size_bytes < record.size_bytes else "altered"
+    if item.how == UNDECIDED:
+        if item.own_finding == "stranger":
+            return "altered"  # The agent did not put what lies there, and nobody can read it.
+        # Its bytes may be anything; not so its size.
+        return differs if item.size_bytes != record.size_bytes else ""
+    if _has_bytes_of(record, item):
+        return ""
+    other = others.get(item.dataset_sha256) or others.get(item.file_sha256)
+    if other is not None and other.sop_instance_uid != record.sop_instance_uid:
+        return "swapped"
+    return differs
 
 
 def _has_bytes_of(record: InstanceRecord, item: ObjectItem) -> bool:

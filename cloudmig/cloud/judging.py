@@ -13,7 +13,7 @@ from cloudmig.cloud.instants import instant
 from cloudmig.cloud.listing import ListedObject, list_objects
 from cloudmig.cloud.looking import STORE_CHECKSUM, STREAMED, UNDECIDED
 from cloudmig.cloud.manifest_chain import Chain, HeldManifest, read_chain
-from cloudmig.cloud.places import PlaceKind, read_place
+from cloudmig.cloud.places import Place, PlaceKind, read_place
 from cloudmig.cloud.sampling import place_of, stratum_of
 from cloudmig.cloud.verdict_table import ObjectItem, StudyItem
 from cloudmig.cloud.verify_object import Desk, examine
@@ -106,6 +106,8 @@ def _seen(
     def examined(key: str) -> ObjectItem:
         place = read_place(desk.expected.prefix + key, desk.expected.prefix)
         assert place is not None, "it lies below the prefix"
+        if place.kind is PlaceKind.STRANGE and key in listed:
+            return _stranger(place, listed[key])
         item, _ = examine(desk, bucket, place)
         if desk.table.record(item):
             return item
@@ -122,6 +124,21 @@ def _seen(
     with ThreadPoolExecutor(desk.threads) as threads:
         seen.update(zip(unknown, threads.map(examined, unknown), strict=True))
     return seen
+
+
+def _stranger(place: Place, line: ListedObject) -> ObjectItem:
+    """Return what a list says of a stranger's object. There may be a million: none is kept."""
+    return ObjectItem(
+        pk="",
+        sk=place.rest,
+        at="",
+        own_finding="stranger",
+        finding="stranger",
+        how="",
+        etag=line.etag,
+        size_bytes=line.size_bytes,
+        storage_class=line.storage_class,
+    )
 
 
 def _is_about(item: ObjectItem, line: ListedObject) -> bool:

@@ -4,7 +4,7 @@
      │
      ├──► the store has a SHA-256 of its own ──► ranged GET: the header
      ├──► it has none, or shall not be believed ──► GET: every byte, both digests, the header
-     └──► it lies cold and cannot be read ──► the checksum alone; without one: UNDECIDED
+     └──► it cannot be read: cold, or another's key ──► the checksum alone, else UNDECIDED
 
 Every GET names the ETag that the HEAD saw, so that one look is about one object.
 """
@@ -27,7 +27,7 @@ from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.objects import DATASET_DIGEST, FILE_DIGEST, PARTS_DIGEST
 
-__all__ = ["STORE_CHECKSUM", "STREAMED", "UNDECIDED", "ObjectGone", "Sight", "look", "status_of"]
+__all__ = ["STORE_CHECKSUM", "STREAMED", "UNDECIDED", "Sight", "look", "status_of"]
 
 STREAMED = "STREAMED"  #: Every byte was read.
 STORE_CHECKSUM = "STORE_CHECKSUM"  #: By the SHA-256 that the store computed itself.
@@ -41,8 +41,12 @@ _RANGE_BYTES_FIRST = 64 << 10
 _LOOKS_MAX = 3
 
 
-class ObjectGone(Exception):  # noqa: N818 - named for what happened, as in errors.py
+class _Changed(Exception):  # noqa: N818 - named for what happened, as in errors.py
     """The object changed or went away between two requests of one look."""
+
+
+class _Cold(Exception):  # noqa: N818
+    """The object refuses to be read, whatever its HEAD says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,7 @@ class Sight:
     size_bytes: int = 0
     storage_class: str = ""
     modified_at: dt.datetime | None = None
-    is_cold: bool = False  #: It cannot be read without a restore.
+    is_cold: bool = False  #: It cannot be read: not without a restore, mostly.
     #: What its metadata say, in hex; empty where they say nothing.
     claimed_file_sha256: str = ""
     claimed_dataset_sha256: str = ""
@@ -93,17 +97,36 @@ def look(
         except theirs.ClientError as error:
             if status_of(error) == 404:
                 return Sight(at=at, is_there=False)
+            if status_of(error) == 400:  # Encrypted under a key that only a stranger has (SSE-C).
+                return Sight(at=at, is_there=True, how=UNDECIDED, is_cold=True)
             raise
         seen = _from_head(head, at)
         if read == "head":
             return seen
+        known = _by_store_digest(head, seen)
         try:
-            if read == "checksum" and (known := _by_store_digest(head, seen)):
-                return _with_header(s3, bucket, full_key, known)
-            return _streamed(s3, bucket, full_key, seen)
-        except ObjectGone:
+            return _content(s3, bucket, full_key, seen, known, read)
+        except _Cold:
+            return replace(known or replace(seen, how=UNDECIDED), is_cold=True)
+        except _Changed:
             continue
     raise DestinationUnavailable("look: the object changed during every look")
+
+
+def _content(
+    s3: Any,  # noqa: ANN401
+    bucket: str,
+    full_key: str,
+    seen: Sight,
+    known: Sight | None,
+    read: str,
+) -> Sight:
+    """Add what can be found out about the bytes; `known` is what the store's checksum tells."""
+    if seen.is_cold:
+        return known or replace(seen, how=UNDECIDED)
+    if read == "checksum" and known is not None:
+        return _with_header(s3, bucket, full_key, known)
+    return _streamed(s3, bucket, full_key, seen)
 
 
 def status_of(error: theirs.ClientError) -> int:
@@ -172,8 +195,6 @@ def _by_store_digest(head: dict[str, Any], seen: Sight) -> Sight | None:
 
 def _with_header(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noqa: ANN401
     """Read as much of the beginning as its header needs: nearly always one small range."""
-    if seen.is_cold:
-        return seen
     length = _RANGE_BYTES_FIRST
     while True:
         beginning = b""
@@ -192,8 +213,6 @@ def _with_header(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # 
 
 
 def _streamed(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noqa: ANN401
-    if seen.is_cold:
-        return replace(seen, how=UNDECIDED)
     digests = StreamDigests()
     beginning = bytearray()
     try:
@@ -201,10 +220,6 @@ def _streamed(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noq
             digests.update(piece)
             if len(beginning) < BEGINNING_BYTES_MAX:
                 beginning += piece
-    except theirs.ClientError as error:
-        if error.response.get("Error", {}).get("Code") == "InvalidObjectState":
-            return replace(seen, how=UNDECIDED, is_cold=True)  # Colder than its HEAD says.
-        raise
     except theirs.FlexibleChecksumError:
         pass  # Every byte was read; what they are worth, our own digests say.
     found = digests.result()
@@ -230,12 +245,14 @@ def _read(
     seen: Sight,
     **arguments: str,
 ) -> Iterator[bytes]:
-    """Yield the bytes of the very object that was seen. Raises `ObjectGone` for another one."""
+    """Yield the bytes of the very object that was seen. Raises `_Changed` or `_Cold`."""
     try:
         answer = s3.get_object(Bucket=bucket, Key=full_key, IfMatch=seen.etag, **arguments)
     except theirs.ClientError as error:
         if status_of(error) in {404, 412}:
-            raise ObjectGone from error
+            raise _Changed from error
+        if error.response.get("Error", {}).get("Code") == "InvalidObjectState":
+            raise _Cold from error
         raise
     with closing(answer["Body"]) as body:
         while piece := body.read(_PIECE_BYTES):

@@ -25,7 +25,7 @@ from cloudmig.messages import ObjectFinding
 from cloudmig.model.references import StudyRef
 from cloudmig.objects import FILE_DIGEST, manifest_key
 
-__all__ = ["Chain", "HeldManifest", "named_keys", "read_chain"]
+__all__ = ["Chain", "HeldManifest", "read_chain"]
 
 #: A gzipped manifest of 300,000 instances; reading more would be reading an attack.
 _BODY_BYTES_MAX = 64 << 20
@@ -61,6 +61,11 @@ class Chain:
     newest: HeldManifest
     superseded: frozenset[str]  #: Keys that only earlier revisions name.
     findings: tuple[ObjectFinding, ...]
+    is_whole: bool  #: Every revision can be believed, back to the first.
+
+    def named(self) -> frozenset[str]:
+        """Return every key that a revision names that can be believed."""
+        return self.superseded | frozenset(_keys(self.newest))
 
 
 def read_chain(
@@ -80,33 +85,27 @@ def read_chain(
     named = _keys(newest)
     superseded: set[str] = set()
     findings = list(newest.findings)
-    later = newest
+    later, is_whole = newest, newest.content is not None
     for earlier in _earlier(reading, newest, revisions):
         if isinstance(earlier, ObjectFinding):
             findings.append(earlier)
+            is_whole = False
             break
         assert later.content is not None, "only what can be read has predecessors"
         if earlier.sha256 != later.content.previous_sha256:
             findings.append(earlier.finding("manifest altered"))
+            is_whole = False
             break  # What it names, and what it says of its predecessor, is not to be believed.
         findings += earlier.findings
+        is_whole &= earlier.content is not None
         superseded |= _keys(earlier)
         later = earlier
-    return Chain(newest=newest, superseded=frozenset(superseded - named), findings=tuple(findings))
-
-
-def named_keys(
-    s3: Any,  # noqa: ANN401 - a boto3 client, which functions pass in
-    bucket: str,
-    expected: Expectations,
-    *,
-    archive: str,
-    study: StudyRef,
-    revisions: Collection[int],
-) -> frozenset[str]:
-    """Return every key that a revision names that can be believed."""
-    chain = read_chain(s3, bucket, expected, archive=archive, study=study, revisions=revisions)
-    return chain.superseded | frozenset(_keys(chain.newest))
+    return Chain(
+        newest=newest,
+        superseded=frozenset(superseded - named),
+        findings=tuple(findings),
+        is_whole=is_whole,
+    )
 
 
 def _earlier(

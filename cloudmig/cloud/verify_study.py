@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from cloudmig.cloud.events import ObjectEvent, read_body
+from cloudmig.cloud.events import EventUnreadable, ObjectEvent, read_body
 from cloudmig.cloud.instants import instant, read_instant
 from cloudmig.cloud.judging import judge
 from cloudmig.cloud.places import PlaceKind, read_place, study_key
@@ -46,8 +46,10 @@ def verify_studies(desk: Desk, body: str) -> list[StudyVerdict]:
     verdicts = []
     for told in read_body(body):
         request = _request_of(desk, told) if isinstance(told, ObjectEvent) else told
-        if request is None or request.prefix != desk.expected.prefix:
+        if request is None:
             continue
+        if request.prefix != desk.expected.prefix:
+            raise EventUnreadable("a request for another prefix than this function's")
         verdict = verify_study(desk, request)
         if verdict is not None:
             verdicts.append(verdict)

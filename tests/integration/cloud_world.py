@@ -102,14 +102,14 @@ class PutStudy:
         return manifest_key("main", self.ref, revision)
 
 
-def dynamo_table(endpoint: str, name: str, **arguments: Any) -> DynamoTable:
+def dynamo_table(endpoint: str, name: str, page_items: int | None = None) -> DynamoTable:
     """Make a table on a moto server, as Terraform would."""
     client = boto3.client(
         "dynamodb", endpoint_url=endpoint, region_name="us-east-1",
         aws_access_key_id="testing", aws_secret_access_key="testing",
     )  # fmt: skip
     client.create_table(**table_arguments(name))
-    return DynamoTable(client, name, **arguments)
+    return DynamoTable(client, name, page_items=page_items)
 
 
 @dataclass
@@ -128,7 +128,7 @@ class CloudWorld:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
-    def s3(self) -> Any:
+    def s3(self) -> Any:  # noqa: ANN401 - a boto3 client
         return self.bucket.client
 
     @property
@@ -150,7 +150,7 @@ class CloudWorld:
 
     # The agent
 
-    def put(self, key: str, body: bytes, **arguments: Any) -> str | None:
+    def put(self, key: str, body: bytes, **arguments: object) -> str | None:
         """Put one object with the metadata of its content; return its version."""
         sent: dict[str, Any] = {
             "Bucket": self.bucket.name, "Key": PREFIX + key, "Body": body,
@@ -211,7 +211,7 @@ class CloudWorld:
         *,
         revision: int = 1,
         previous_sha256: str = "",
-        **changes: Any,
+        **changes: Any,  # noqa: ANN401 - fields of a manifest
     ) -> str:
         """Put a revision; return its SHA-256."""
         made = Manifest(
@@ -235,7 +235,7 @@ class CloudWorld:
         answer: dict[str, Any] = self.s3.head_object(Bucket=self.bucket.name, Key=PREFIX + key)
         return answer
 
-    def overwrite(self, key: str, body: bytes, **arguments: Any) -> None:
+    def overwrite(self, key: str, body: bytes, **arguments: object) -> None:
         """Put other bytes with the metadata that were there."""
         held = self.head(key)
         told = {"Metadata": held["Metadata"], "StorageClass": held.get("StorageClass", "STANDARD")}
