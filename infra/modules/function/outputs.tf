@@ -25,9 +25,12 @@ output "timeout_s" {
 
 output "alarm_names" {
   description = "Names of the alarms every function has."
-  value = [
-    aws_cloudwatch_metric_alarm.fails.alarm_name,
-    aws_cloudwatch_metric_alarm.throttled.alarm_name,
-    aws_cloudwatch_metric_alarm.slow.alarm_name,
-  ]
+  value = concat(
+    [
+      aws_cloudwatch_metric_alarm.fails.alarm_name,
+      aws_cloudwatch_metric_alarm.throttled.alarm_name,
+      aws_cloudwatch_metric_alarm.slow.alarm_name,
+    ],
+    aws_cloudwatch_metric_alarm.standstill[*].alarm_name,
+  )
 }

@@ -110,6 +110,28 @@ variable "environment" {
   default     = {}
 }
 
+variable "schedule" {
+  description = "When the function runs, as EventBridge Scheduler writes it. Null: something else starts it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.schedule == null || can(regex("^(rate|cron)\\(.+\\)$", var.schedule))
+    error_message = "A schedule is rate(...) or cron(...)."
+  }
+}
+
+variable "silence_max_s" {
+  description = "Seconds without a run after which an alarm says that the schedule stands still."
+  type        = number
+  default     = 86400
+
+  validation {
+    condition     = var.silence_max_s >= 300 && var.silence_max_s <= 86400 && var.silence_max_s % 60 == 0
+    error_message = "Whole minutes, from 5 of them up to a day."
+  }
+}
+
 variable "permissions" {
   description = "What the function may do: statement name -> actions, resources and conditions. Writing its own log is added."
   type = map(object({

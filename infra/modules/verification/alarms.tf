@@ -56,7 +56,7 @@ resource "aws_cloudwatch_metric_alarm" "unread" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "undelivered" {
-  alarm_name          = "${var.name}: Events do not reach the queue"
+  alarm_name          = "${var.name}: Events do not reach the queue (objects)"
   alarm_description   = "EventBridge could not deliver events of ${var.bucket_name}. docs/runbook.md, \"Events do not reach the queue\"."
   namespace           = "AWS/Events"
   metric_name         = "FailedInvocations"
@@ -104,22 +104,6 @@ resource "aws_cloudwatch_metric_alarm" "orphans" {
   comparison_operator = "GreaterThanThreshold"
   threshold           = 0
   treat_missing_data  = "notBreaching" # "A schedule stands still" speaks when it does not run.
-  alarm_actions       = var.alarm_topic_arns
-  ok_actions          = var.alarm_topic_arns
-}
-
-resource "aws_cloudwatch_metric_alarm" "standstill" {
-  alarm_name          = "${var.name}: A schedule stands still (find_orphans)"
-  alarm_description   = "find_orphans has not run for a day. docs/runbook.md, \"A schedule stands still\"."
-  namespace           = "AWS/Lambda"
-  metric_name         = "Invocations"
-  dimensions          = { FunctionName = module.find_orphans.function_name }
-  statistic           = "Sum"
-  period              = 86400
-  evaluation_periods  = 1
-  comparison_operator = "LessThanThreshold"
-  threshold           = 1
-  treat_missing_data  = "breaching" # A function that never runs reports nothing at all.
   alarm_actions       = var.alarm_topic_arns
   ok_actions          = var.alarm_topic_arns
 }

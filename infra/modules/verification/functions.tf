@@ -144,6 +144,7 @@ module "find_orphans" {
   timeout_s            = 900
   memory_mib           = 512
   reserved_concurrency = lookup(var.reserved_concurrency, "find_orphans", -1)
+  schedule             = var.orphan_schedule
   kms_key_arn          = var.kms_key_arn
   log_retention_days   = var.log_retention_days
   alarm_topic_arns     = var.alarm_topic_arns
@@ -190,56 +191,5 @@ resource "aws_lambda_event_source_mapping" "studies" {
 
   scaling_config {
     maximum_concurrency = var.study_concurrency_max
-  }
-}
-
-resource "aws_iam_role" "schedule" {
-  name        = "${var.name}-find-orphans-schedule"
-  description = "Lets the schedule start find_orphans, and nothing else."
-
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Action    = "sts:AssumeRole"
-      Principal = { Service = "scheduler.amazonaws.com" }
-    }]
-  })
-}
-
-resource "aws_iam_role_policy" "schedule" {
-  name = "${var.name}-find-orphans-schedule"
-  role = aws_iam_role.schedule.id
-
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Sid      = "StartFunction"
-      Effect   = "Allow"
-      Action   = ["lambda:InvokeFunction"]
-      Resource = [module.find_orphans.arn]
-    }]
-  })
-}
-
-resource "aws_scheduler_schedule" "find_orphans" {
-  #checkov:skip=CKV_AWS_297:The schedule holds no payload that a key of our own would protect.
-  name                = "${var.name}-find-orphans"
-  description         = "Starts find_orphans."
-  schedule_expression = var.orphan_schedule
-
-  flexible_time_window {
-    mode                      = "FLEXIBLE"
-    maximum_window_in_minutes = 10
-  }
-
-  target {
-    arn      = module.find_orphans.arn
-    role_arn = aws_iam_role.schedule.arn
-
-    retry_policy {
-      maximum_event_age_in_seconds = 3600
-      maximum_retry_attempts       = 3
-    }
   }
 }

@@ -69,7 +69,6 @@ output "alarm_names" {
       aws_cloudwatch_metric_alarm.unread.alarm_name,
       aws_cloudwatch_metric_alarm.undelivered.alarm_name,
       aws_cloudwatch_metric_alarm.orphans.alarm_name,
-      aws_cloudwatch_metric_alarm.standstill.alarm_name,
     ],
   )
 }
