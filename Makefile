@@ -13,6 +13,8 @@ PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.1
 	&& echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+#: checkov pins half of the world: it gets an environment of its own.
+INFRA_VENV := .venv-infra
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q
 #: Where the counts of the runs are kept for .ci/run.
@@ -23,7 +25,7 @@ LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 LOCK := $(LOCK_TOOLS) pyproject.toml
 
-.PHONY: help setup demo test test-peers check lambdas acceptance bench crash soak lock clean
+.PHONY: help setup demo test test-peers test-infra check lambdas acceptance bench crash soak lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +42,10 @@ test-peers: setup  ## install or find real PACS and stores, then run the tests a
 	@tests/peers/install.sh
 	@CI=true REQUIRE_PEERS=1 $(PYTEST) --timeout 900 --junitxml=$(REPORTS)/test-peers.xml \
 		-k 'peers or postgresql' tests/peers tests/integration tests/property
+
+test-infra: lambdas $(INFRA_VENV)/.ready  ## apply infra/ to a moto server and look what is there
+	@CLOUDMIG_INFRA_BIN=$(INFRA_VENV)/bin $(PYTEST) --timeout 900 \
+		--junitxml=$(REPORTS)/test-infra.xml tests/infra
 
 check: setup  ## lint, format, types, layers
 	@$(BIN)/ruff check .
@@ -74,7 +80,7 @@ lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 	@$(LOCK_TOOLS) --no-deps --group emulator -o requirements/emulator.lock
 
 clean:  ## remove what the targets made, the catalogs of `cloudmig init` excepted
-	@rm -rf $(VENV) .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
+	@rm -rf $(VENV) $(INFRA_VENV) .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
 		.ruff_cache bench/work
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
@@ -93,3 +99,10 @@ $(VENV)/.dev-ready: requirements/dev.lock pyproject.toml | $(BIN)/python
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(VENV)/.demo-ready $@
+
+$(INFRA_VENV)/.ready: requirements/infra.lock | $(BIN)/python
+	@echo "installing checkov and cfn-lint into $(INFRA_VENV)"
+	@test -d $(INFRA_VENV) || $(PYTHON) -m venv $(INFRA_VENV)
+	@$(INFRA_VENV)/bin/python -m pip --quiet --disable-pip-version-check \
+		install --require-hashes -r $<
+	@touch $@

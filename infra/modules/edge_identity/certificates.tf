@@ -1,0 +1,50 @@
+# IAM Roles Anywhere: the agent shows a certificate of your own authority, and gets a session.
+resource "aws_rolesanywhere_trust_anchor" "site" {
+  count = local.with_keys ? 0 : 1
+
+  name    = "${var.name}-site"
+  enabled = true
+
+  source {
+    source_type = "CERTIFICATE_BUNDLE"
+
+    source_data {
+      x509_certificate_data = var.roles_anywhere.ca_certificate_pem
+    }
+  }
+}
+
+resource "aws_rolesanywhere_profile" "agent" {
+  count = local.with_keys ? 0 : 1
+
+  name             = "${var.name}-agent"
+  enabled          = true
+  role_arns        = [aws_iam_role.agent.arn]
+  duration_seconds = var.roles_anywhere.session_s
+}
+
+data "aws_iam_policy_document" "trust_certificate" {
+  count = local.with_keys ? 0 : 1
+
+  statement {
+    actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["rolesanywhere.amazonaws.com"]
+    }
+
+    condition {
+      test     = "ArnEquals"
+      variable = "aws:SourceArn"
+      values   = [aws_rolesanywhere_trust_anchor.site[0].arn]
+    }
+
+    # Another certificate of the same authority is not the agent.
+    condition {
+      test     = "StringEquals"
+      variable = "aws:PrincipalTag/x509Subject/CN"
+      values   = [var.roles_anywhere.subject_common_name]
+    }
+  }
+}

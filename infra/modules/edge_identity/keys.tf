@@ -1,0 +1,83 @@
+# Access keys. The user may take on the role and nothing else; Terraform makes no key, because its
+# state would hold the secret. README.md says how two keys take turns.
+resource "aws_iam_user" "agent" {
+  count = local.with_keys ? 1 : 0
+
+  name = "${var.name}-agent"
+}
+
+resource "aws_iam_user_policy" "agent" {
+  count = local.with_keys ? 1 : 0
+
+  name   = "take-on-the-role"
+  user   = aws_iam_user.agent[0].name
+  policy = data.aws_iam_policy_document.user[0].json
+}
+
+data "aws_iam_policy_document" "user" {
+  count = local.with_keys ? 1 : 0
+
+  statement {
+    actions   = ["sts:AssumeRole"]
+    resources = [aws_iam_role.agent.arn]
+  }
+}
+
+data "aws_iam_policy_document" "trust_user" {
+  count = local.with_keys ? 1 : 0
+
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_user.agent[0].arn]
+    }
+  }
+}
+
+locals {
+  watched = local.with_keys && var.access_key_age_days_max != null
+}
+
+resource "aws_config_config_rule" "key_age" {
+  count = local.watched ? 1 : 0
+
+  name             = "${var.name}-access-key-age"
+  description      = "Access keys are changed every ${var.access_key_age_days_max} days"
+  input_parameters = jsonencode({ maxAccessKeyAge = tostring(var.access_key_age_days_max) })
+
+  source {
+    owner             = "AWS"
+    source_identifier = "ACCESS_KEYS_ROTATED"
+  }
+}
+
+# docs/runbook.md: "The agent's access key is old". The Config rule judges every user; this passes on
+# what it says about ours.
+resource "aws_cloudwatch_event_rule" "key_age" {
+  count = local.watched ? 1 : 0
+
+  name        = "${var.name}-access-key-is-old"
+  description = "The agent's access key is old"
+
+  event_pattern = jsonencode({
+    source      = ["aws.config"]
+    detail-type = ["Config Rules Compliance Change"]
+    detail = {
+      messageType         = ["ComplianceChangeNotification"]
+      configRuleName      = [aws_config_config_rule.key_age[0].name]
+      resourceId          = [aws_iam_user.agent[0].unique_id]
+      newEvaluationResult = { complianceType = ["NON_COMPLIANT"] }
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "key_age" {
+  for_each = local.watched ? { for number, arn in var.alarm_topic_arns : tostring(number) => arn } : {}
+
+  rule = aws_cloudwatch_event_rule.key_age[0].name
+  arn  = each.value
+
+  input = jsonencode("${var.name}: The agent's access key is old")
+}
