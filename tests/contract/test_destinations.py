@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,9 @@ from cloudmig.destinations.retrying import RetryingDestination
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
 from cloudmig.ports import Destination
 from tests.contract.destination_contract import ARCHIVE, DestinationContract
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
 
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 def in_memory() -> Destination:

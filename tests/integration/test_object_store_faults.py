@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -15,7 +14,9 @@ from cloudmig.model.instance import Location
 from cloudmig.model.outcome import Refused, Stored
 from tests.contract.destination_contract import ARCHIVE, an_instance, key_of, read_all, staged
 from tests.contract.faulty_proxy import Answer, Fault, FaultyProxy
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 QUICK = RetryPolicy(attempts_max=3, elapsed_max_s=20, wait_first_s=0.01, wait_max_s=0.02)
 
@@ -35,23 +36,6 @@ PASSING = [
     Fault.HANG_AFTER_COMMIT,
     Fault.RESET_IN_BODY,
 ]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(endpoint: str) -> Bucket:
-    return Bucket.create(endpoint)
-
-
-@pytest.fixture
-async def proxy(endpoint: str) -> AsyncIterator[FaultyProxy]:
-    async with FaultyProxy(endpoint).running() as running:
-        yield running
 
 
 @pytest.fixture(params=["one PUT", "in parts"])

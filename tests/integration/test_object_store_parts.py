@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,26 +20,11 @@ from cloudmig.model.instance import Location, StagedInstance
 from cloudmig.model.outcome import Stored, StoreOutcome, Taken
 from tests.contract.destination_contract import ARCHIVE, an_instance, key_of, read_all, staged
 from tests.contract.faulty_proxy import Answer, Fault, FaultyProxy
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(endpoint: str) -> Bucket:
-    return Bucket.create(endpoint)
-
-
-@pytest.fixture
-async def proxy(endpoint: str) -> AsyncIterator[FaultyProxy]:
-    async with FaultyProxy(endpoint).running() as running:
-        yield running
 
 
 async def test_a_spooled_object_in_parts_arrives_whole(bucket: Bucket, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +15,13 @@ from cloudmig.demo.oddities import heavy
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.staging import StagingLimits
 from cloudmig.staging.spool import Spool, _translate
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.doctor_world import StrictStore
 from tests.integration.migration_world import World, a_study, free_port
 from tests.peers.launch.moto import s3_client
 
+pytest_plugins = ["tests.contract.store_fixtures"]
+
 STUDIES = tuple(a_study(number) for number in range(1, 5))
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as url:
-        yield url
 
 
 def s3(endpoint: str, bucket: str, **more: object) -> dict[str, object]:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudmig.model.states import CopyState
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.migration_world import World, a_study
 from tests.peers.launch.moto import s3_client
 from tests.peers.part10 import dataset_sha256
 
+pytest_plugins = ["tests.contract.store_fixtures"]
+
 STUDIES = tuple(a_study(number, series=(3, 2)) for number in range(1, 7))
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_endpoint() as url:
-        yield url
 
 
 class Bucket:
