@@ -1,0 +1,216 @@
+"""`cloudmig sla probe` and `report` over three tiers of a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloudmig.agent.sla.probing import StoreProbe, probe_stores
+from cloudmig.bootstrap import open_catalog_only
+from cloudmig.config import load
+from tests.contract.moto_bucket import moto_endpoint
+from tests.integration.retrieval_world import BUCKET, SlowProxy, TieredArchive
+
+STUDIES = 200
+#: Half of the studies may miss: other work on the machine shall not raise an alarm.
+QUICK = """
+objective = 0.5
+samples = 6
+tiers.STANDARD = { first_byte_s = 0.3 }
+tiers.GLACIER_IR = { first_byte_s = 0.3 }
+"""
+SLOW_S = 0.4
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TieredArchive]:
+    with moto_endpoint() as endpoint:
+        folder = tmp_path_factory.mktemp("archive")
+        yield TieredArchive.migrated(folder, endpoint, studies=STUDIES)
+
+
+@pytest.fixture(autouse=True)
+def _as_migrated(archive: TieredArchive) -> Iterator[None]:
+    """Each test begins with the plain configuration, no samples and no alarm."""
+    archive.configure()
+    yield
+    for path in sorted(archive.state_dir.glob("sla/**/*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+
+
+def test_percentiles_are_those_of_the_raw_samples(archive: TieredArchive) -> None:
+    code, answer = archive.cloudmig("sla", "probe", "--samples", str(STUDIES))
+
+    assert code == 0
+    [samples] = archive.raw_samples()
+    assert Counter(each["tier"] for each in samples) == {
+        "STANDARD": 66, "GLACIER_IR": 67, "DEEP_ARCHIVE": 67,
+    }  # fmt: skip
+    assert len({each["study"] for each in samples}) == STUDIES
+    told = answer["destinations"]["archive"]["tiers"]
+    for tier in ("STANDARD", "GLACIER_IR"):
+        for measure in ("first_byte_s", "first_instance_s", "study_s"):
+            times = [each[measure] for each in samples if each["tier"] == tier]
+            hundredths = statistics.quantiles(times, n=100, method="inclusive")
+            for percent in (50, 95, 99):
+                ours = told[tier]["percentiles"][measure][f"p{percent}"]
+                assert ours == float(np.percentile(times, percent))
+                assert ours == pytest.approx(hundredths[percent - 1], rel=1e-12)
+    cold = told["DEEP_ARCHIVE"]
+    assert (cold["cold"], cold["failed"], cold["burnt"]) == (67, 0, 0.0)
+    assert not cold["percentiles"], "nothing was read there"
+    assert {each["promised_s"] for each in samples if each["tier"] == "DEEP_ARCHIVE"} == {43200.0}
+
+
+async def probed(archive: TieredArchive) -> StoreProbe:
+    async with open_catalog_only(load(archive.world.config)) as parts:
+        parts.reporter = archive.world.reporter
+        [found] = await probe_stores(parts, seed="the same")
+        return found
+
+
+async def test_a_slow_store_raises_the_alarm_once_and_recovery_clears_it_once(
+    archive: TieredArchive,
+) -> None:
+    told = archive.world.reporter.told
+    told.clear()
+    async with SlowProxy(archive.endpoint).running() as proxy:
+        archive.configure(endpoint=proxy.endpoint, sla=QUICK)
+        assert not (await probed(archive)).result.breached
+        proxy.delay_s = SLOW_S
+        slow = await probed(archive)
+        code, answer = await asyncio.to_thread(archive.cloudmig, "sla", "probe", "--seed", "a")
+        proxy.delay_s = 0.0
+        quick = [await probed(archive) for _ in range(2)]
+
+    assert [each.result.breached for each in (slow, *quick)] == [True, False, False]
+    assert code == 1
+    assert answer["breached"]
+    assert not answer["changes"], "it is known already"
+    for tier in ("STANDARD", "GLACIER_IR"):
+        assert slow.result.tiers[tier].percentiles["first_byte_s"].p50 > SLOW_S
+        assert slow.result.tiers[tier].burnt == 2.0
+    assert not slow.result.tiers["DEEP_ARCHIVE"].missed
+    changes = [(kind, fields["tier"]) for kind, fields in told]
+    assert changes == [
+        ("sla.breached", "GLACIER_IR"), ("sla.breached", "STANDARD"),
+        ("sla.recovered", "GLACIER_IR"), ("sla.recovered", "STANDARD"),
+    ]  # fmt: skip
+    for kind in ("sla_breached", "sla_recovered"):
+        tiers = [event.detail["tier"] for event in archive.world.ledger(kind)]
+        assert tiers == ["GLACIER_IR", "STANDARD"]
+
+
+def test_a_seed_draws_the_same_studies_again_and_no_seed_draws_others(
+    archive: TieredArchive,
+) -> None:
+    for seed in (["--seed", "one"], ["--seed", "one"], [], []):
+        archive.cloudmig("sla", "probe", "--samples", "20", *seed)
+
+    drawn = [{each["study"] for each in file} for file in archive.raw_samples()]
+    assert len(drawn) == 4
+    assert all(len(each) == 20 for each in drawn)
+    assert drawn[0] == drawn[1]
+    assert drawn[2] != drawn[3]
+
+
+def test_a_damaged_a_cut_and_a_lost_image_burn_the_budget(archive: TieredArchive) -> None:
+    victims = [study for study in archive.world.studies if study.series[0].modality == "CT"][:3]
+    keys = [archive.key_of(study.study_instance_uid) for study in victims]
+    held = [archive.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
+    damaged = held[0][:-1] + bytes([held[0][-1] ^ 1])
+    archive.s3.put_object(Bucket=BUCKET, Key=keys[0], Body=damaged)
+    archive.s3.put_object(Bucket=BUCKET, Key=keys[1], Body=held[1][:-9])
+    archive.s3.delete_object(Bucket=BUCKET, Key=keys[2])
+    try:
+        code, answer = archive.cloudmig("sla", "probe", "--samples", str(STUDIES))
+        _, report = archive.cloudmig("sla", "report")
+    finally:
+        for key, body in zip(keys, held, strict=True):
+            archive.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    tier = answer["destinations"]["archive"]["tiers"]["STANDARD"]
+    assert (tier["wrong"], tier["failed"], tier["missed"]) == (2, 1, 3)
+    assert tier["burnt"] == pytest.approx(3 / 66 / 0.05)
+    assert code == 0
+    worst = report["stores"]["archive"]["worst"]
+    assert {(each["outcome"], each["cause"]) for each in worst[:3]} == {
+        ("wrong", "altered"), ("wrong", "truncated"), ("failed", "NoSuchKey"),
+    }  # fmt: skip
+
+
+def test_the_report_names_nobody_and_counts_what_the_probes_kept(archive: TieredArchive) -> None:
+    archive.configure(sla="[sla.tiers.STANDARD]\nfirst_byte_s = 0.000001\n")
+    for _ in range(2):
+        archive.cloudmig("sla", "probe", "--samples", "30")
+    code, answer = archive.cloudmig("sla", "report", "--days", "2")
+
+    assert code == 0
+    store = answer["stores"]["archive"]
+    assert {tier: each["samples"] for tier, each in store["tiers"].items()} == {
+        "STANDARD": 20, "GLACIER_IR": 20, "DEEP_ARCHIVE": 20,
+    }  # fmt: skip
+    assert all(len(each["over_time"]) == 2 for each in store["tiers"].values())
+    assert list(answer["alarms"]["archive"]) == ["STANDARD"]
+    assert store["tiers"]["STANDARD"]["burnt"] == pytest.approx(20)
+    page = Path(answer["report"]).read_text(encoding="utf-8")
+    text = page + str(answer)
+    assert not [uid for uid in archive.uids() if uid in text]
+    assert store["worst"][0]["study"].startswith("st-")
+    assert store["worst"][0]["study"] in page
+    assert page.count("<svg") == 1 + 2 * 3, "the budgets, and three measures of two readable tiers"
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_samples_that_functions_kept_are_reported_beside_our_own(
+    archive: TieredArchive, tmp_path: Path
+) -> None:
+    archive.cloudmig("sla", "probe", "--samples", "6")
+    [path] = archive.state_dir.glob("sla/samples/**/*.jsonl.gz")
+    copied = tmp_path / "from-the-bucket" / path.name
+    copied.parent.mkdir()
+    path.rename(copied)
+
+    _, without = archive.cloudmig("sla", "report")
+    _, answer = archive.cloudmig("sla", "report", "--from", str(tmp_path))
+
+    assert without["stores"] == {}
+    assert counted(answer) == 6
+
+
+def counted(answer: dict[str, Any]) -> int:
+    tiers = answer["stores"]["archive"]["tiers"].values()
+    return sum(each["samples"] for each in tiers)
+
+
+def test_a_store_that_is_gone_is_a_breach_and_no_crash(archive: TieredArchive) -> None:
+    archive.configure(endpoint="http://127.0.0.1:9", sla=QUICK)
+
+    code, answer = archive.cloudmig("sla", "probe")
+
+    assert code == 1
+    tiers = answer["destinations"]["archive"]["tiers"].values()
+    assert sum(each["failed"] for each in tiers) == 6
+
+
+def test_where_there_is_no_object_store_nothing_can_be_promised(
+    archive: TieredArchive, tmp_path: Path
+) -> None:
+    text = archive.world.config.read_text(encoding="utf-8")
+    begin = text.index("[destinations.archive]")
+    end = text.index("[[rules]]")
+    store = f'[destinations.archive]\nurl = "file://{tmp_path}"\n'
+    archive.world.config.write_text(text[:begin] + store + text[end:], encoding="utf-8")
+
+    code, answer = archive.cloudmig("sla", "probe")
+
+    assert code == 2
+    assert "no destination is an s3:// store" in answer["error"]["message"]
