@@ -25,7 +25,8 @@ LOCK_TOOLS := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 	--no-emit-index-url --no-emit-find-links --no-annotate --custom-compile-command 'make lock'
 LOCK := $(LOCK_TOOLS) pyproject.toml
 
-.PHONY: help setup demo test test-peers test-infra check lambdas acceptance bench crash soak lock clean
+.PHONY: help setup demo test test-peers test-infra check lambdas acceptance bench crash soak lock \
+	clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,10 +57,11 @@ check: setup  ## lint, format, types, layers
 lambdas: setup  ## build one reproducible zip per function into .cache/lambdas
 	@$(BIN)/python lambdas/build.py
 
-acceptance: setup  ## run every line of "Done when": hours
+acceptance: setup lambdas $(INFRA_VENV)/.ready  ## run every line of "Done when": hours
 	@tests/peers/install.sh
 	@CI=true REQUIRE_PEERS=1 CLOUDMIG_ACCEPTANCE=1 CLOUDMIG_CRASH_SEEDS=$(SEEDS) \
-		$(PYTEST) --timeout 7200 --junitxml=$(REPORTS)/acceptance.xml tests tests/peers
+		CLOUDMIG_INFRA_BIN=$(INFRA_VENV)/bin \
+		$(PYTEST) --timeout 7200 --junitxml=$(REPORTS)/acceptance.xml tests tests/peers tests/infra
 	@$(MAKE) --no-print-directory --keep-going demo bench soak
 
 bench: setup  ## measure side by side with the usual ways, write docs/benchmarks.md
@@ -80,8 +82,8 @@ lock: setup  ## compile requirements/*.lock anew from pyproject.toml
 	@$(LOCK_TOOLS) --no-deps --group emulator -o requirements/emulator.lock
 
 clean:  ## remove what the targets made, the catalogs of `cloudmig init` excepted
-	@rm -rf $(VENV) $(INFRA_VENV) .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache \
-		.ruff_cache bench/work
+	@rm -rf $(VENV) $(INFRA_VENV) .cache .demo .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache bench/work
 	@find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
