@@ -24,7 +24,7 @@ from cloudmig.messages import (
 )
 from cloudmig.model.references import is_usable_uid
 
-__all__ = ["Addresses", "CloudWord", "read_word"]
+__all__ = ["Addresses", "CloudWord", "checked_verdict", "read_word"]
 
 CloudWord: TypeAlias = StudyVerdict | ObjectVerdict | RestoreReport
 
@@ -72,7 +72,7 @@ def read_word(text: str) -> CloudWord:
     try:
         match word:
             case StudyVerdict():
-                return _study_verdict(word)
+                return checked_verdict(word)
             case ObjectVerdict():
                 return _object_verdict(word)
             case RestoreReport():
@@ -85,7 +85,8 @@ def read_word(text: str) -> CloudWord:
         raise MessageUnreadable("with a time that is none") from error
 
 
-def _study_verdict(word: StudyVerdict) -> StudyVerdict:
+def checked_verdict(word: StudyVerdict) -> StudyVerdict:
+    """Return a verdict as the catalog takes it. Raises `MessageUnreadable` or `ValueError`."""
     _check_texts(word)
     read_instant(word.at)
     whole = (

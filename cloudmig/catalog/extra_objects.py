@@ -21,7 +21,7 @@ from cloudmig.errors import CatalogError
 from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.quarantine import QuarantineReason
 
-__all__ = ["ExtraObjectCalls", "FoundExtra"]
+__all__ = ["EXPLAINED", "ExtraObjectCalls", "FoundExtra"]
 
 #: What is said about one that the cloud no longer finds, or finds in a manifest.
 EXPLAINED = "explained by a later look"

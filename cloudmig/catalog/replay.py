@@ -1,4 +1,4 @@
-"""Rebuild transfers, copies and unnamed studies from the ledger alone: it is the whole truth."""
+"""Rebuild transfers, copies and what has tables of its own from the ledger: the whole truth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cloudmig.catalog.records import LedgerEvent, TransferRow, UnnamedStudyRow
+from cloudmig.catalog.extra_objects import EXPLAINED
+from cloudmig.catalog.records import ExtraObjectRow, LedgerEvent, TransferRow, UnnamedStudyRow
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
 __all__ = [
-    "ReplayedCopy", "ReplayedTransfer", "ReplayedUnnamed", "StudyKey", "as_replayed",
-    "as_replayed_unnamed", "rebuild", "rebuild_unnamed",
+    "ReplayedCopy", "ReplayedExtra", "ReplayedTransfer", "ReplayedUnnamed", "StudyKey",
+    "as_replayed", "as_replayed_extra", "as_replayed_unnamed", "rebuild", "rebuild_extras",
+    "rebuild_unnamed",
 ]  # fmt: skip
 
 #: Source and Study Instance UID.
@@ -57,6 +60,50 @@ class ReplayedUnnamed:
     state: TransferState = TransferState.QUARANTINED
     rule: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedExtra:
+    """An object in no manifest as the ledger tells it."""
+
+    source: str
+    study_instance_uid: str
+    reason: str
+    version_id: str | None
+    etag: str
+    waits: bool = True
+    note: str = ""
+
+
+def rebuild_extras(events: Iterable[LedgerEvent]) -> dict[ExtraObject, ReplayedExtra]:
+    """Return every object in no manifest, from events in the order of the ledger."""
+    extras: dict[ExtraObject, ReplayedExtra] = {}
+    for event in events:
+        detail: Mapping[str, Any] = event.detail
+        extra = ExtraObject(event.destination, detail.get("key", ""))
+        match event.kind:
+            case "extra_object_found":
+                extras[extra] = ReplayedExtra(
+                    event.source, event.study_instance_uid, detail["reason"],
+                    detail["version_id"], detail["etag"],
+                )  # fmt: skip
+            case "extra_object_released":
+                assert extras[extra].waits, "it is settled once"
+                extras[extra] = replace(extras[extra], waits=False, note=detail["note"])
+            case "extra_object_explained":
+                assert extras[extra].waits, "it is settled once"
+                extras[extra] = replace(
+                    extras[extra], waits=False, note=EXPLAINED, version_id=None, etag=""
+                )
+    return extras
+
+
+def as_replayed_extra(row: ExtraObjectRow) -> ReplayedExtra:
+    """Return a row of the table in the shape of a replay, to compare the two."""
+    return ReplayedExtra(
+        row.source, row.study_instance_uid, row.reason.value, row.version_id, row.etag,
+        row.released_at is None, row.note,
+    )  # fmt: skip
 
 
 def rebuild_unnamed(events: Iterable[LedgerEvent]) -> dict[tuple[str, str], ReplayedUnnamed]:

@@ -110,6 +110,7 @@ class VerificationCalls(EndingCalls):
     ) -> TransferState:
         """Write down what an independent check said about a copy, and what follows from it."""
         new = CopyState.VERIFIED if said.agreed else CopyState.FAILED
+        judged_at = max(held.judged_at or said.judged_at, said.judged_at)
         advance_copy(CopyState(held.state), new)
         connection.execute(
             sa.update(schema.copy)
@@ -118,7 +119,7 @@ class VerificationCalls(EndingCalls):
                 state=new.value,
                 verdict_how=said.how,
                 verified_at=said.at if said.agreed else None,
-                judged_at=said.judged_at,
+                judged_at=judged_at,
                 repairs=0 if said.agreed else held.repairs,
             )
         )
@@ -134,7 +135,7 @@ class VerificationCalls(EndingCalls):
             detail={
                 "how": said.how,
                 "manifest_revision": held.manifest_revision,
-                "judged_at": said.judged_at.isoformat(),
+                "judged_at": judged_at.isoformat(),
                 **said.detail,
                 **({} if said.agreed else differing),
             },

@@ -28,6 +28,7 @@ __all__ = ["document", "findings_document", "show_findings", "verify"]
 _MEANING = {
     "READ_BACK": "every byte read from the store",
     "STORE_CHECKSUM": "what the store computed itself",
+    "CLOUD": "the functions' own code, run here",
 }
 
 
@@ -40,6 +41,14 @@ def verify(
     again: Annotated[
         bool, typer.Option("--again", help="Those verified before, too.", show_default=False)
     ] = False,
+    as_cloud: Annotated[
+        bool,
+        typer.Option(
+            "--as-cloud",
+            help="Run the code of the cloud's functions here; s3:// destinations only.",
+            show_default=False,
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
@@ -48,13 +57,17 @@ def verify(
 
     Where a storage class cannot be read, the store's own checksum is compared; the verdict says
     how. What differs is named, and repaired by the next `cloudmig run`.
+
+    With --as-cloud the functions' code judges, as it does beside the bucket: it also looks at
+    classes and encryption, and for objects that no manifest names.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     number, parts = _part(part)
-    summary, pseudonyms = invocation.run(lambda: _verify(invocation, number, parts, again=again))
+    look = _verify_as_cloud if as_cloud else _verify
+    summary, pseudonyms = invocation.run(lambda: look(invocation, number, parts, again=again))
     invocation.answer(document(summary, pseudonyms))
     _show(invocation, summary, pseudonyms)
-    if summary.failed:
+    if summary.failed or summary.extras:
         end(ExitCode.QUARANTINE)
 
 
@@ -78,6 +91,19 @@ async def _verify(
         return summary, opened.pseudonyms
 
 
+async def _verify_as_cloud(
+    invocation: Invocation, part: int, parts_total: int, *, again: bool
+) -> tuple[VerifySummary, Pseudonyms]:
+    from cloudmig.agent.as_cloud import verify_as_cloud  # noqa: PLC0415
+    from cloudmig.bootstrap import open_agent  # noqa: PLC0415
+    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
+
+    async with open_agent(invocation.configuration(), SilentReporter()) as opened:
+        invocation.log(opened.pseudonyms)
+        summary = await verify_as_cloud(opened, part=part, parts_total=parts_total, again=again)
+        return summary, opened.pseudonyms
+
+
 def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object]:
     """Return the JSON shape."""
     return {
@@ -86,6 +112,7 @@ def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object
         "agreed": summary.agreed,
         "failed": summary.failed,
         "undecided": summary.undecided,
+        "extra_objects": summary.extras,
         "how": dict(summary.how),
         "findings": findings_document(summary.findings, pseudonyms),
     }
@@ -130,6 +157,9 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
             f"  {summary.undecided:,} could not be decided: archived, and the store tells no"
             " checksum."
         )
+    if summary.extras:
+        lie = "object lies" if summary.extras == 1 else "objects lie"
+        invocation.say(f"  {summary.extras:,} {lie} in no manifest: cloudmig quarantine list")
     show_findings(invocation, summary.findings, pseudonyms)
     if summary.failed:
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.errors import CloudmigError, ConfigError, DestinationRefused, DestinationUnavailable
 from cloudmig.model.instance import Location, Receipt
 
-__all__ = ["S3Control", "client_maker", "translate", "usable_credentials"]
+__all__ = ["S3Control", "client_maker", "translate", "translated", "usable_credentials"]
 
 #: What may be gone at the next attempt. Of the rest, some want credentials, most are settings.
 _MAY_PASS = (
@@ -63,12 +64,14 @@ def client_maker(
     timeout_s: float,
     connections_max: int,
     ca_path: Path | None = None,
+    attempts: int = 1,
 ) -> Callable[[], Any]:
     """Return what builds the client. Building one takes 0.3 s, and not every run needs one."""
     config = botocore.config.Config(
         connect_timeout=connect_timeout_s,
         read_timeout=timeout_s,
-        retries={"total_max_attempts": 1, "mode": "standard"},  # One retry layer: not this one.
+        # One retry layer: not this one, but where nothing above it retries.
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         max_pool_connections=connections_max,
         s3={"addressing_style": "path" if path_style else "auto"},
         # RGW over HTTPS refuses trailing checksums (MissingContentLength); ours are in headers.
@@ -123,6 +126,15 @@ def translate(error: Exception, *, doing: str) -> CloudmigError:
     if isinstance(error, _NO_CREDENTIALS):
         return DestinationRefused(said, hint="check access keys, profile, role or login")
     return ConfigError(said, hint="check endpoint, region and profile of the destination")
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what botocore raises in the block into errors of ours."""
+    try:
+        yield
+    except (theirs.ClientError, theirs.BotoCoreError, OSError) as error:
+        raise translate(error, doing=doing) from error
 
 
 class S3Control:

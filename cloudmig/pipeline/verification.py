@@ -25,7 +25,7 @@ from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.ports import Destination
 
-__all__ = ["Finding", "VerifySummary", "verify_copies"]
+__all__ = ["Finding", "VerifySummary", "stored_copies", "verify_copies"]
 
 #: S3 classes that answer a GET only after a restore.
 ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
@@ -60,6 +60,7 @@ class VerifySummary:
     undecided: int = 0  #: Neither readable nor checksummed by the store: still unverified.
     findings: list[Finding] = field(default_factory=list)
     how: Counter[str] = field(default_factory=Counter)
+    extras: int = 0  #: Objects in no manifest; only the cloud's code looks for them.
 
 
 #: Noted beside how a copy was read: an archived object for which the store has no checksum.
@@ -74,7 +75,7 @@ async def verify_copies(
     Raises `DestinationError` when a store cannot be read; what was decided stays decided.
     """
     summary = VerifySummary()
-    queue = _copies(opened, part, parts, again=again)
+    queue = stored_copies(opened, part, parts, again=again)
     lock = asyncio.Lock()
 
     async def work() -> None:
@@ -100,9 +101,10 @@ async def verify_copies(
     return summary
 
 
-async def _copies(
+async def stored_copies(
     parts: Parts, part: int, parts_total: int, *, again: bool
 ) -> AsyncGenerator[CopyToVerify, None]:
+    """Yield the copies that need a verdict; with `again` those that have one, too."""
     after: int | None = None
     while page := await parts.catalog.call(
         Catalog.copies_to_verify, part=part, parts=parts_total, again=again, after=after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 
 import hypothesis.strategies as st
@@ -16,8 +17,17 @@ from hypothesis.stateful import (
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance
-from cloudmig.catalog.replay import as_replayed, as_replayed_unnamed, rebuild, rebuild_unnamed
+from cloudmig.catalog.replay import (
+    as_replayed,
+    as_replayed_extra,
+    as_replayed_unnamed,
+    rebuild,
+    rebuild_extras,
+    rebuild_unnamed,
+)
 from cloudmig.errors import CatalogError, LeaseLost
+from cloudmig.messages import ObjectFinding, StudyVerdict
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
@@ -164,6 +174,44 @@ class CatalogMachine(RuleBasedStateMachine):
         )
         assert state is not None
 
+    @rule(data=st.data(), shape=st.sampled_from(["agreed", "differs", "stranger", "other"]))
+    def hear_the_cloud(self, data: st.DataObject, shape: str) -> None:
+        """A verdict of any time about any revision of any copy, whatever its study is doing."""
+        study = data.draw(studies)
+        row = self.catalog.transfer("main", study)
+        if row is None or not row.copies:
+            return
+        copy = data.draw(st.sampled_from(row.copies))
+        revision = max(1, copy.manifest_revision + data.draw(st.integers(-1, 1)))
+        findings = {
+            "agreed": (),
+            "differs": (ObjectFinding(finding="altered", key="k", sop_instance_uid="1.2.3"),),
+            "stranger": (ObjectFinding(finding="stranger", key=f"{copy.destination}/s"),),
+            "other": (),
+        }[shape]
+        at = NOW + dt.timedelta(minutes=data.draw(st.integers(-2, 20)))
+        verdict = StudyVerdict(
+            bucket="b", prefix="", archive="main", study_instance_uid=study.study_instance_uid,
+            manifest_key=f"manifest/{revision}.json.gz",
+            manifest_sha256="f" * 64 if shape == "other" else f"{revision:064x}",
+            manifest_revision=revision, agreed=not findings, instances=2, differing=len(findings),
+            how="STREAMED", at=at.isoformat(), findings=findings,
+        )  # fmt: skip
+        self.catalog.hear_study_verdict(copy.destination, "main", verdict, at=NOW)
+
+    @rule()
+    def hear_what_waits(self) -> None:
+        self.catalog.hear_waiting(NOW)
+
+    @rule(key=st.sampled_from(["archive/s", "second/s"]))
+    def release_extra(self, key: str) -> None:
+        waiting = [row.extra for row in self.catalog.extra_objects(released=False)]
+        extra = ExtraObject(key.split("/", maxsplit=1)[0], key)
+        try:
+            self.catalog.release_extra(extra, at=NOW, note="seen")
+        except CatalogError:
+            assert extra not in waiting
+
     @rule(study=studies, exclude_rule=st.sampled_from([None, "given up"]))
     def release(self, study: StudyRef, exclude_rule: str | None) -> None:
         row = self.catalog.transfer("main", study)
@@ -213,6 +261,8 @@ class CatalogMachine(RuleBasedStateMachine):
             for row in self.catalog.unnamed_studies()
         }
         assert rebuild_unnamed(self.catalog.ledger(limit=100_000)) == unnamed
+        extras = {row.extra: as_replayed_extra(row) for row in self.catalog.extra_objects()}
+        assert rebuild_extras(self.catalog.ledger(limit=100_000)) == extras
 
     @invariant()
     def every_study_and_instance_is_in_one_term_of_the_equation(self) -> None:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from cloudmig.agent.verdicts import VerdictSummary
+from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
-from cloudmig.cli import close, quarantine, status, verify
+from cloudmig.cli import close, quarantine, status, verdicts, verify
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
@@ -27,6 +30,12 @@ INSTANCE = "1.2.276.0.7230010.3.1.2.1.5"
 ITEM = QuarantineItem(
     1, "main", STUDY, INSTANCE, QuarantineReason.CONFLICT,
     {"destination": "archive", "PatientName": "CANARY^NAME", "differences": ["(0010,0010)"]},
+    dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC),
+)  # fmt: skip
+OBJECT = QuarantineItem(
+    0, "main", ExtraObject("archive", "v1/main/CANARY^NAME/1.2.276.0.1.2.3"), None,
+    QuarantineReason.STRANGER,
+    {"destination": "archive", "study_instance_uid": STUDY.study_instance_uid},
     dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC),
 )  # fmt: skip
 
@@ -53,6 +62,12 @@ def a_verification() -> VerifySummary:
     return VerifySummary(3, 30, 2, 1, 0, findings, Counter({"READ_BACK": 2}))
 
 
+def a_collection() -> VerdictSummary:
+    finding = Finding("main", "archive", STUDY.study_instance_uid, INSTANCE, "wrong class")
+    words = Counter({Word.AGREED: 3, Word.DIFFERS: 1, Word.OLDER: 1})
+    return VerdictSummary(6, words, extras=1, restores=1, findings=[finding])
+
+
 def a_status() -> StatusCounts:
     return StatusCounts(
         studies={"main": 12},
@@ -67,6 +82,8 @@ def a_status() -> StatusCounts:
     [
         ("close", close.document(a_closing(), NAMES)),
         ("verify", verify.document(a_verification(), NAMES)),
+        ("verdicts", verdicts.document(a_collection(), NAMES)),
+        ("quarantine-object", quarantine.document(OBJECT, NAMES)),
         ("status", status.document(a_status())),
         ("quarantine-item", quarantine.document(ITEM, NAMES)),
     ],

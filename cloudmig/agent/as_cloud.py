@@ -1,0 +1,215 @@
+"""Runs on site what the cloud's functions run: the same judgement, the same word for it.
+
+For stores beside which nothing runs functions, and for whoever wants their verdict now. The code is
+`cloudmig.cloud.verify_study`; its table lives as long as one study, its messages go straight into
+the catalog, and the ledger says that it was done on site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from cloudmig.agent.verdict_reading import checked_verdict
+from cloudmig.bootstrap import open_store_client
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.cloud_verdicts import Word
+from cloudmig.catalog.records import CopyToVerify
+from cloudmig.cloud.expectations import Expectations
+from cloudmig.cloud.instants import instant
+from cloudmig.cloud.verdict_queue import MemoryOutbox
+from cloudmig.cloud.verdict_table import MemoryTable
+from cloudmig.cloud.verify_object import Desk
+from cloudmig.cloud.verify_study import verify_study
+from cloudmig.config import DestinationSettings
+from cloudmig.destinations.profiles import profile_named
+from cloudmig.destinations.s3_control import translated
+from cloudmig.errors import CloudmigError, ConfigError, DestinationUnavailable
+from cloudmig.manifest import ManifestUnreadable
+from cloudmig.messages import ObjectFinding, StudyRequest, StudyVerdict
+from cloudmig.pipeline.deciding import decisive
+from cloudmig.pipeline.parts import Parts
+from cloudmig.pipeline.verification import Finding, VerifySummary, stored_copies
+
+__all__ = ["verify_as_cloud"]
+
+_COPIES_AT_ONCE = 4
+_LOOKS_AT_ONCE = 8
+_PAUSE_FIRST_S = 0.2
+_FINDINGS_MAX = 10_000
+
+
+async def verify_as_cloud(
+    parts: Parts, *, part: int = 1, parts_total: int = 1, again: bool = False
+) -> VerifySummary:
+    """Judge stored copies as the functions would. Safe to stop and to repeat.
+
+    Raises `ConfigError` where a copy lies in a store that is no `s3://`: functions look through
+    S3's own calls. Raises `DestinationError` when a store cannot be asked.
+    """
+    desks = {
+        name: _OnSite.of(parts, name, settings)
+        for name, settings in parts.config.destinations.items()
+        if settings.scheme == "s3"
+    }
+    if not desks:
+        raise _no_s3(next(iter(parts.config.destinations)))
+    summary, lock = VerifySummary(), asyncio.Lock()
+    queue = stored_copies(parts, part, parts_total, again=again)
+
+    async def work() -> None:
+        while True:
+            async with lock:
+                copy = await anext(queue, None)
+            if copy is None:
+                return
+            if copy.destination not in desks:
+                raise _no_s3(copy.destination)
+            await _verify_copy(parts, desks[copy.destination], copy, summary)
+            parts.reporter.event(
+                "verify.progress",
+                copies=summary.copies,
+                instances=summary.instances,
+                failed=summary.failed,
+            )
+
+    try:
+        async with aclosing(queue), asyncio.TaskGroup() as group:
+            for _ in range(_COPIES_AT_ONCE):
+                group.create_task(work())
+    except* CloudmigError as errors:
+        raise decisive(errors) from errors
+    return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _OnSite:
+    """One destination, looked at as a function would."""
+
+    desk: Desk
+    bucket: str
+    prefix: str
+    attempts_max: int
+
+    @classmethod
+    def of(cls, parts: Parts, name: str, settings: DestinationSettings) -> _OnSite:
+        prefix = f"{settings.prefix}/" if settings.prefix else ""
+        profile = profile_named(settings.profile, settings.profile_overrides)
+        key = settings.kms_key_id
+        expected = Expectations(
+            prefix=prefix,
+            read="checksum" if profile.stored_checksum else "stream",
+            # An alias cannot be compared with the ARN that the store answers.
+            kms_key_arn=None if key is None else key if key.startswith("arn:") else "",
+            later_classes=frozenset(settings.later_classes),
+            metadata=profile.metadata,
+        )
+        client = open_store_client(
+            name, settings, connections_max=_COPIES_AT_ONCE * (_LOOKS_AT_ONCE + 1)
+        )
+        outbox = MemoryOutbox()
+        desk = Desk(
+            s3=client, table=MemoryTable(), verdicts=outbox, studies=outbox, expected=expected,
+            now=parts.now, threads=_LOOKS_AT_ONCE,
+        )  # fmt: skip
+        return cls(desk, settings.bucket, prefix, settings.attempts_max)
+
+    async def judge(self, archive: str, copy: CopyToVerify) -> StudyVerdict | None:
+        """Return the verdict on a copy, None for a manifest that only a newer version can read."""
+        request = StudyRequest(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            archive=archive,
+            study_instance_uid=copy.study.study_instance_uid,
+            why="asked",
+            at=instant(self.desk.now()),
+        )
+        pause_s = _PAUSE_FIRST_S
+        for attempt in range(1, self.attempts_max + 1):
+            try:
+                found = await asyncio.to_thread(self._judge_here, request)
+            except ManifestUnreadable:
+                return None
+            except DestinationUnavailable:
+                if attempt == self.attempts_max:
+                    raise
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+                continue
+            if found is None or found.manifest_revision < copy.manifest_revision:
+                # What the functions' table would remember: there was a manifest, or a newer one.
+                return _without_manifest(request, copy)
+            return found
+        raise AssertionError("there is at least one attempt")
+
+    def _judge_here(self, request: StudyRequest) -> StudyVerdict | None:
+        outbox = MemoryOutbox()
+        desk = replace(self.desk, table=MemoryTable(), verdicts=outbox, studies=outbox)
+        with translated("verify as cloud"):
+            return verify_study(desk, request)
+
+
+def _without_manifest(request: StudyRequest, copy: CopyToVerify) -> StudyVerdict:
+    return StudyVerdict(
+        bucket=request.bucket,
+        prefix=request.prefix,
+        archive=request.archive,
+        study_instance_uid=request.study_instance_uid,
+        manifest_key=copy.manifest_key,
+        manifest_sha256=copy.manifest_sha256,
+        manifest_revision=copy.manifest_revision,
+        agreed=False,
+        instances=0,
+        differing=1,
+        how="STREAMED",
+        at=request.at,
+        findings=(ObjectFinding(finding="manifest missing", key=copy.manifest_key),),
+    )
+
+
+async def _verify_copy(
+    parts: Parts, site: _OnSite, copy: CopyToVerify, summary: VerifySummary
+) -> None:
+    verdict = await site.judge(parts.archive_of(copy.source), copy)
+    summary.copies += 1
+    if verdict is None:
+        summary.undecided += 1
+        return
+    heard = await parts.catalog.call(
+        Catalog.hear_study_verdict,
+        copy.destination,
+        copy.source,
+        checked_verdict(verdict),
+        at=parts.now(),
+        detail={"on_site": True},
+    )
+    summary.instances += verdict.instances
+    summary.extras += len(heard.extras)
+    if heard.word not in {Word.AGREED, Word.DIFFERS}:
+        summary.undecided += 1
+        return
+    summary.how["CLOUD"] += 1
+    summary.agreed += heard.word is Word.AGREED
+    summary.failed += heard.word is Word.DIFFERS
+    study = copy.study.study_instance_uid
+    for bad in heard.findings:
+        parts.reporter.event(
+            "verify.difference",
+            destination=copy.destination,
+            study=study,
+            instance=bad.sop_instance_uid,
+            finding=bad.finding,
+        )
+    room = max(0, _FINDINGS_MAX - len(summary.findings))
+    summary.findings += [
+        Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
+        for bad in heard.findings[:room]
+    ]
+
+
+def _no_s3(name: str) -> ConfigError:
+    return ConfigError(
+        f"destination {name} is no s3:// store: the functions' code cannot look at it",
+        hint="run `cloudmig verify` without --as-cloud",
+    )
