@@ -18,6 +18,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def a_full_budget_and_who_waits() -> tuple[MemoryBudget, asyncio.Task[bool]]:
+    budget = MemoryBudget(10)
+    budget.try_take(10)
+    waiting = asyncio.create_task(budget.take(5, wait_max_s=LONG_S))
+    await settle()
+    return budget, waiting
+
+
 async def test_what_is_free_is_taken_at_once() -> None:
     budget = MemoryBudget(10)
 
@@ -85,10 +93,7 @@ async def test_more_than_there_is_is_refused_without_waiting() -> None:
 
 
 async def test_a_wait_that_is_cancelled_takes_nothing() -> None:
-    budget = MemoryBudget(10)
-    budget.try_take(10)
-    waiting = asyncio.create_task(budget.take(5, wait_max_s=LONG_S))
-    await settle()
+    budget, waiting = await a_full_budget_and_who_waits()
 
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -100,10 +105,7 @@ async def test_a_wait_that_is_cancelled_takes_nothing() -> None:
 
 async def test_a_cancelled_wait_passes_over_room_that_comes_in_the_same_moment() -> None:
     """The room is given back between the cancellation and the task's next turn."""
-    budget = MemoryBudget(10)
-    budget.try_take(10)
-    waiting = asyncio.create_task(budget.take(5, wait_max_s=LONG_S))
-    await settle()
+    budget, waiting = await a_full_budget_and_who_waits()
 
     waiting.cancel()
     budget.give(10)
@@ -114,10 +116,7 @@ async def test_a_cancelled_wait_passes_over_room_that_comes_in_the_same_moment()
 
 
 async def test_room_granted_before_the_cancellation_is_given_back() -> None:
-    budget = MemoryBudget(10)
-    budget.try_take(10)
-    waiting = asyncio.create_task(budget.take(5, wait_max_s=LONG_S))
-    await settle()
+    budget, waiting = await a_full_budget_and_who_waits()
 
     budget.give(10)
     waiting.cancel()

@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
+from cloudmig.demo.workplace import free_port
 from cloudmig.dimse import commands, negotiation
 from cloudmig.dimse.client import Association, Peer, associate
 from cloudmig.dimse.commands import command_messages, encode_command
@@ -33,6 +34,7 @@ from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.messages import StoreCommand
 from cloudmig.dimse.server import Admission, AssociationRequest, StorageServer
 from cloudmig.errors import SourceRefused, SourceUnavailable
+from tests.integration.dimse.sink import Sink
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -78,29 +80,6 @@ def an_object(number: int) -> Dataset:
 
 
 @dataclass
-class Sink:
-    status: int = 0
-    data: bytearray = field(default_factory=bytearray)
-    finished: int = 0
-    discarded: int = 0
-    limits_exceeded: int = 0
-
-    def write(self, data: memoryview) -> Awaitable[None] | None:
-        self.data += data
-        return None
-
-    async def finish(self) -> int:
-        self.finished += 1
-        return self.status
-
-    def too_large(self) -> None:
-        self.limits_exceeded += 1
-
-    def discard(self) -> None:
-        self.discarded += 1
-
-
-@dataclass
 class Handler:
     touch: Callable[[], None] = lambda: None
     statuses: list[int] = field(default_factory=list)
@@ -126,11 +105,6 @@ class Everybody:
         return Admission(
             self.handler, lambda c: choose_transfer_syntax(c.transfer_syntax_uids, None)
         )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

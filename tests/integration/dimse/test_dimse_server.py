@@ -23,6 +23,7 @@ from cloudmig.dimse.contexts import ProposedContext, choose_transfer_syntax
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.messages import StoreCommand
 from cloudmig.dimse.server import Admission, AssociationRequest, Rejection, StorageServer
+from tests.integration.dimse.sink import Sink
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
@@ -30,36 +31,6 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
 PATIENCE_S = 5.0
 TIMERS = Timers(artim_s=2, network_s=5, idle_s=5)
-
-
-@dataclass
-class Sink:
-    """Keeps what it is given and counts how it ended."""
-
-    status: int = 0
-    gate: asyncio.Event | None = None
-    data: bytearray = field(default_factory=bytearray)
-    longest_piece: int = 0
-    finished: int = 0
-    discarded: int = 0
-    limits_exceeded: int = 0
-
-    def write(self, data: memoryview) -> Awaitable[None] | None:
-        self.data += data
-        self.longest_piece = max(self.longest_piece, len(data))
-        return None
-
-    async def finish(self) -> int:
-        self.finished += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        return self.status
-
-    def too_large(self) -> None:
-        self.limits_exceeded += 1
-
-    def discard(self) -> None:
-        self.discarded += 1
 
 
 @dataclass
