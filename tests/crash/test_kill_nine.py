@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from cloudmig.demo.workplace import free_port
 from tests.contract.moto_bucket import moto_endpoint
 from tests.crash.archive import crash_archive, truth_of
 from tests.crash.points import ARMED, LOG, STEPS, Kill, seeded_kills
@@ -101,12 +101,6 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> list[Loaded]:
     return truth_of(crash_archive(_STUDIES), tmp_path_factory.mktemp("truth"))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write_configuration(
@@ -206,7 +200,7 @@ def test_nothing_is_lost_or_stored_twice_wherever_the_agent_is_killed(
             client.put_bucket_versioning(
                 Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
             )
-        port = _free_port()
+        port = free_port()
         retrieve = "c-get" if number % 4 == 0 else "c-move"
         with a_pacs(port) as pacs:
             config = _write_configuration(folder, pacs, port, endpoint, buckets, retrieve)

@@ -16,7 +16,6 @@ import contextlib
 import datetime as dt
 import functools
 import json
-import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from cloudmig.catalog import Catalog
 from cloudmig.config import load
 from cloudmig.demo.pacs import Script, ScriptedPacs
 from cloudmig.demo.studies import Series, Study, StudyMaker, made_up_uid
+from cloudmig.demo.workplace import free_port
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.pipeline.closure import ClosingStatement, close
@@ -66,12 +66,6 @@ def a_study(
         for position, instances in enumerate(series, 1)
     )
     return replace(made, **{"study_date": "20200101", **changes}, series=shaped)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -18,8 +18,8 @@ from cloudmig.agent.doctor import Finding, Verdict, examine
 from cloudmig.config import parse
 from cloudmig.demo.archive import demo_archive
 from cloudmig.demo.pacs import Script, ScriptedPacs
-from tests.integration.doctor_world import Gate, StrictStore, a_free_port
-from tests.integration.migration_world import a_study
+from tests.integration.doctor_world import Gate, StrictStore
+from tests.integration.migration_world import a_study, free_port
 
 STUDIES = demo_archive(10, today=dt.date(2026, 3, 1), seed=4, well_behaved=True).studies
 NOBODY = 1  #: A port on which nothing listens.
@@ -72,7 +72,7 @@ def store() -> Iterator[StrictStore]:
 async def test_fifteen_faults_are_named_in_one_run_and_every_hint_clears_its_fault(
     tmp_path: Path, store: StrictStore
 ) -> None:
-    port = a_free_port()
+    port = free_port()
     (tmp_path / "file").touch()
     data = a_file(tmp_path, port)
     data["agent"] |= {
@@ -147,7 +147,7 @@ async def test_fifteen_faults_are_named_in_one_run_and_every_hint_clears_its_fau
 async def test_a_healthy_installation_has_no_problem_and_nothing_is_left_behind(
     tmp_path: Path, store: StrictStore
 ) -> None:
-    port = a_free_port()
+    port = free_port()
     data = a_file(tmp_path, port)
     data["destinations"]["archive"] = a_destination(store)
     with a_pacs("PACS", CLOUDMIG=port) as pacs:
@@ -177,14 +177,14 @@ async def test_a_taken_listen_port_is_named_and_another_one_clears_it(
         found = await problems(data)
 
         assert list(found) == [("machine", "listen_port")]
-        data["listen"]["port"] = a_free_port()
+        data["listen"]["port"] = free_port()
         assert await problems(data) == {}
 
 
 async def test_with_auto_one_way_that_works_is_enough_and_the_other_is_a_warning(
     tmp_path: Path, store: StrictStore
 ) -> None:
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
     with a_pacs("PACS") as pacs:
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG", retrieve="auto")
@@ -201,7 +201,7 @@ async def test_where_sop_classes_are_not_named_c_move_is_advised_if_it_works(
     sop_classes: bool, tmp_path: Path, store: StrictStore
 ) -> None:
     """pynetdicom's qrscp names none: 28 s by C-GET, one syntax after the other; 2 s by C-MOVE."""
-    port = a_free_port()
+    port = free_port()
     data = a_file(tmp_path, port)
     data["destinations"]["archive"] = a_destination(store)
     with ScriptedPacs(
@@ -223,7 +223,7 @@ async def test_where_sop_classes_are_not_named_c_move_is_advised_if_it_works(
 
 
 async def test_a_store_that_keeps_no_promise_is_seen_through(tmp_path: Path) -> None:
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     with a_pacs("PACS") as pacs, StrictStore(sloppy=True, clock_s=1200).serving() as sloppy:
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
         data["destinations"]["archive"] = a_destination(sloppy)
@@ -241,7 +241,7 @@ async def test_a_store_that_keeps_no_promise_is_seen_through(tmp_path: Path) -> 
 
 
 async def test_a_missing_right_to_list_is_named(tmp_path: Path, store: StrictStore) -> None:
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store, access_key_id="WRITER")
     with a_pacs("PACS") as pacs:
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
@@ -260,7 +260,7 @@ async def test_an_expired_certificate_and_a_wrong_key_are_named(
     good = authority.issue_cert("agent")
     old.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "old.pem"))
     good.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "good.pem"))
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
 
     def tls(certificate: str, key: str) -> dict[str, str]:
@@ -281,7 +281,7 @@ async def test_an_expired_certificate_and_a_wrong_key_are_named(
 
 
 async def test_too_few_open_files_are_named(tmp_path: Path, store: StrictStore) -> None:
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with a_pacs("PACS") as pacs:
@@ -296,7 +296,7 @@ async def test_too_few_open_files_are_named(tmp_path: Path, store: StrictStore) 
 
 
 async def test_a_silent_pacs_ends_at_its_time_limit(tmp_path: Path, store: StrictStore) -> None:
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
     with socket.create_server(("127.0.0.1", 0)) as silent, a_pacs("PACS") as pacs:
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG") | {"port": silent.getsockname()[1]}
@@ -308,7 +308,7 @@ async def test_a_pacs_that_counts_every_connection_as_an_association_is_healthy(
     tmp_path: Path, store: StrictStore
 ) -> None:
     """pynetdicom holds a place for half a minute for a connection that asked for nothing."""
-    data = a_file(tmp_path, a_free_port())
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
     with a_pacs("PACS") as pacs, Gate("PACS", (pacs.host, pacs.port)).serving() as gate:
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG", retrieve="c-get") | {"port": gate.port}
