@@ -190,9 +190,16 @@ def store_settings(settings: DestinationSettings) -> StoreSettings:
     )
 
 
-def open_store_client(name: str, settings: DestinationSettings, *, connections_max: int) -> Any:  # noqa: ANN401
-    """Return a boto3 client of an `s3://` destination, for what `cloudmig.cloud` does on site."""
-    return open_client(name, store_settings(settings), connections_max=connections_max)
+def open_store_client(
+    name: str, settings: DestinationSettings, *, connections_max: int, attempts: int = 1
+) -> Any:  # noqa: ANN401
+    """Return a boto3 client of an `s3://` destination, for what `cloudmig.cloud` does on site.
+
+    It does not retry unless `attempts` are more than one: whoever calls it does.
+    """
+    return open_client(
+        name, store_settings(settings), connections_max=connections_max, attempts=attempts
+    )
 
 
 def _verdict_posts(config: Configuration) -> list[VerdictPost]:

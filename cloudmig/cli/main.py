@@ -20,6 +20,7 @@ from cloudmig.cli import (
     inventory,
     plan,
     quarantine,
+    reconcile,
     run_migration,
     sla,
     status,
@@ -65,6 +66,9 @@ app.add_typer(
     quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."
 )
 app.command("verify", short_help="Read the copies back and compare.")(verify.verify)
+app.command("reconcile", short_help="Compare a bucket's inventory with the manifests.")(
+    reconcile.reconcile
+)
 app.command("verdicts", short_help="Collect what the cloud side found.")(verdicts.verdicts)
 app.add_typer(sla.app, name="sla", short_help="Measure how fast studies can be read back.")
 app.command("close", short_help="Write the closing statement, or say what is open.")(close.close)

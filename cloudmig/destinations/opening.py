@@ -131,8 +131,10 @@ def open_control(
     return _s3(name, settings, _profile(settings), None, session).control
 
 
-def open_client(name: str, settings: StoreSettings, *, connections_max: int) -> Any:  # noqa: ANN401
-    """Return a boto3 client of an S3 store, for what reads as a stranger would: without retries."""
+def open_client(
+    name: str, settings: StoreSettings, *, connections_max: int, attempts: int = 1
+) -> Any:  # noqa: ANN401
+    """Return a boto3 client of an S3 store, for what reads as a stranger would."""
     session, _ = _credentials(name, settings, None)
     path_style = settings.endpoint is not None
     return client_maker(
@@ -144,6 +146,7 @@ def open_client(name: str, settings: StoreSettings, *, connections_max: int) -> 
         timeout_s=settings.timeout_s,
         connections_max=connections_max,
         ca_path=settings.ca_path,
+        attempts=attempts,
     )()
 
 

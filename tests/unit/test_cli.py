@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
     "", "init", "doctor", "inventory", "plan", "run", "status", "quarantine", "quarantine list",
     "quarantine show", "quarantine release", "verify", "verdicts", "close", "demo",
-    "sla", "sla probe", "sla report",
+    "reconcile", "sla", "sla probe", "sla report",
 )  # fmt: skip
 
 
