@@ -1,18 +1,22 @@
 """Builds one zip per function, the same bytes on every build. Standard library and pip alone.
 
-    python lambdas/build.py [--into .cache/lambdas] [verify_object ...]
+    python lambdas/build.py [--into .cache/lambdas] [--python python3.13] [verify_object ...]
 
 A zip holds the handler, those modules of cloudmig that it imports, however indirectly, and what
 requirements/cloud.lock installs: pure Python, so that it runs on either architecture. Of botocore's
 descriptions of four hundred services the functions carry those they speak to: 28 of 30 MB are
 the others'.
+
+A function cannot keep what Python compiles, and would compile everything at every start, which is
+half of its time. So bytecode is in the zip, of the Python that `--python` names: another one
+ignores it and is slower to start.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
-import contextlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +36,9 @@ SERVICES = frozenset({"dynamodb", "s3", "sqs", "sts"})
 _SERVICE_FOLDERS = frozenset({"botocore/data", "boto3/data"})
 #: What pip leaves and nothing reads; RECORD names the others' hashes, which would be wrong here.
 _LEFT_OUT_NAMES = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", ".lock"})
-_LEFT_OUT_FOLDERS = frozenset({"__pycache__", "bin"})
+_LEFT_OUT_FOLDERS = frozenset({"bin"})
+#: Where a function finds its files, as its tracebacks name them.
+_TASK_ROOT = "/var/task"
 #: The earliest time that a zip can tell. A real one would change with every build.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
@@ -42,43 +48,63 @@ class CannotBuild(Exception):  # noqa: N818 - named for what happened
     """The packages could not be fetched, or a function needs something that is in none of them."""
 
 
-def build(into: Path, functions: Sequence[str] = FUNCTIONS) -> list[Path]:
+def build(
+    into: Path, functions: Sequence[str] = FUNCTIONS, *, python: str = sys.executable
+) -> list[Path]:
     """Build the zips of some functions into a folder. Raises `CannotBuild`."""
     into.mkdir(parents=True, exist_ok=True)
     built = []
-    with _installed() as packages:
+    with tempfile.TemporaryDirectory(prefix="cloudmig-lambdas-") as work:
+        packages = Path(work, "packages")
+        _install(packages)
+        _compile(packages, python)
         shared = dict(_kept(packages))
         provided = {PurePosixPath(name).parts[0].removesuffix(".py") for name in shared}
         for function in functions:
-            files = {"handler.py": ROOT / "lambdas" / function / "handler.py"}
-            files |= _needed_modules(files["handler.py"], provided)
-            built.append(_write_zip(into / f"{function}.zip", shared | files))
+            own = Path(work, function)
+            handler = ROOT / "lambdas" / function / "handler.py"
+            for inside, path in _needed_modules(handler, provided).items():
+                (own / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, own / inside)
+            _compile(own, python)
+            built.append(_write_zip(into / f"{function}.zip", shared | dict(_kept(own))))
     return built
 
 
-@contextlib.contextmanager
-def _installed() -> Iterator[Path]:
-    """Yield a folder with what the lock file names, for whatever machine it may run on."""
-    with tempfile.TemporaryDirectory(prefix="cloudmig-lambdas-") as folder:
-        command = (
-            sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:",
-            "--implementation", "py", "--platform", "any", "--target", folder, "-r", str(LOCK),
-        )  # fmt: skip
+def _install(folder: Path) -> None:
+    """Install what the lock file names, for whatever machine it may run on."""
+    _run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--require-hashes", "--no-deps", "--no-compile", "--only-binary", ":all:",
+        "--implementation", "py", "--platform", "any", "--target", str(folder), "-r", str(LOCK),
+    )  # fmt: skip
+
+
+def _compile(folder: Path, python: str) -> None:
+    """Compile all modules in a folder, to the same bytes wherever it is and whenever it was."""
+    _run(
+        python, "-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
+        "-s", str(folder), "-p", _TASK_ROOT, str(folder),
+    )  # fmt: skip
+
+
+def _run(*command: str) -> None:
+    try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise CannotBuild(done.stderr.strip().splitlines()[-1])
-        yield Path(folder)
+    except OSError as error:
+        raise CannotBuild(f"{command[0]}: {error.strerror}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no word of why"]
+        raise CannotBuild(said[-1])
 
 
-def _kept(packages: Path) -> Iterator[tuple[str, Path]]:
-    for path in packages.rglob("*"):
-        inside = PurePosixPath(path.relative_to(packages))
+def _kept(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in folder.rglob("*"):
+        inside = PurePosixPath(path.relative_to(folder))
         if path.is_dir() or path.name in _LEFT_OUT_NAMES:
             continue
-        if _LEFT_OUT_FOLDERS & set(inside.parts[:-1]) or _is_foreign(inside):
-            continue
-        yield str(inside), path
+        if inside.parts[0] not in _LEFT_OUT_FOLDERS and not _is_foreign(inside):
+            yield str(inside), path
 
 
 def _is_foreign(inside: PurePosixPath) -> bool:
@@ -92,8 +118,8 @@ def _is_foreign(inside: PurePosixPath) -> bool:
 
 
 def _needed_modules(handler: Path, provided: set[str]) -> dict[str, Path]:
-    """Return the files of cloudmig that a handler imports, their packages included."""
-    found: dict[str, Path] = {}
+    """Return the handler and the files of cloudmig that it imports, packages included."""
+    found = {"handler.py": handler}
     todo = [handler]
     while todo:
         path = todo.pop()
@@ -163,10 +189,11 @@ def main(arguments: Iterable[str] | None = None) -> int:
     """Build, and say how large each zip became."""
     parser = argparse.ArgumentParser(description="Build the functions' zips.")
     parser.add_argument("--into", type=Path, default=ROOT / ".cache" / "lambdas")
+    parser.add_argument("--python", default=sys.executable, help="whose bytecode goes in")
     parser.add_argument("functions", nargs="*", choices=[*FUNCTIONS, []], default=[])
     told = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        built = build(told.into, told.functions or FUNCTIONS)
+        built = build(told.into, told.functions or FUNCTIONS, python=told.python)
     except CannotBuild as error:
         sys.stderr.write(f"cannot build: {error}\n")
         return 1
