@@ -34,3 +34,8 @@ output "alarm_names" {
     aws_cloudwatch_metric_alarm.standstill[*].alarm_name,
   )
 }
+
+output "environment" {
+  description = "Environment variables of the function, those of Powertools excepted: for tests and reviews."
+  value       = var.environment
+}
