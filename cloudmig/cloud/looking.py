@@ -97,7 +97,7 @@ def look(
         except theirs.ClientError as error:
             if status_of(error) == 404:
                 return Sight(at=at, is_there=False)
-            if status_of(error) == 400:  # Encrypted under a key that only a stranger has (SSE-C).
+            if status_of(error) == 400 and _is_locked_away(s3, bucket, full_key):
                 return Sight(at=at, is_there=True, how=UNDECIDED, is_cold=True)
             raise
         seen = _from_head(head, at)
@@ -132,6 +132,19 @@ def _content(
 def status_of(error: theirs.ClientError) -> int:
     """Return the HTTP status of a refusal."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _is_locked_away(s3: Any, bucket: str, full_key: str) -> bool:  # noqa: ANN401
+    """Say whether only a stranger has the key that the object is encrypted with (SSE-C).
+
+    A HEAD is refused without a word then; so it is for an expired token. A GET says which.
+    """
+    try:
+        s3.get_object(Bucket=bucket, Key=full_key, Range="bytes=0-0")["Body"].close()
+    except theirs.ClientError as error:
+        told = error.response.get("Error", {})
+        return told.get("Code") == "InvalidRequest" and "Encryption" in told.get("Message", "")
+    return False
 
 
 def _from_head(head: dict[str, Any], at: str) -> Sight:
