@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tests.peers.launch.archive import Archive
 from tests.peers.launch.association_profile import association_profile
-from tests.peers.launch.daemon import Daemon, Lane, Peer, free_ports, program, render
-from tests.peers.launch.echo import echo
+from tests.peers.launch.daemon import Daemon, Lane, program, render
 
 __all__ = ["Dcmqrscp", "Profile"]
 
@@ -19,10 +19,11 @@ __all__ = ["Dcmqrscp", "Profile"]
 Profile = Literal["assoc", "stock", "nodelay", "assoc-nodelay"]
 
 
-class Dcmqrscp(Peer):
+class Dcmqrscp(Archive):
     """dcmqrscp with our lanes in its host table. `pairs` widens what it offers when sending."""
 
     name = "dcmqrscp"
+    usual_ae_title = "QRSCP"
     #: Its children make up file names from one seed: two at once overwrite each other's files.
     loading_associations = 1
     #: Where it would delete the oldest study to make room, without a word to anybody.
@@ -34,17 +35,14 @@ class Dcmqrscp(Peer):
         *,
         profile: Profile = "assoc",
         pairs: Sequence[tuple[str, str]] = (),
-        ae_title: str = "QRSCP",
+        ae_title: str = "",
         associations_max: int = 64,
         folder: Path | None = None,
     ) -> None:
-        super().__init__(folder)
-        self.lanes = tuple(lanes)
+        super().__init__(lanes, ae_title=ae_title, folder=folder)
         self.profile = profile
         self.pairs = tuple(pairs)
-        self.ae_title = ae_title
         self.associations_max = associations_max
-        (self.port,) = free_ports(1)
 
     def prepare(self) -> None:
         """Write dcmqrscp.cfg and, for the assoc profiles, the association profile."""
@@ -73,7 +71,3 @@ class Dcmqrscp(Peer):
         self.daemons = [
             Daemon(command, folder=self.folder, name="dcmqrscp", environment=environment)
         ]
-
-    def answers(self) -> bool:
-        """Ask by C-ECHO."""
-        return echo(self.host, self.port, self.ae_title)

@@ -9,29 +9,18 @@ from pathlib import Path
 
 import trustme
 
-from tests.peers.launch.daemon import Daemon, Lane, Peer, free_ports, program, render
+from tests.peers.launch.archive import Archive
+from tests.peers.launch.daemon import Daemon, Lane, program, render
 from tests.peers.launch.echo import echo
 
 __all__ = ["Orthanc", "OrthancTls"]
 
 
-class Orthanc(Peer):
-    """Orthanc 1.10 with the DICOMweb and GDCM plugins. It knows our lanes and nobody else."""
+class Orthanc(Archive):
+    """Orthanc 1.10 with the DICOMweb and GDCM plugins."""
 
     name = "orthanc"
-    loading_associations = 3
-
-    def __init__(
-        self,
-        lanes: Sequence[Lane] = (Lane("CLOUDMIG", 11112),),
-        *,
-        ae_title: str = "LEGACY",
-        folder: Path | None = None,
-    ) -> None:
-        super().__init__(folder)
-        self.lanes = tuple(lanes)
-        self.ae_title = ae_title
-        self.port, self.http_port = free_ports(2)
+    usual_ae_title = "LEGACY"
 
     def prepare(self) -> None:
         """Write orthanc.json."""
@@ -64,21 +53,18 @@ class Orthanc(Peer):
         """Return further settings of the server, as JSON members after a comma."""
         return ""
 
-    def answers(self) -> bool:
-        """Ask by C-ECHO."""
-        return echo(self.host, self.port, self.ae_title)
-
 
 class OrthancTls(Orthanc):
     """Orthanc that speaks DICOM TLS only, and to those whose certificate its CA signed."""
 
     name = "orthanc-tls"
+    usual_ae_title = "TLSPACS"
 
     def __init__(
         self,
         lanes: Sequence[Lane] = (Lane("CLOUDMIG", 11112),),
         *,
-        ae_title: str = "TLSPACS",
+        ae_title: str = "",
         folder: Path | None = None,
     ) -> None:
         super().__init__(lanes, ae_title=ae_title, folder=folder)

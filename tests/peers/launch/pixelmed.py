@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from tests.peers.launch.daemon import Daemon, Lane, Peer, PeerMissing, free_ports, program, render
-from tests.peers.launch.echo import echo
+from tests.peers.launch.archive import Archive
+from tests.peers.launch.daemon import Daemon, PeerMissing, program, render
 
 __all__ = ["PixelMed"]
 
@@ -16,23 +15,11 @@ _JARS = (
 )  # fmt: skip
 
 
-class PixelMed(Peer):
+class PixelMed(Archive):
     """PixelMed with our lanes as remote AEs. Its database is HSQLDB, in files."""
 
     name = "pixelmed"
-    loading_associations = 3
-
-    def __init__(
-        self,
-        lanes: Sequence[Lane] = (Lane("CLOUDMIG", 11112),),
-        *,
-        ae_title: str = "PIXELMED",
-        folder: Path | None = None,
-    ) -> None:
-        super().__init__(folder)
-        self.lanes = tuple(lanes)
-        self.ae_title = ae_title
-        self.port, self.http_port = free_ports(2)
+    usual_ae_title = "PIXELMED"
 
     def prepare(self) -> None:
         """Write pixelmed.properties."""
@@ -72,7 +59,3 @@ class PixelMed(Peer):
         """Remove HSQLDB's lock: its heartbeat would keep a restarted server out for a while."""
         for lock in (self.folder / "db").glob("*.lck"):
             lock.unlink()
-
-    def answers(self) -> bool:
-        """Ask by C-ECHO."""
-        return echo(self.host, self.port, self.ae_title)
