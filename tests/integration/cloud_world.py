@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,10 +37,9 @@ from cloudmig.model.references import InstanceRef, StudyRef
 from cloudmig.objects import instance_key, manifest_key
 from tests.contract.moto_bucket import Bucket
 
-__all__ = ["PREFIX", "START", "CloudWorld", "PutStudy", "a_file", "dynamo_table", "to_the_second"]
+__all__ = ["PREFIX", "CloudWorld", "PutStudy", "Through", "a_file", "dynamo_table", "to_the_second"]
 
 PREFIX = "some/prefix/"
-START = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
 _SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -110,6 +109,20 @@ def dynamo_table(endpoint: str, name: str, page_items: int | None = None) -> Dyn
     )  # fmt: skip
     client.create_table(**table_arguments(name))
     return DynamoTable(client, name, page_items=page_items)
+
+
+class Through:
+    """An S3 client with one operation replaced."""
+
+    def __init__(self, client: Any, operation: str, does: Callable[..., Any]) -> None:  # noqa: ANN401
+        self._client = client
+        self._operation = operation
+        self._does = does
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        if name == self._operation:
+            return self._does
+        return getattr(self._client, name)
 
 
 @dataclass

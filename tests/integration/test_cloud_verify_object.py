@@ -23,6 +23,7 @@ from tests.contract.moto_bucket import Bucket, moto_endpoint
 from tests.integration.cloud_world import (
     PREFIX,
     CloudWorld,
+    Through,
     a_file,
     base64_of,
     digests_of,
@@ -56,20 +57,6 @@ def trusting(endpoint: str) -> CloudWorld:
 def finding(verdict: ObjectVerdict | None) -> str:
     assert verdict is not None
     return verdict.finding
-
-
-class Through:
-    """An S3 client with one operation replaced."""
-
-    def __init__(self, client: Any, operation: str, does: Callable[..., Any]) -> None:  # noqa: ANN401
-        self._client = client
-        self._operation = operation
-        self._does = does
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        if name == self._operation:
-            return self._does
-        return getattr(self._client, name)
 
 
 def look_through(
