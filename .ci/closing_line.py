@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 #: Targets that run pytest, and so must leave a report.
-WITH_REPORT = ("test", "test-peers")
+WITH_REPORT = ("test", "test-peers", "test-infra")
 
 
 def main(folder: Path, failed_targets: list[str]) -> int:

@@ -26,20 +26,22 @@ def closing_line(folder: Path, *failed: str) -> tuple[str, int]:
     return ended.stdout.splitlines()[-1], ended.returncode
 
 
-def test_two_good_runs_are_one_good_line(tmp_path: Path) -> None:
+def test_good_runs_are_one_good_line(tmp_path: Path) -> None:
     a_report(tmp_path, "test", tests=10)
     a_report(tmp_path, "test-peers", tests=5)
+    a_report(tmp_path, "test-infra", tests=3)
 
-    assert closing_line(tmp_path) == ("13 passed, 2 skipped in 3.00s", 0)
+    assert closing_line(tmp_path) == ("15 passed, 3 skipped in 4.50s", 0)
 
 
-def test_failures_of_both_runs_are_counted(tmp_path: Path) -> None:
+def test_failures_of_every_run_are_counted(tmp_path: Path) -> None:
     a_report(tmp_path, "test", tests=10, failures=2)
     a_report(tmp_path, "test-peers", tests=5, errors=1)
+    a_report(tmp_path, "test-infra", tests=3)
 
     line, code = closing_line(tmp_path, "test", "test-peers")
 
-    assert line == "2 failed, 10 passed, 2 skipped, 1 errors in 3.00s"
+    assert line == "2 failed, 12 passed, 3 skipped, 1 errors in 4.50s"
     assert code == 1
 
 
@@ -49,14 +51,15 @@ def test_a_target_that_failed_without_a_failed_test_counts_too(
 ) -> None:
     a_report(tmp_path, "test", tests=10)
     a_report(tmp_path, "test-peers", tests=5)
+    a_report(tmp_path, "test-infra", tests=3)
 
-    assert closing_line(tmp_path, *failed) == ("13 passed, 2 skipped, 1 errors in 3.00s", 1)
+    assert closing_line(tmp_path, *failed) == ("15 passed, 3 skipped, 1 errors in 4.50s", 1)
 
 
 def test_a_run_that_left_no_report_is_no_success(tmp_path: Path) -> None:
     a_report(tmp_path, "test", tests=10)
 
-    assert closing_line(tmp_path) == ("9 passed, 1 skipped, 1 errors in 1.50s", 1)
+    assert closing_line(tmp_path) == ("9 passed, 1 skipped, 2 errors in 1.50s", 1)
 
 
 def test_nothing_at_all_is_no_success(tmp_path: Path) -> None:
