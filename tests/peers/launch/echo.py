@@ -32,6 +32,9 @@ def echo(
         host, port, ae_title=called_aet, tls_args=(tls, host) if tls else None
     )
     if not association.is_established:
+        left = association.dul.socket
+        if left is not None and left.socket is not None:
+            left.socket.close()  # pynetdicom forgets it, and the garbage collector complains.
         return False
     status = association.send_c_echo()
     association.release()
