@@ -39,8 +39,9 @@ __all__ = ["VerdictSummary", "collect_verdicts", "follow_verdicts"]
 T = TypeVar("T")
 
 #: How long one question waits for an answer. Whoever stops us waits as long: what a question that
-#: was given up brings would be hidden from the next one for a while.
-_WAIT_S = 2
+#: was given up brings would be hidden from the next one for a while. A wait of any length asks all
+#: of SQS's servers, none only some of them.
+_WAIT_S, _FOLLOWING_WAIT_S = 1, 2
 _PAUSE_FIRST_S, _PAUSE_MAX_S = 2.0, 60.0
 #: What is under way may end this long after it was told to.
 _END_MAX_S = 10.0
@@ -122,7 +123,7 @@ class _Collector:
         try:
             while not stop.is_set():
                 try:
-                    came = await self._collect_some()
+                    came = await self._collect_some(_FOLLOWING_WAIT_S if follow else _WAIT_S)
                 except (DestinationUnavailable, DestinationRefused) as error:
                     if not follow:
                         raise
@@ -138,10 +139,10 @@ class _Collector:
         finally:
             self._thread.shutdown(wait=False)
 
-    async def _collect_some(self) -> bool:
+    async def _collect_some(self, wait_s: float) -> bool:
         """Ask once, and settle what came. Return False when nothing new did."""
         queue = self._post.queue
-        received = await self._in_thread(partial(queue.receive, wait_s=_WAIT_S))
+        received = await self._in_thread(partial(queue.receive, wait_s=wait_s))
         if self._down:
             self._down = False
             self._parts.reporter.event("verdicts.reachable", destinations=self._post.name)

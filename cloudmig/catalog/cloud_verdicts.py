@@ -29,7 +29,7 @@ from cloudmig.model.states import CopyState, TransferState
 
 __all__ = ["EXTRAS", "CloudVerdictCalls", "Heard", "HeardLate", "Word"]
 
-#: Findings about objects that no manifest names. They spoil no copy.
+#: Findings about objects that no manifest names.
 EXTRAS: Mapping[str, QuarantineReason] = {
     "stranger": QuarantineReason.STRANGER,
     "orphan": QuarantineReason.ORPHAN,
@@ -310,7 +310,8 @@ def _sorted_out(
     held: AnyRow, transfer: AnyRow, verdict: StudyVerdict, judged_at: dt.datetime
 ) -> tuple[tuple[BadInstance, ...], tuple[FoundExtra, ...]]:
     """Tell what spoils the copy from what is one too many beside it."""
-    findings = [_bad(one) for one in verdict.findings if not _is_extra(one)]
+    reasons = {one.key: _spares_the_copy(one, held) for one in verdict.findings}
+    findings = [_bad(one) for one in verdict.findings if reasons[one.key] is None]
     is_ours = verdict.manifest_sha256 == held.manifest_sha256
     if not is_ours and all(one.sop_instance_uid for one in findings):
         # Whatever it agrees with is not what we wrote.
@@ -320,21 +321,27 @@ def _sorted_out(
             extra=ExtraObject(held.destination, one.key),
             source=transfer.source,
             study_instance_uid=transfer.study_instance_uid,
-            reason=EXTRAS.get(one.finding, QuarantineReason.STRANGER),
+            reason=reason,
             version_id=one.version_id,
             etag=one.etag,
             judged_at=judged_at,
         )
         for one in verdict.findings
-        if _is_extra(one)
+        if (reason := reasons[one.key]) is not None
     ]
     return tuple(findings), tuple(extras)
 
 
-def _is_extra(one: ObjectFinding) -> bool:
-    """Say whether no manifest names it: then it has no instance, whatever is wrong with it."""
-    of_no_instance = not one.sop_instance_uid and not one.finding.startswith("manifest")
-    return one.finding in EXTRAS or of_no_instance
+def _spares_the_copy(one: ObjectFinding, held: AnyRow) -> QuarantineReason | None:
+    """Return why a finding is a person's business and not the copy's, None when it spoils that."""
+    if one.finding in EXTRAS:
+        return EXTRAS[one.finding]
+    if one.sop_instance_uid:
+        return None
+    if not one.finding.startswith("manifest"):
+        return QuarantineReason.STRANGER  # No manifest names it, whatever is wrong with it.
+    # What the newest manifest says is proven by itself; no repair brings an older one back.
+    return QuarantineReason.EVIDENCE_DAMAGED if one.key != held.manifest_key else None
 
 
 def _moment(text: str) -> dt.datetime:

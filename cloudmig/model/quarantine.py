@@ -22,6 +22,7 @@ class QuarantineReason(Enum):
     NOTHING_LISTED = "nothing_listed"
     STRANGER = "stranger"
     ORPHAN = "orphan"
+    EVIDENCE_DAMAGED = "evidence_damaged"
 
     @property
     def explanation(self) -> str:
@@ -51,4 +52,6 @@ _EXPLANATIONS = {
     " manifests: somebody else put it there. Find out who; the study itself is not touched by it.",
     QuarantineReason.ORPHAN: "An object lies in the bucket and no manifest of its study names it,"
     " a day after it came. The agent may not delete; look at it, remove it if it is of no use.",
+    QuarantineReason.EVIDENCE_DAMAGED: "A manifest that a newer one has replaced is gone or was"
+    " changed. The newest proves the study as it is; what came before can no longer be shown.",
 }

@@ -270,6 +270,20 @@ def test_an_object_in_no_manifest_is_one_too_many_whatever_is_wrong_with_it(
     assert [item.reason for item in catalog.quarantine_items()] == [QuarantineReason.STRANGER]
 
 
+def test_a_damaged_manifest_that_was_replaced_is_told_and_spoils_nothing(catalog: Catalog) -> None:
+    a_stored_study(catalog)
+    hear(catalog, a_verdict(ALTERED))
+    repair(catalog, 2)
+    gone = ObjectFinding(finding="manifest missing", key="manifest/1.json.gz")
+    newest = ObjectFinding(finding="manifest missing", key="manifest/2.json.gz")
+
+    assert hear(catalog, a_verdict(gone, revision=2)).word is Word.AGREED
+    assert [item.reason for item in catalog.quarantine_items()] == [
+        QuarantineReason.EVIDENCE_DAMAGED
+    ]
+    assert hear(catalog, a_verdict(newest, revision=2, minutes=2)).word is Word.DIFFERS
+
+
 def test_a_stranger_that_was_released_is_raised_again_only_with_other_content(
     catalog: Catalog,
 ) -> None:
@@ -312,12 +326,17 @@ def test_more_strangers_than_a_message_names_decide_nothing(catalog: Catalog) ->
     assert len(catalog.quarantine_items()) == 1
 
 
-def an_object_verdict(finding: str, key: str = "k/1.dcm", **more: str) -> ObjectVerdict:
-    study = STUDY.study_instance_uid
-    texts = {"study_instance_uid": study, "sop_instance_uid": "", **more}
+def an_object_verdict(
+    finding: str,
+    key: str = "k/1.dcm",
+    *,
+    study: str = STUDY.study_instance_uid,
+    sop_instance_uid: str = "",
+) -> ObjectVerdict:
     return ObjectVerdict(
-        bucket="images", prefix="", key=key, archive="main", series_instance_uid="",
-        finding=finding, how="STREAMED", at=after(1).isoformat(), etag='"e"', **texts,
+        bucket="images", prefix="", key=key, archive="main", study_instance_uid=study,
+        series_instance_uid="", sop_instance_uid=sop_instance_uid, finding=finding,
+        how="STREAMED", at=after(1).isoformat(), etag='"e"',
     )  # fmt: skip
 
 
@@ -332,7 +351,7 @@ def test_a_bad_object_is_in_the_ledger_once_and_puts_nothing_back(catalog: Catal
     [event] = [event for event in catalog.ledger() if event.kind == "object_found_bad"]
     assert (event.sop_instance_uid, event.detail["finding"]) == (instance, "altered")
     assert state_of(catalog, STUDY) is TransferState.STORED
-    unknown = an_object_verdict("altered", study_instance_uid="1.2.3")
+    unknown = an_object_verdict("altered", study="1.2.3")
     assert catalog.hear_object_verdict("archive", "main", unknown, at=NOW).word is Word.UNKNOWN
 
 
@@ -360,15 +379,13 @@ def test_what_the_agent_put_into_quarantine_is_no_orphan(catalog: Catalog) -> No
         job, "object_quarantined", QuarantineReason.MALFORMED, {"file_sha256": "a" * 64}, None
     )
     for digest, raised in (("a", 0), ("b", 1)):
-        verdict = an_object_verdict(
-            "orphan", key=f"v1/main/quarantine/{digest * 64}.dcm", study_instance_uid=""
-        )
+        verdict = an_object_verdict("orphan", key=f"v1/main/quarantine/{digest * 64}.dcm", study="")
         heard = catalog.hear_object_verdict("archive", "main", verdict, at=NOW)
         assert len(heard.extras) == raised
 
 
 def test_an_orphan_of_no_source_of_ours_is_raised_all_the_same(catalog: Catalog) -> None:
-    verdict = an_object_verdict("stranger", key="v1/elsewhere/x", study_instance_uid="")
+    verdict = an_object_verdict("stranger", key="v1/elsewhere/x", study="")
 
     assert len(catalog.hear_object_verdict("archive", "", verdict, at=NOW).extras) == 1
     [item] = catalog.quarantine_items()
