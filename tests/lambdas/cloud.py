@@ -3,7 +3,7 @@
     cloud = Cloud(moto, artifacts, folder)
     with cloud.functions():
         cloud.settle()                # every event was worked at, queues are empty
-        cloud.verdicts()              # what waits for the agent
+        cloud.waiting()               # what the agent will be told
 
 What Terraform makes of it is tested in tests/infra; here are the same rule, queues and redrive,
 small enough to read.
@@ -16,7 +16,7 @@ import json
 import time
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 import boto3
 
 from cloudmig.cloud.dynamo_table import table_arguments
-from cloudmig.messages import Message, ObjectVerdict, StudyVerdict, decode
+from cloudmig.messages import Message, StudyVerdict, decode
 from tests.lambdas.counting_moto import CountingMoto
 from tests.lambdas.emulator import Emulator
 from tests.lambdas.event_source import EventSource
@@ -34,7 +34,7 @@ __all__ = ["PREFIX", "Artifacts", "Cloud"]
 
 PREFIX = "some/prefix/"
 RECEIVES_MAX = 3
-_SETTLE_MAX_S = 90.0
+_SETTLE_MAX_S = 240.0
 #: Longer than any batch takes here; what failed is made visible by the event source.
 _VISIBILITY_S = 60
 
@@ -90,8 +90,11 @@ class Cloud:
 
     def _queue(self, name: str) -> str:
         dead = self.sqs.create_queue(QueueName=f"{self.name}-{name}-dead")["QueueUrl"]
-        arn = self._arn(dead)
-        redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": str(RECEIVES_MAX)})
+        # What waits for the agent is looked at here, too, and every look counts.
+        receives_max = 1000 if name == "verdicts" else RECEIVES_MAX
+        redrive = json.dumps(
+            {"deadLetterTargetArn": self._arn(dead), "maxReceiveCount": str(receives_max)}
+        )
         attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": str(_VISIBILITY_S)}
         made = self.sqs.create_queue(QueueName=f"{self.name}-{name}", Attributes=attributes)
         url: str = made["QueueUrl"]
@@ -200,19 +203,28 @@ class Cloud:
 
     # ------------------------------------------------------------------------- what it made
 
-    def verdicts(self) -> list[Message]:
-        """Take everything that waits for the agent."""
-        return [decode(body) for body in self.take("verdicts")]
+    def waiting(self) -> list[Message]:
+        """Return what waits for the agent, and leave it there."""
+        url, seen = self.queues["verdicts"], {}
+        while messages := self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60
+        ).get("Messages"):
+            seen |= {each["MessageId"]: each for each in messages}
+        for each in seen.values():
+            self.sqs.change_message_visibility(
+                QueueUrl=url, ReceiptHandle=each["ReceiptHandle"], VisibilityTimeout=0
+            )
+        return [decode(each["Body"]) for each in seen.values()]
 
-    def study_verdicts(self) -> list[StudyVerdict]:
-        """Take everything, and return what is about studies: the latest word on each."""
+    def study_verdicts(self) -> dict[str, StudyVerdict]:
+        """Return the latest word that waits on each study."""
         latest: dict[str, StudyVerdict] = {}
-        for each in self.verdicts():
-            if isinstance(each, StudyVerdict):
-                known = latest.get(each.study_instance_uid)
-                if known is None or known.at <= each.at:
-                    latest[each.study_instance_uid] = each
-        return list(latest.values())
+        for each in sorted(
+            (each for each in self.waiting() if isinstance(each, StudyVerdict)),
+            key=lambda verdict: verdict.at,
+        ):
+            latest[each.study_instance_uid] = each
+        return latest
 
     def take(self, queue: str) -> list[str]:
         """Empty a queue and return the bodies."""
@@ -245,12 +257,9 @@ class Cloud:
         return [each["Key"] for page in pages for each in page.get("Contents", ())]
 
 
-def findings_of(verdicts: Sequence[StudyVerdict | ObjectVerdict]) -> set[tuple[str, str]]:
-    """Return what was found, as pairs of finding and key."""
-    found = set()
-    for verdict in verdicts:
-        if isinstance(verdict, StudyVerdict):
-            found |= {(each.finding, each.key) for each in verdict.findings}
-        elif verdict.finding:
-            found.add((verdict.finding, verdict.key))
-    return found
+def findings_of(verdicts: Iterable[StudyVerdict]) -> dict[str, str]:
+    """Return what was found, by key."""
+    found = [each for verdict in verdicts for each in verdict.findings]
+    named = {each.key: each.finding for each in found}
+    assert len(named) == len(found), "nothing is named twice"
+    return named

@@ -33,6 +33,7 @@ class EventSource:
         self._sqs = sqs
         self._batch_max = batch_max
         self.failures = 0  #: Messages that came back so far.
+        self.bodies: list[str] = []  #: Everything that was brought so far.
 
     def poll(self, function: Emulator) -> int:
         """Bring one batch to the function; return how many messages there were."""
@@ -43,6 +44,7 @@ class EventSource:
         )
         messages = answer.get("Messages", [])
         if messages:
+            self.bodies += [each["Body"] for each in messages]
             self._bring(messages, function)
         return len(messages)
 
