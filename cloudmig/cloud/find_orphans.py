@@ -26,6 +26,7 @@ __all__ = ["OrphanSearch", "find_orphans"]
 
 #: How far back is looked. Dead letters are kept for 14 days; nothing older can still be on its way.
 DAYS_BACK = 31
+_STUDIES_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,9 @@ def find_orphans(
     for item in _overdue(desk, started, after, days_back):
         bucket, place = _place_of(desk, item)
         if item.pk not in named:
-            named = {item.pk: _named(desk, bucket, place)}
+            if len(named) >= _STUDIES_KEPT:
+                named.clear()  # Objects of one study come close together.
+            named[item.pk] = _named(desk, bucket, place)
         keys = named[item.pk]
         if keys is None:
             unknown += 1
@@ -84,9 +87,7 @@ def _overdue(
     last = read_instant(before).date()
     for day in range(days_back + 1):
         for key in unsettled_keys((last - dt.timedelta(days=day)).isoformat()):
-            # Settling takes items out of the index while it is read.
-            found = list(desk.table.unsettled(key, before))
-            yield from sorted(found, key=lambda item: item.pk)
+            yield from desk.table.unsettled(key, before)
 
 
 def _place_of(desk: Desk, item: ObjectItem) -> tuple[str, Place]:

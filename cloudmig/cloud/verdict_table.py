@@ -112,7 +112,10 @@ class UnsettledTable(Protocol):
     """Finds what no manifest has named."""
 
     def unsettled(self, key: str, before: str) -> Iterator[ObjectItem]:
-        """Yield the items under one key of the index whose `at` is before a time."""
+        """Yield the items under one key of the index whose `at` is before a time.
+
+        - They may be settled meanwhile.
+        """
         ...
 
 
