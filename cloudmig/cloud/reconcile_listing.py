@@ -109,7 +109,7 @@ def rows_of(shelf: Shelf, file: DataFile, address: Address, *, width: int) -> It
                     if len(row) != width:
                         raise InventoryRefused("a data file has rows of another schema")
                     yield row
-        except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
             raise InventoryRefused("a data file is damaged: fetch it again") from error
         if hashed.md5.hexdigest() != file.md5:
             raise InventoryRefused("a data file is not what manifest.json says: fetch it again")

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from botocore import exceptions as theirs
+
 from cloudmig.cloud.reconcile_inventory import (
     ask_again,
     plan,
@@ -37,6 +39,7 @@ OpenShelves = Callable[[], dict[str, Shelf]]
 
 #: No bucket has a name with a space in it, so this one is never taken.
 _RESULTS = Address("on site", "")
+_SPLIT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,11 @@ def _open(open_shelves: OpenShelves, folder: Path) -> None:
 
 def _split(made: ReconcilePlan, unit: int) -> SplitCounts:
     assert _shelf is not None, "the initializer ran"
+    for _ in range(_SPLIT_ATTEMPTS - 1):
+        try:
+            return split_unit(made, unit, _shelf)
+        except (theirs.HTTPClientError, OSError):
+            continue  # A long answer broke off: no client repeats that by itself.
     return split_unit(made, unit, _shelf)
 
 

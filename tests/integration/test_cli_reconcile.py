@@ -161,6 +161,21 @@ def test_what_cannot_be_reconciled_ends_with_2_and_says_why(
     assert "What to do" in err
 
 
+def test_a_bucket_that_does_not_answer_halts_and_names_nobody(
+    bucket: Shelf, tmp_path: Path
+) -> None:
+    inventory = a_listing().write(
+        Shelves({BUCKET: bucket, INVENTORIES: FolderShelf(tmp_path / "downloaded")})
+    )
+    (tmp_path / "cloudmig.toml").write_text(CONFIG.format(endpoint="http://127.0.0.1:9"))
+
+    code, out, err = reconcile(tmp_path, str(tmp_path / "downloaded" / inventory.key))
+
+    assert code == 3
+    assert "reconcile: EndpointConnectionError" in err
+    assert STUDY.study_instance_uid not in out + err
+
+
 def test_of_several_buckets_the_inventory_says_which(
     bucket: Shelf, tmp_path: Path, endpoint: str
 ) -> None:
