@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cloudmig.cloud.percentiles import Percentiles, percentiles
 from cloudmig.cloud.retrieval_samples import RetrievalSample
-from cloudmig.model.service_levels import MEASURES, ServiceLevels
+from cloudmig.model.service_levels import ARCHIVE_TIERS, MEASURES, ServiceLevels
 
 __all__ = ["RESTORE", "TierStanding", "missed", "standing"]
 
@@ -64,11 +64,12 @@ def missed(levels: ServiceLevels, sample: RetrievalSample) -> tuple[str, ...]:
 def standing(
     levels: ServiceLevels, samples: Iterable[RetrievalSample]
 ) -> Mapping[str, TierStanding]:
-    """Return how each tier stands, in the order of their names."""
+    """Return how each tier stands, by name, those that need a restore last."""
     by_tier: dict[str, list[RetrievalSample]] = {}
     for sample in samples:
         by_tier.setdefault(sample.tier, []).append(sample)
-    return {tier: _of_tier(levels, tier, by_tier[tier]) for tier in sorted(by_tier)}
+    ordered = sorted(by_tier, key=lambda tier: (tier in ARCHIVE_TIERS, tier))
+    return {tier: _of_tier(levels, tier, by_tier[tier]) for tier in ordered}
 
 
 def _of_tier(levels: ServiceLevels, tier: str, samples: list[RetrievalSample]) -> TierStanding:

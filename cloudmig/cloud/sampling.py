@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from cloudmig.objects import LAYOUT
+
 __all__ = [
     "SampledStudy", "Sampler", "TableSampler", "choose", "place_of", "size_band", "start_of",
     "stratum_of", "tier_of_stratum",
@@ -127,7 +129,7 @@ class TableSampler:
     ) -> None:
         self._dynamodb = dynamodb
         self._table_name = table_name
-        self._place = f"{bucket}/{prefix}"
+        self._place = f"{bucket}/{prefix}{LAYOUT}/"
         self._seed = seed
 
     @property

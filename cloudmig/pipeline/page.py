@@ -26,6 +26,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; } th, td { text-align: left;
   padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 .number { text-align: right; font-variant-numeric: tabular-nums; } code { font-size: .88em; }
+.scroll { overflow-x: auto; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 """
 
@@ -50,7 +51,7 @@ def table(
         "<tr>" + "".join(cell("td", place, text) for place, text in enumerate(row)) + "</tr>"
         for row in rows
     )
-    return f"<table><tr>{headings}</tr>{body}</table>"
+    return f"<div class=scroll><table><tr>{headings}</tr>{body}</table></div>"
 
 
 def write_page(path: Path, page: str) -> None:

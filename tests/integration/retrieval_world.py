@@ -13,10 +13,11 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cloudmig.demo.studies import Study
 from tests.contract.faulty_proxy import FaultyProxy
 from tests.integration.migration_world import World, a_study
 from tests.peers.launch.moto import s3_client
@@ -40,6 +41,17 @@ class SlowProxy(FaultyProxy):
         return await super()._forward(request_line, headers, body)
 
 
+def _shaped(number: int, modality: str, images: int, pixels: int) -> Study:
+    """Make a study of `images` to three times as many, and one more in a series of its own."""
+    made = a_study(
+        number, modality=modality, series=(images * (1 + number % 3), 1),
+        study_date=f"{2014 + number % 8}0301",
+    )  # fmt: skip
+    return replace(
+        made, series=tuple(replace(each, rows=pixels, columns=pixels) for each in made.series)
+    )
+
+
 @dataclass
 class TieredArchive:
     """What `cloudmig run` left: studies, their catalog, and a bucket in moto."""
@@ -50,25 +62,22 @@ class TieredArchive:
 
     @classmethod
     def migrated(
-        cls, folder: Path, endpoint: str, *, studies: int, bucket: str = BUCKET
+        cls, folder: Path, endpoint: str, *, studies: int, images: int = 1, pixels: int = 8
     ) -> TieredArchive:
         """Move studies of three modalities, of eight years, into three classes."""
         s3 = s3_client(endpoint, "testing", "testing")
-        s3.create_bucket(Bucket=bucket)
+        s3.create_bucket(Bucket=BUCKET)
         modalities = list(TIERS)
         world = World(
             folder,
             [
-                a_study(
-                    number, modality=modalities[number % 3], series=(1 + number % 3, 1),
-                    study_date=f"{2014 + number % 8}0301",
-                )
+                _shaped(number, modalities[number % 3], images, pixels)
                 for number in range(1, studies + 1)
             ],
             retrieve="c-get",
             destinations={
                 "archive": {
-                    "url": f"s3://{bucket}/{PREFIX.strip('/')}", "endpoint": endpoint,
+                    "url": f"s3://{BUCKET}/{PREFIX.strip('/')}", "endpoint": endpoint,
                     "profile": "moto", "access_key_id": "testing", "secret_access_key": "testing",
                 }
             },

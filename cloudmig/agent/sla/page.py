@@ -13,12 +13,13 @@ from cloudmig.agent.sla.pictures import (
 from cloudmig.agent.sla.pictures import (
     Candle,
     budget_strip,
+    bytes_words,
     candles,
     restore_strip,
     seconds_words,
 )
 from cloudmig.cloud.error_budget import TierStanding
-from cloudmig.model.service_levels import ServiceLevels
+from cloudmig.model.service_levels import DICOMWEB, ServiceLevels, TierLevel
 from cloudmig.pipeline.page import FOOTER, STYLE, table
 
 __all__ = ["report_page"]
@@ -40,9 +41,14 @@ _BURNT_KEY = (
     "<span class=dot style='background:var(--quarantined)'></span>within the budget"
     "<span class=dot style='background:var(--unexplained)'></span>beyond it</p>"
 )
+_CANDLE_KEY = (
+    "<p class=legend><span class='key body-key'></span>p50 to p95, tail to p99"
+    "<span class='key median-key'></span>p50"
+    "<span class='key limit-key'></span>service level (whole study: of one of median size)</p>"
+)
 _OWN_STYLE = """
 h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; } h3 small { font-weight: 400; color: var(--soft); }
-.wide { margin: .6rem 0; } td.over { color: var(--unexplained); font-weight: 600; }
+.legend > :first-child { margin-left: 0; } .wide { margin: .6rem 0; }
 .key { display: inline-block; width: .9rem; height: .7rem; margin: 0 .3rem 0 .9rem; }
 .body-key { background: var(--excluded); opacity: .38; }
 .median-key { background: var(--excluded); height: .16rem; vertical-align: middle; }
@@ -60,8 +66,8 @@ def report_page(
 ) -> str:
     """Return the page. Studies are pseudonyms."""
     said = (
-        f"{since:%Y-%m-%d} to {now:%Y-%m-%d %H:%M} UTC · {levels.objective:.4g} of the studies"
-        " shall be read within their tier's level"
+        f"{since:%Y-%m-%d} to {now:%Y-%m-%d %H:%M} UTC · {100 * levels.objective:.4g} % of the"
+        " studies shall be read within their tier's level"
     )
     stores = "".join(_store(levels, each, alarms.get(each.store, {})) for each in histories)
     return "".join((
@@ -115,36 +121,37 @@ def _store(levels: ServiceLevels, history: StoreHistory, alarms: Mapping[str, st
         f"<div class=wide>{strip}</div>",
         _BURNT_KEY,
         *(_distributions(levels, history, tier) for tier in history.tiers),
-        _restores(history),
+        _CANDLE_KEY,
         "<h3>Worst studies</h3>",
         table(
             ("study", "tier", "read", "size", "missed", "times its limit"),
             [_worst_row(each) for each in history.worst],
             numbers=(3, 5),
         ),
+        _restores(history),
     ))  # fmt: skip
 
 
 def _tiers(history: StoreHistory, alarms: Mapping[str, str]) -> str:
-    def times(standing: TierStanding, name: str) -> list[str]:
+    def times(standing: TierStanding, name: str) -> str:
         found = standing.percentiles.get(name)
         if found is None:
-            return ["–"] * 2
-        return [seconds_words(found.p50), seconds_words(found.p95)]
+            return "–"
+        return " · ".join(seconds_words(value) for value in (found.p50, found.p95, found.p99))
 
     rows = []
     for tier, each in history.tiers.items():
         state = "alarm" if tier in alarms else "beyond" if each.breached else "kept"
         rows.append([
-            tier, f"{each.samples:,}", *times(each, "first_instance_s"), *times(each, "study_s"),
+            tier, f"{each.samples:,}", times(each, "first_instance_s"), times(each, "study_s"),
             f"{each.missed:,}", f"{each.wrong + each.failed:,}", f"{each.burnt:.0%}", state,
         ])  # fmt: skip
-    return table(
-        ("tier", "samples", "image p50", "p95", "study p50", "p95", "missed", "errors",
-         "budget burnt", "level"),
-        rows,
-        numbers=range(1, 9),
-    )  # fmt: skip
+    head = ("tier", "samples", "first image", "whole study", "missed", "errors", "burnt", "level")
+    return (
+        table(head, rows, numbers=range(1, 7))
+        + "<p class=legend>Times are p50 · p95 · p99 of the right answers. Burnt: the share that"
+        " missed, in parts of what may.</p>"
+    )
 
 
 def _distributions(levels: ServiceLevels, history: StoreHistory, tier: str) -> str:
@@ -174,14 +181,20 @@ def _distributions(levels: ServiceLevels, history: StoreHistory, tier: str) -> s
         if standing.cold
         else ""
     )
-    if not drawn:
-        return f"<h3>{html.escape(tier)}</h3>{cold}"
-    key = (
-        "<p class=legend><span class='key body-key'></span>p50 to p95, tail to p99"
-        "<span class='key median-key'></span>p50"
-        "<span class='key limit-key'></span>service level (whole study: of one of median size)</p>"
+    pictures = f"<div class=pictures>{drawn}</div>" if drawn else ""
+    return f"<h3>{html.escape(tier)} <small>{_promised(tier, level)}</small></h3>{cold}{pictures}"
+
+
+def _promised(tier: str, level: TierLevel) -> str:
+    """Return what a tier owes a reader, in words."""
+    if level.restore_s is not None:
+        return f"restored within {seconds_words(level.restore_s)}"
+    said = (
+        f"first byte within {seconds_words(level.first_byte_s)}, first image"
+        f" {seconds_words(level.first_instance_s)}, study {seconds_words(level.study_s)} and"
+        f" {bytes_words(int(level.study_bytes_per_s))}/s"
     )
-    return f"<h3>{html.escape(tier)}</h3>{cold}<div class=pictures>{drawn}</div>{key}"
+    return said + (f", query {seconds_words(level.query_s)}" if tier == DICOMWEB else "")
 
 
 def _restores(history: StoreHistory) -> str:
@@ -212,6 +225,6 @@ def _worst_row(each: WorstStudy) -> list[str]:
         said = [f"{name}: {sample.cause}" for name in said]
     return [
         each.study, sample.tier, sample.at[:16].replace("T", " "),
-        f"{sample.size_bytes / 1e6:,.1f} MB", ", ".join(said),
+        bytes_words(sample.size_bytes), ", ".join(said),
         "–" if each.worst is None else f"{each.worst:.1f}",
     ]  # fmt: skip

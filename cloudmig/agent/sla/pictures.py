@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 from cloudmig.cloud.percentiles import Percentiles
 
-__all__ = ["STYLE", "Candle", "budget_strip", "candles", "restore_strip", "seconds_words"]
+__all__ = [
+    "STYLE", "Candle", "budget_strip", "bytes_words", "candles", "restore_strip", "seconds_words",
+]  # fmt: skip
 
 STYLE = """
 svg { display: block; width: 100%; height: auto; overflow: visible; }
@@ -54,6 +56,14 @@ def seconds_words(duration_s: float) -> str:
     return f"{duration_s / 3600:.3g} h"
 
 
+def bytes_words(size_bytes: int) -> str:
+    """Return `12 kB` or `1.5 GB`, to about three digits."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.3g} {unit}"
+    return f"{size_bytes / 1e3:.3g} kB"
+
+
 def candles(title: str, found: Sequence[Candle], limit_s: float) -> str:
     """Draw p50 to p95 as a body, p99 as a tail, over time; the scale is logarithmic."""
     if not found:
@@ -61,14 +71,12 @@ def candles(title: str, found: Sequence[Candle], limit_s: float) -> str:
     values = [value for each in found for value in (each.values.p50, each.values.p99)]
     scale = _Scale.over([*values, limit_s])
     begin, end = found[0].at, found[-1].at
-    span_s = (end - begin).total_seconds()
-    room = _WIDTH - _LEFT - _RIGHT
-    step = room / max(len(found), 1)
+    # A place for each, whatever time lies between: the strip above has its cells so, too.
+    step = (_WIDTH - _LEFT - _RIGHT) / len(found)
     width = max(2.0, min(12.0, step * 0.6))
     drawn = [_grid(scale), _limit(scale, limit_s)]
-    for each in found:
-        share = (each.at - begin).total_seconds() / span_s if span_s else 0.5
-        x = _LEFT + width / 2 + 2 + share * (room - width - 4)
+    for number, each in enumerate(found):
+        x = _LEFT + (number + 0.5) * step
         drawn.append(_candle(x, width, each, scale, late=each.values.p95 > limit_s))
     return _svg(title, _WIDTH, _HEIGHT, [*drawn, *_dates(begin, end, _WIDTH, _HEIGHT - 5)])
 
