@@ -24,6 +24,7 @@ from tests.infra.deployment import (
     packages_in,
 )
 from tests.infra.landscape import REGIONS, THIRD_ROLE, variables_of
+from tests.infra.layers import Workshop
 from tests.infra.terraform_cli import Terraform, TerraformMissing, find_terraform
 
 #: Read by every fixture that wants an example: `Applied("hybrid")`.
@@ -98,3 +99,9 @@ def infra_tools() -> Path:
     if not (folder / "checkov").is_file():
         pytest.skip("no checkov: `make test-infra` installs it into .venv-infra")
     return folder
+
+
+@pytest.fixture(scope="session")
+def workshop(terraform: Terraform, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Return a copy of infra/ that may be broken and looked at, but is not applied."""
+    return Workshop(copy_of_infra(tmp_path_factory.mktemp("workshop")), terraform)
