@@ -251,7 +251,7 @@ class Cloud:
                 found[plain["pk"], plain["sk"]] = plain
         return found
 
-    def keys(self) -> list[str]:
+    def lies_there(self) -> list[str]:
         """Return every key that lies in the bucket now."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [each["Key"] for page in pages for each in page.get("Contents", ())]

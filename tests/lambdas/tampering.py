@@ -28,7 +28,8 @@ def tamper_with(cloud: Cloud, keys: Sequence[str]) -> list[Tampering]:
     """Do twenty things to objects that are spread over the bucket; `keys` are all of them."""
     spread = [keys[number * len(keys) // 20] for number in range(20)]
     assert len(set(spread)) == 20
-    others = [keys[(number * len(keys) // 20) + 1] for number in range(20)]
+    # Its neighbour, which nothing is done to where there are enough.
+    others = [keys[(number * len(keys) // 20 + 1) % len(keys)] for number in range(20)]
     done = []
     for number, (key, other) in enumerate(zip(spread, others, strict=True)):
         kind = _KINDS[number % len(_KINDS)]
@@ -75,7 +76,7 @@ def _put_beside(cloud: Cloud, key: str, _: str) -> Tampering:
 
 
 def _overwritten(cloud: Cloud, key: str, other: str) -> Tampering:
-    """The neighbour's image with the neighbour's metadata: each digest agrees, the place is wrong."""
+    """The neighbour's image with its metadata: its digests agree, its place is wrong."""
     body, metadata = _get(cloud, other)
     _put(cloud, key, body, metadata)
     same_study = key.split("/")[:4] == other.split("/")[:4]
