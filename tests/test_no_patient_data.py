@@ -17,11 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from cloudmig.demo.oddities import conflicting, garbage, renamed, two_patients
 from cloudmig.demo.pacs import Fault, Script
 from cloudmig.demo.studies import Patient, Study
+from cloudmig.messages import ObjectVerdict, encode
 from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.migration_world import World, a_study, free_port
 from tests.peers.launch.moto import s3_client
@@ -37,6 +39,24 @@ def _of_the_canary(study: Study) -> Study:
         study, patient=_PATIENT, accession_number="QQACCESSION1", description="CANARY DESCRIPTION",
         study_id="CANARYSID",
     )  # fmt: skip
+
+
+def _words() -> list[str]:
+    """What a stranger with a pen could put into the verdict queue, or into the bucket."""
+    stranger = ObjectVerdict(
+        bucket="images", prefix="", key="v1/main/CANARY^NAME/19010203.dcm", archive="main",
+        study_instance_uid="", series_instance_uid="", sop_instance_uid="", finding="stranger",
+        how="STREAMED", at="2026-03-01T00:00:00Z", etag="CANARY",
+    )  # fmt: skip
+    return [
+        "CANARY^NAME", encode(stranger), encode(replace(stranger, bucket="CANARY")),
+        encode(replace(stranger, archive="CANARY", finding="CANARY^NAME")),
+        encode(replace(stranger, study_instance_uid="CANARY")),
+        encode(replace(stranger, at="CANARY^NAME")),
+    ]  # fmt: skip
+
+
+_WORDS = _words()
 
 
 def _archive() -> list[Study]:
@@ -80,9 +100,17 @@ def bucket() -> Iterator[dict[str, Any]]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with moto_endpoint() as endpoint:
         s3_client(endpoint, "testing", "testing").create_bucket(Bucket="images")
+        sqs: Any = boto3.client(
+            "sqs", endpoint_url=endpoint, region_name="us-east-1",
+            aws_access_key_id="testing", aws_secret_access_key="testing",
+        )  # fmt: skip
+        queue = sqs.create_queue(QueueName="verdicts")["QueueUrl"]
+        for body in _WORDS:
+            sqs.send_message(QueueUrl=queue, MessageBody=body)
         yield {
             "url": "s3://images", "endpoint": endpoint, "profile": "moto",
             "access_key_id": "testing", "secret_access_key": "testing",
+            "verdict_queue": queue, "verdict_endpoint": endpoint,
         }  # fmt: skip
 
 
@@ -107,6 +135,8 @@ def test_no_command_leaves_a_trace_of_a_patient(bucket: dict[str, Any], tmp_path
         traces.both("plan", "--explain", studies[1].study_instance_uid)
         traces.both("run")
         traces.both("verify")
+        traces.both("verdicts")
+        traces.both("verify", "--as-cloud", "--again")
         traces.both("doctor")
         traces.both("status")
         traces.both("quarantine", "list")

@@ -8,6 +8,7 @@ earlier one, and a word about a manifest revision that is no more changes nothin
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -35,6 +36,8 @@ EXTRAS: Mapping[str, QuarantineReason] = {
     "orphan": QuarantineReason.ORPHAN,
 }
 _ALTERED = "manifest altered"
+#: `cloudmig doctor` tries a store out there. It may not be allowed to delete what it put.
+_OF_DOCTOR = re.compile(r"v1/[a-z0-9-]+/doctor/[^/]+")
 #: How a look went that could decide nothing: archived, and the store has no checksum.
 _UNDECIDED = "UNDECIDED"
 
@@ -45,6 +48,7 @@ class Word(Enum):
     AGREED = "agreed"  #: The copy is VERIFIED by it.
     DIFFERS = "differs"  #: Findings are recorded; the copy is to be repaired, or with a person.
     NOTED = "noted"  #: A single object: in the ledger, or in quarantine as one too many.
+    EXPLAINED = "explained"  #: In no manifest, and ours: its study is still open, say.
     WAITS = "waits"  #: The copy is just being written: heard again when it is settled.
     UNDECIDED = "undecided"  #: Nothing is known to spoil the copy, and not all of it is known.
     SUPERSEDED = "superseded"  #: About a manifest that is no more, or a copy under repair.
@@ -127,10 +131,12 @@ class CloudVerdictCalls(VerificationCalls):
         with self._writing() as connection:
             if verdict.finding in EXTRAS:
                 found = _extra_of(destination, source, verdict)
-                if not self._is_explained(connection, source, found):
-                    is_news = self._note_extra(connection, found, at)
-                    return Heard(Word.NOTED, extras=(found,)) if is_news else Heard(Word.OLDER)
-            elif not source or not self._knows(connection, source, verdict.study_instance_uid):
+                if self._is_explained(connection, source, found):
+                    return Heard(Word.EXPLAINED)
+                is_news = self._note_extra(connection, found, at)
+                return Heard(Word.NOTED, extras=(found,)) if is_news else Heard(Word.OLDER)
+            study = verdict.study_instance_uid
+            if not source or (study and not self._knows(connection, source, study)):
                 return Heard(Word.UNKNOWN)
             return self._note_object(connection, destination, source, verdict, at)
 
@@ -272,7 +278,9 @@ class CloudVerdictCalls(VerificationCalls):
         )
 
     def _is_explained(self, connection: sa.Connection, source: str, found: FoundExtra) -> bool:
-        """Say whether it is ours: of a study that is still open, or kept for a person by digest."""
+        """Say whether it is ours: of an open study, kept for a person, or left by the doctor."""
+        if _OF_DOCTOR.fullmatch(found.extra.key):
+            return True
         receipt, transfer = schema.open_receipt.c, schema.transfer.c
         of_open_study = (
             sa.select(receipt.key)

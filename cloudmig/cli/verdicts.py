@@ -119,6 +119,7 @@ _SENTENCES = {
     "agreed": "agree with their manifest: verified by CLOUD",
     "differs": "do not agree with their manifest",
     "noted": "are about single objects that are not as they should be",
+    "explained": "are about objects that wait for their manifest, and are ours",
     "waits": "wait until their study is written",
     "undecided": "could not be decided: `cloudmig verify` can",
     "superseded": "are about manifests that have been replaced since, or copies under repair",

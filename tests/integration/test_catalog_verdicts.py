@@ -384,6 +384,25 @@ def test_what_the_agent_put_into_quarantine_is_no_orphan(catalog: Catalog) -> No
         assert len(heard.extras) == raised
 
 
+def test_what_the_doctor_may_not_delete_is_no_stranger(catalog: Catalog) -> None:
+    words = [
+        catalog.hear_object_verdict("archive", "main", verdict, at=NOW).word
+        for verdict in (
+            an_object_verdict("stranger", key="v1/main/doctor/probe-0123456789ab", study=""),
+            an_object_verdict("stranger", key="v1/main/doctor/probe/hidden", study=""),
+        )
+    ]
+
+    assert words == [Word.EXPLAINED, Word.NOTED]
+
+
+def test_a_bad_object_below_quarantine_is_in_the_ledger_without_a_study(catalog: Catalog) -> None:
+    verdict = an_object_verdict("altered", key=f"v1/main/quarantine/{'a' * 64}.dcm", study="")
+
+    assert catalog.hear_object_verdict("archive", "main", verdict, at=NOW).word is Word.NOTED
+    assert kinds(catalog) == ["object_found_bad"]
+
+
 def test_an_orphan_of_no_source_of_ours_is_raised_all_the_same(catalog: Catalog) -> None:
     verdict = an_object_verdict("stranger", key="v1/elsewhere/x", study="")
 

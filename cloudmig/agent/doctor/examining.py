@@ -11,6 +11,7 @@ from cloudmig.agent.doctor.findings import Finding, problem
 from cloudmig.agent.doctor.listening import listening
 from cloudmig.agent.doctor.pacs import check_source
 from cloudmig.agent.doctor.store import check_destination
+from cloudmig.agent.doctor.verdict_queue import check_verdict_queue
 from cloudmig.config import Configuration
 from cloudmig.telemetry import get_logger
 
@@ -55,6 +56,15 @@ async def examine(
                 check_max_s,
             )
             for name, destination in config.destinations.items()
+        ]
+        checks += [
+            _limited(
+                f"verdicts of {name}",
+                asyncio.to_thread(check_verdict_queue, name, destination, timeout_s=wait_max_s),
+                check_max_s,
+            )
+            for name, destination in config.destinations.items()
+            if destination.verdict_queue is not None
         ]
         for findings in await asyncio.gather(*checks):
             found += findings
