@@ -13,23 +13,24 @@ from cloudmig.errors import DestinationRefused, DestinationUnavailable
 from cloudmig.model.instance import Location
 from cloudmig.model.outcome import Refused, Stored
 from tests.contract.destination_contract import ARCHIVE, an_instance, key_of, read_all, staged
-from tests.contract.faulty_proxy import Answer, Fault, FaultyProxy
+from tests.contract.faulty_proxy import Fault, FaultyProxy
 from tests.contract.moto_bucket import Bucket
+from tests.contract.relay import Canned
 
 pytest_plugins = ["tests.contract.store_fixtures"]
 
 QUICK = RetryPolicy(attempts_max=3, elapsed_max_s=20, wait_first_s=0.01, wait_max_s=0.02)
 
 PASSING = [
-    Answer(500, "InternalError"),
-    Answer(503, "SlowDown"),
-    Answer(429, "TooManyRequests"),
-    Answer(409, "ConditionalRequestConflict"),
-    Answer(412, "PreconditionFailed"),
-    Answer(400, "RequestTimeout"),
-    Answer(400, "BadDigest"),
-    Answer(400, "XAmzContentSHA256Mismatch"),
-    Answer(200),
+    Canned(500, "InternalError"),
+    Canned(503, "SlowDown"),
+    Canned(429, "TooManyRequests"),
+    Canned(409, "ConditionalRequestConflict"),
+    Canned(412, "PreconditionFailed"),
+    Canned(400, "RequestTimeout"),
+    Canned(400, "BadDigest"),
+    Canned(400, "XAmzContentSHA256Mismatch"),
+    Canned(200),
     Fault.CUT_BEFORE_COMMIT,
     Fault.CUT_AFTER_COMMIT,
     Fault.HANG_BEFORE_COMMIT,
@@ -51,7 +52,7 @@ def store(request: pytest.FixtureRequest, bucket: Bucket, proxy: FaultyProxy) ->
 
 @pytest.mark.parametrize("fault", PASSING, ids=str)
 async def test_a_passing_fault_is_retried_into_one_version(
-    store: ObjectStoreDestination, proxy: FaultyProxy, bucket: Bucket, fault: Fault | Answer
+    store: ObjectStoreDestination, proxy: FaultyProxy, bucket: Bucket, fault: Fault | Canned
 ) -> None:
     item = staged(an_instance(), b"z" * 300_000)
     proxy.script, proxy.only = [fault], "PUT"
@@ -68,7 +69,7 @@ async def test_a_passing_fault_is_retried_into_one_version(
 
 @pytest.mark.parametrize("fault", [f for f in PASSING if f is not Fault.RESET_IN_BODY], ids=str)
 async def test_a_fault_on_completing_an_upload_leaves_one_version_and_no_upload(
-    bucket: Bucket, proxy: FaultyProxy, fault: Fault | Answer
+    bucket: Bucket, proxy: FaultyProxy, fault: Fault | Canned
 ) -> None:
     settings = dataclasses.replace(bucket.settings, endpoint=proxy.endpoint, timeout_s=1.0)
     store = open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=1)
@@ -85,17 +86,17 @@ async def test_a_fault_on_completing_an_upload_leaves_one_version_and_no_upload(
 @pytest.mark.parametrize(
     ("answer", "hint"),
     [
-        (Answer(403, "AccessDenied"), "policy"),
-        (Answer(403, "RequestTimeTooSkewed"), "clock"),
-        (Answer(401), "credentials"),
-        (Answer(404, "NoSuchBucket"), "bucket"),
-        (Answer(501, "NotImplemented"), "profile"),
-        (Answer(400, "InvalidStorageClass"), "storage class"),
+        (Canned(403, "AccessDenied"), "policy"),
+        (Canned(403, "RequestTimeTooSkewed"), "clock"),
+        (Canned(401), "credentials"),
+        (Canned(404, "NoSuchBucket"), "bucket"),
+        (Canned(501, "NotImplemented"), "profile"),
+        (Canned(400, "InvalidStorageClass"), "storage class"),
     ],
     ids=str,
 )
 async def test_a_refusal_is_not_retried_and_says_what_to_do(
-    store: ObjectStoreDestination, proxy: FaultyProxy, answer: Answer, hint: str
+    store: ObjectStoreDestination, proxy: FaultyProxy, answer: Canned, hint: str
 ) -> None:
     item = staged(an_instance())
     proxy.script, proxy.only = [answer], "PUT"
@@ -112,7 +113,7 @@ async def test_a_refusal_is_not_retried_and_says_what_to_do(
 async def test_a_bucket_in_another_region_is_a_refusal(bucket: Bucket, proxy: FaultyProxy) -> None:
     settings = dataclasses.replace(bucket.settings, endpoint=proxy.endpoint)
     store = open_object_store("s3", settings, archive=ARCHIVE)
-    proxy.script = [Answer(301, "PermanentRedirect")]
+    proxy.script = [Canned(301, "PermanentRedirect")]
 
     with pytest.raises(DestinationRefused) as caught:
         await store.store(staged(an_instance()))
@@ -123,7 +124,7 @@ async def test_a_bucket_in_another_region_is_a_refusal(bucket: Bucket, proxy: Fa
 async def test_an_object_that_is_too_large_is_a_value(
     store: ObjectStoreDestination, proxy: FaultyProxy
 ) -> None:
-    proxy.script, proxy.only = [Answer(400, "EntityTooLarge")], "PUT"
+    proxy.script, proxy.only = [Canned(400, "EntityTooLarge")], "PUT"
 
     outcome = await RetryingDestination(store, QUICK).store(staged(an_instance()))
 
@@ -133,7 +134,7 @@ async def test_an_object_that_is_too_large_is_a_value(
 async def test_a_store_that_stays_broken_is_given_up_after_the_attempts_allowed(
     store: ObjectStoreDestination, proxy: FaultyProxy
 ) -> None:
-    proxy.script, proxy.only = [Answer(503, "SlowDown")] * 10, "PUT"
+    proxy.script, proxy.only = [Canned(503, "SlowDown")] * 10, "PUT"
 
     with pytest.raises(DestinationUnavailable, match="SlowDown"):
         await RetryingDestination(store, QUICK).store(staged(an_instance()))

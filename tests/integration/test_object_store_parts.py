@@ -19,8 +19,9 @@ from cloudmig.errors import DestinationUnavailable, SpoolFull
 from cloudmig.model.instance import Location, StagedInstance
 from cloudmig.model.outcome import Stored, StoreOutcome, Taken
 from tests.contract.destination_contract import ARCHIVE, an_instance, key_of, read_all, staged
-from tests.contract.faulty_proxy import Answer, Fault, FaultyProxy
+from tests.contract.faulty_proxy import Fault, FaultyProxy
 from tests.contract.moto_bucket import Bucket
+from tests.contract.relay import Canned
 
 pytest_plugins = ["tests.contract.store_fixtures"]
 
@@ -120,7 +121,7 @@ async def test_a_failed_part_leaves_no_upload_and_no_line_in_the_log(
     log = MemoryUploadLog()
     store = open_object_store("s3", settings, archive=ARCHIVE, large_bytes_min=1, uploads=log)
     item = staged(an_instance(), bytes(20 * MEBIBYTE))
-    proxy.script, proxy.only = [Fault.PASS, Answer(500, "InternalError")], "PUT"
+    proxy.script, proxy.only = [Fault.PASS, Canned(500, "InternalError")], "PUT"
 
     with pytest.raises(DestinationUnavailable, match="put part"):
         await store.store(item)

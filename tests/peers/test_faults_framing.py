@@ -10,7 +10,8 @@ from pynetdicom import dimse_messages
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode, encode
 
-from tests.peers.faults.http_proxy import Canned, HttpRequest, Way
+from tests.contract.relay import Canned
+from tests.peers.faults.http_proxy import HttpRequest, Way
 from tests.peers.faults.pdu import (
     C_STORE_RQ,
     C_STORE_RSP,

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.peers.faults.http_proxy import Canned, HttpRequest, Way
+from tests.contract.relay import Canned
+from tests.peers.faults.http_proxy import HttpRequest, Way
 
 __all__ = ["StoreFault", "StoreTrouble"]
 
