@@ -12,6 +12,7 @@ from cloudmig.catalog import schema
 from cloudmig.catalog.ending import EndingCalls
 from cloudmig.catalog.records import BadInstance, CopyToVerify, Detail
 from cloudmig.catalog.schema import AnyRow
+from cloudmig.messages import FINDINGS_MAX
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
@@ -20,8 +21,8 @@ __all__ = ["Judgement", "VerificationCalls"]
 
 #: A copy that differs again after this many repairs waits for a person (design section 5).
 _REPAIRS_MAX = 2
-#: How many bad instances a ledger event names; `bad_instance` has all of them.
-_NAMED_MAX = 20
+#: How many bad instances a ledger event names: as many as the cloud does in one message.
+_NAMED_MAX = FINDINGS_MAX
 
 
 @dataclass(frozen=True, slots=True)

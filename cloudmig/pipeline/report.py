@@ -14,6 +14,13 @@ from cloudmig.pipeline.parts import Parts
 
 __all__ = ["write_report"]
 
+#: What each way of verifying looks at.
+_HOW = {
+    "READ_BACK": "every byte, read by the agent",
+    "STORE_CHECKSUM": "the checksum that the store computed itself, asked by the agent",
+    "CLOUD": "the verdict of the functions beside the bucket, or of their code run on site",
+}
+
 
 async def write_report(
     parts: Parts,
@@ -48,7 +55,6 @@ def _page(
         + "; ".join(html.escape(each) for each in obstacles)
         + "</p>"
     )
-    verdicts = ", ".join(f"{how}: {count:,} copies" for how, count in statement.verdicts.items())
     return "".join((
         "<!doctype html><html lang=en><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
@@ -58,7 +64,10 @@ def _page(
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
         "<h2>How it was verified</h2>",
-        f"<p>{html.escape(verdicts or 'nothing yet')}</p>",
+        table(
+            ("verdict", "copies", "what was looked at"),
+            [(how, f"{count:,}", _HOW.get(how, "")) for how, count in statement.verdicts.items()],
+        ),
         f"<p>Completeness by two equal pulls only: {statement.weak_copies:,} copies</p>",
         "<h2>Quarantine</h2>",
         table(

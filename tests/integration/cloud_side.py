@@ -27,7 +27,9 @@ _KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 class CloudSide:
     """One bucket with its verdict queue, judged when a test says so."""
 
-    def __init__(self, endpoint: str, *, versioned: bool = True, prefix: str = "") -> None:
+    def __init__(
+        self, endpoint: str, *, versioned: bool = True, prefix: str = "", encrypted: bool = False
+    ) -> None:
         self.name = f"cloud-{uuid.uuid4().hex[:12]}"
         self.endpoint = endpoint
         self.prefix = prefix
@@ -38,6 +40,10 @@ class CloudSide:
             self.s3.put_bucket_versioning(
                 Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
             )
+        self.kms_key_arn: str | None = None
+        if encrypted:
+            kms: Any = boto3.client("kms", endpoint_url=endpoint, region_name="us-east-1", **_KEYS)
+            self.kms_key_arn = kms.create_key()["KeyMetadata"]["Arn"]
         dead = self.sqs.create_queue(QueueName=f"{self.name}-dead")["QueueUrl"]
         self.dead_url = dead
         arn = self.sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
@@ -53,7 +59,7 @@ class CloudSide:
             table=MemoryTable(),
             verdicts=SqsQueue(self.sqs, self.url),
             studies=MemoryOutbox(),
-            expected=Expectations(prefix=prefix),
+            expected=Expectations(prefix=prefix, kms_key_arn=self.kms_key_arn),
             now=lambda: dt.datetime.now(dt.UTC),
             threads=2,
         )
@@ -61,7 +67,8 @@ class CloudSide:
     @property
     def settings(self) -> dict[str, Any]:
         """What stands in `[destinations.<name>]`."""
-        return {
+        encryption = {"kms_key_id": self.kms_key_arn} if self.kms_key_arn else {}
+        return encryption | {
             "url": f"s3://{self.name}/{self.prefix}".rstrip("/"), "endpoint": self.endpoint,
             "profile": "moto", "verdict_queue": self.url, "verdict_endpoint": self.endpoint,
             "access_key_id": "testing", "secret_access_key": "testing",

@@ -102,6 +102,36 @@ async def test_what_the_cloud_finds_is_repaired_by_the_next_run_and_then_agreed(
     assert {cloud.class_of(key) for key in cloud.images()} == {"STANDARD"} or not versioned
 
 
+@pytest.mark.parametrize("versioned", [True, False], ids=["versioned", "unversioned"])
+async def test_what_lost_its_encryption_or_its_class_is_put_again_as_the_rule_says(
+    versioned: bool, endpoint: str, tmp_path: Path
+) -> None:
+    cloud = CloudSide(endpoint, versioned=versioned, encrypted=True)
+    rule = {"name": "all", "copy_to": ["store"], "storage_class": "STANDARD_IA"}
+    world = World(tmp_path, STUDIES[:1], destinations={"store": cloud.settings}, rules=[rule])
+    with world.serving():
+        await world.migrate()
+        plain, warm, _ = cloud.images()
+        cloud.overwrite(plain, lambda body: body, StorageClass="STANDARD_IA")
+        cloud.overwrite(
+            warm, lambda body: body, ServerSideEncryption="aws:kms",
+            SSEKMSKeyId=str(cloud.kms_key_arn),
+        )  # fmt: skip
+        assert names_of(cloud.judge(UIDS[0])) == ["not encrypted", "wrong class"]
+        await collect(world)
+        await world.run()
+        [verdict] = cloud.judge(UIDS[0])
+        assert verdict.agreed, verdict.findings
+        await collect(world)
+
+    newest = {key.split("~r")[0]: key for key in sorted(cloud.images())}
+    assert len(cloud.images()) == (3 if versioned else 5)
+    for key in newest.values():
+        held = cloud.s3.head_object(Bucket=cloud.name, Key=key)
+        assert (held["StorageClass"], held["ServerSideEncryption"]) == ("STANDARD_IA", "aws:kms")
+    assert not (await world.close()).refused
+
+
 async def test_what_comes_twice_late_or_out_of_order_changes_nothing(
     endpoint: str, tmp_path: Path
 ) -> None:
