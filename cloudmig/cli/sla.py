@@ -19,7 +19,7 @@ from cloudmig.cli.invocation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from cloudmig.agent.sla.probing import StoreProbe
     from cloudmig.agent.sla.report import RetrievalReport
@@ -41,8 +41,8 @@ def probe(
     samples: Annotated[
         int | None,
         typer.Option(
-            "--samples", min=1, metavar="N", help="Studies to read. Default: as configured.",
-            show_default=False,
+            "--samples", min=1, metavar="N", show_default=False,
+            help="Studies to read of each tier. Default: as configured.",
         ),
     ] = None,
     seed: Annotated[
@@ -72,25 +72,26 @@ def probe(
 
 
 async def _probe(invocation: Invocation, samples: int | None, seed: str | None) -> list[StoreProbe]:
-    from cloudmig.agent.sla.probing import probe_stores, probed_destinations  # noqa: PLC0415
+    from cloudmig.agent.sla.probing import probe_stores  # noqa: PLC0415
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415 - `--help` shall be quick
 
     async with open_catalog_only(invocation.configuration()) as parts:
         invocation.log(parts.pseudonyms)
-        total = (samples or parts.config.sla.samples) * len(probed_destinations(parts))
-        with _Progress(invocation, total) as told:
-            return await probe_stores(parts, samples=samples, seed=seed, on_sample=told.sample)
+        with _Progress(invocation) as told:
+            return await probe_stores(
+                parts, samples=samples, seed=seed, on_drawn=told.drawn, on_sample=told.sample
+            )
 
 
 class _Progress:
     """A bar on a terminal; nothing where nobody looks."""
 
-    def __init__(self, invocation: Invocation, total: int) -> None:
+    def __init__(self, invocation: Invocation) -> None:
         from rich.progress import Progress  # noqa: PLC0415
 
         shown = not invocation.json and sys.stdout.isatty()
         self._bar = Progress(console=invocation.console, disable=not shown, transient=True)
-        self._task = self._bar.add_task("reading studies", total=total)
+        self._task = self._bar.add_task("looking through the catalog", total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -99,11 +100,12 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    @property
-    def sample(self) -> Callable[[RetrievalSample], None]:
-        return self._sample
+    def drawn(self, studies: int) -> None:
+        """Take note of how many studies will be read."""
+        self._bar.reset(self._task, total=studies, description="reading studies")
 
-    def _sample(self, sample: RetrievalSample) -> None:
+    def sample(self, sample: RetrievalSample) -> None:
+        """Take note of a study that was read."""
         if sample.how == "bucket":
             self._bar.advance(self._task)
 

@@ -89,6 +89,7 @@ def probe(
     store: str = "",
     samples: int | None = None,
     time_left_s: Callable[[], float] = lambda: 1.0,
+    on_drawn: Callable[[int], None] = lambda _: None,
     on_sample: Callable[[RetrievalSample], None] = lambda _: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> ProbeResult:
@@ -100,6 +101,7 @@ def probe(
     """
     begun = clock()
     drawn = choose(sampler, levels.samples if samples is None else samples)
+    on_drawn(len(drawn))
     found: list[RetrievalSample] = []
     left_out = 0
     with ThreadPoolExecutor(levels.reads_at_once, thread_name_prefix="probe") as pool:

@@ -1,8 +1,8 @@
 """Drawing the studies that a probe reads: stratified by tier, age, modality and size.
 
-Every tier gets an equal part of a probe, and in a tier every stratum in turn: a rare kind of study
-is read as often as a common one, so that it cannot hide behind it. Which studies of a stratum are
-read, the seed decides: from a point on the circle of the studies' digests, in their order.
+Every tier gives as many, and in a tier every stratum its equal part: a rare kind of study is read
+as often as a common one, so that it cannot hide behind it. Which studies of a stratum are read, the
+seed decides: from a point on the circle of the studies' digests, in their order.
 """
 
 from __future__ import annotations
@@ -84,14 +84,14 @@ class Sampler(Protocol):
 
 
 def choose(sampler: Sampler, samples: int) -> list[SampledStudy]:
-    """Draw `samples` studies, in equal parts of all tiers, fewer where there are no more."""
+    """Draw `samples` studies of each tier, fewer where a tier holds fewer."""
     dice = random.Random(sampler.seed)  # noqa: S311 - a draw, no secret
     tiers: dict[str, list[Callable[[int], Sequence[SampledStudy]]]] = {}
     strata = sorted(sampler.strata())
     dice.shuffle(strata)
     for stratum in strata:
         tiers.setdefault(tier_of_stratum(stratum), []).append(partial(sampler.pick, stratum))
-    drawn = _spread([partial(_spread, givers) for _, givers in sorted(tiers.items())], samples)
+    drawn = [study for _, givers in sorted(tiers.items()) for study in _spread(givers, samples)]
     # Of all tiers in turn: a probe that runs out of time has read of each.
     dice.shuffle(drawn)
     return drawn

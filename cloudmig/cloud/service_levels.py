@@ -52,6 +52,8 @@ def from_json(text: str) -> ServiceLevels:
 def _levels(content: Mapping[str, Any], mistakes: list[str]) -> ServiceLevels:
     known: dict[str, Any] = {}
     for name, value in content.items():
+        if value is None:
+            continue  # How Terraform says that a setting was left out.
         if name not in _SETTINGS:
             mistakes.append(f"unknown setting {name} (known: {', '.join(_SETTINGS)})")
         elif name == "tiers":
@@ -78,6 +80,8 @@ def _tiers(content: object, mistakes: list[str]) -> dict[str, TierLevel]:
             continue
         known: dict[str, Any] = {}
         for name, value in settings.items():
+            if value is None:
+                continue
             if name not in _TIER_SETTINGS:
                 mistakes.append(
                     f"unknown setting tiers.{tier}.{name} (known: {', '.join(_TIER_SETTINGS)})"

@@ -38,7 +38,7 @@ class SlaSettings(Section):
     """`[sla]`: the objective, the sample, and the endpoint before the bucket."""
 
     objective: Annotated[float, Field(gt=0, lt=1)] = _LEVELS.objective
-    samples: Count = _LEVELS.samples  #: Studies per probe and destination.
+    samples: Count = _LEVELS.samples  #: Studies per probe, destination and tier.
     reads_at_once: Count = _LEVELS.reads_at_once
     destinations: tuple[str, ...] = ()  #: Default: every `s3://` destination.
     dicomweb: str | None = None  #: URL of a DICOMweb endpoint that serves one destination.

@@ -50,7 +50,7 @@ class ServiceLevels:
     """The levels of all tiers, and how they are measured."""
 
     objective: float = 0.95  #: The share of studies that must be read within their tier's level.
-    samples: int = 60  #: Studies that one probe reads, in equal parts of all tiers there are.
+    samples: int = 20  #: Studies of each tier that one probe reads.
     reads_at_once: int = 8  #: GETs at once while a study is read, as a viewer does.
     tiers: Mapping[str, TierLevel] = field(default_factory=dict)  #: Where not as the defaults.
 

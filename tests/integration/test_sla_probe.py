@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cloudmig.agent.sla.probing import StoreProbe, probe_stores
+from cloudmig.agent.sla.report import make_report
 from cloudmig.bootstrap import open_catalog_only
 from cloudmig.config import load
 from tests.contract.moto_bucket import moto_endpoint
@@ -22,7 +23,7 @@ STUDIES = 200
 #: Half of the studies may miss: other work on the machine shall not raise an alarm.
 QUICK = """
 objective = 0.5
-samples = 6
+samples = 2
 tiers.STANDARD = { first_byte_s = 0.3 }
 tiers.GLACIER_IR = { first_byte_s = 0.3 }
 """
@@ -69,11 +70,18 @@ def test_percentiles_are_those_of_the_raw_samples(archive: TieredArchive) -> Non
     assert {each["promised_s"] for each in samples if each["tier"] == "DEEP_ARCHIVE"} == {43200.0}
 
 
-async def probed(archive: TieredArchive) -> StoreProbe:
+async def probed(
+    archive: TieredArchive, *, samples: int | None = None, seed: str | None = "the same"
+) -> StoreProbe:
     async with open_catalog_only(load(archive.world.config)) as parts:
         parts.reporter = archive.world.reporter
-        [found] = await probe_stores(parts, seed="the same")
+        [found] = await probe_stores(parts, samples=samples, seed=seed)
         return found
+
+
+async def reported(archive: TieredArchive, *, more: Path | None = None) -> dict[str, Any]:
+    async with open_catalog_only(load(archive.world.config)) as parts:
+        return (await make_report(parts, days=2, more=more)).document()
 
 
 async def test_a_slow_store_raises_the_alarm_once_and_recovery_clears_it_once(
@@ -108,15 +116,15 @@ async def test_a_slow_store_raises_the_alarm_once_and_recovery_clears_it_once(
         assert tiers == ["GLACIER_IR", "STANDARD"]
 
 
-def test_a_seed_draws_the_same_studies_again_and_no_seed_draws_others(
+async def test_a_seed_draws_the_same_studies_again_and_no_seed_draws_others(
     archive: TieredArchive,
 ) -> None:
-    for seed in (["--seed", "one"], ["--seed", "one"], [], []):
-        archive.cloudmig("sla", "probe", "--samples", "20", *seed)
+    drawn = []
+    for seed in ("one", "one", None, None):
+        found = await probed(archive, samples=6, seed=seed)
+        drawn.append({each.study for each in found.result.samples})
 
-    drawn = [{each["study"] for each in file} for file in archive.raw_samples()]
-    assert len(drawn) == 4
-    assert all(len(each) == 20 for each in drawn)
+    assert all(len(each) == 18 for each in drawn)
     assert drawn[0] == drawn[1]
     assert drawn[2] != drawn[3]
 
@@ -146,16 +154,18 @@ def test_a_damaged_a_cut_and_a_lost_image_burn_the_budget(archive: TieredArchive
     }  # fmt: skip
 
 
-def test_the_report_names_nobody_and_counts_what_the_probes_kept(archive: TieredArchive) -> None:
+async def test_the_report_names_nobody_and_counts_what_the_probes_kept(
+    archive: TieredArchive,
+) -> None:
     archive.configure(sla="[sla.tiers.STANDARD]\nfirst_byte_s = 0.000001\n")
     for _ in range(2):
-        archive.cloudmig("sla", "probe", "--samples", "30")
+        await probed(archive, samples=20)
     code, answer = archive.cloudmig("sla", "report", "--days", "2")
 
     assert code == 0
     store = answer["stores"]["archive"]
     assert {tier: each["samples"] for tier, each in store["tiers"].items()} == {
-        "STANDARD": 20, "GLACIER_IR": 20, "DEEP_ARCHIVE": 20,
+        "STANDARD": 40, "GLACIER_IR": 40, "DEEP_ARCHIVE": 40,
     }  # fmt: skip
     assert all(len(each["over_time"]) == 2 for each in store["tiers"].values())
     assert list(answer["alarms"]["archive"]) == ["STANDARD"]
@@ -170,20 +180,22 @@ def test_the_report_names_nobody_and_counts_what_the_probes_kept(archive: Tiered
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_samples_that_functions_kept_are_reported_beside_our_own(
+async def test_samples_that_functions_kept_are_reported_beside_our_own(
     archive: TieredArchive, tmp_path: Path
 ) -> None:
-    archive.cloudmig("sla", "probe", "--samples", "6")
+    await probed(archive, samples=2)
     [path] = archive.state_dir.glob("sla/samples/**/*.jsonl.gz")
     copied = tmp_path / "from-the-bucket" / path.name
     copied.parent.mkdir()
     path.rename(copied)
 
-    _, without = archive.cloudmig("sla", "report")
-    _, answer = archive.cloudmig("sla", "report", "--from", str(tmp_path))
+    assert (await reported(archive))["stores"] == {}
+    code, answer = archive.cloudmig("sla", "report", "--from", str(tmp_path))
+    await probed(archive, samples=2, seed="others")
 
-    assert without["stores"] == {}
+    assert code == 0
     assert counted(answer) == 6
+    assert counted(await reported(archive, more=tmp_path)) == 12
 
 
 def counted(answer: dict[str, Any]) -> int:

@@ -31,7 +31,7 @@ def test_what_is_written_is_read(levels: ServiceLevels) -> None:
     assert from_json(to_json(levels)) == levels
 
 
-@pytest.mark.parametrize("text", ["", "  ", "{}"])
+@pytest.mark.parametrize("text", ["", "  ", "{}", '{"objective": null, "tiers": null}'])
 def test_nothing_means_the_defaults(text: str) -> None:
     assert from_json(text) == ServiceLevels()
 

@@ -47,7 +47,8 @@ _CANDLE_KEY = (
     "<span class='key limit-key'></span>service level (whole study: of one of median size)</p>"
 )
 _OWN_STYLE = """
-h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; } h3 small { font-weight: 400; color: var(--soft); }
+h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; } h4 { font-size: .92rem; margin: 1rem 0 .2rem; }
+small { font-weight: 400; color: var(--soft); }
 .legend > :first-child { margin-left: 0; } .wide { margin: .6rem 0; }
 .key { display: inline-block; width: .9rem; height: .7rem; margin: 0 .3rem 0 .9rem; }
 .body-key { background: var(--excluded); opacity: .38; }
@@ -115,13 +116,14 @@ def _store(levels: ServiceLevels, history: StoreHistory, alarms: Mapping[str, st
         for tier, moments in history.moments.items()
     ])  # fmt: skip
     return "".join((
-        f"<h2>{html.escape(history.store or 'Cloud')}</h2>",
-        _tiers(history, alarms),
+        f"<h2>Destination {html.escape(history.store or 'of the functions')}</h2>",
+        _tiers(history, alarms, levels.budget),
         "<h3>Error budget burnt <small>by probe</small></h3>",
         f"<div class=wide>{strip}</div>",
         _BURNT_KEY,
-        *(_distributions(levels, history, tier) for tier in history.tiers),
+        "<h3>Latency <small>by tier, over time</small></h3>",
         _CANDLE_KEY,
+        *(_distributions(levels, history, tier) for tier in history.tiers),
         "<h3>Worst studies</h3>",
         table(
             ("study", "tier", "read", "size", "missed", "times its limit"),
@@ -132,7 +134,7 @@ def _store(levels: ServiceLevels, history: StoreHistory, alarms: Mapping[str, st
     ))  # fmt: skip
 
 
-def _tiers(history: StoreHistory, alarms: Mapping[str, str]) -> str:
+def _tiers(history: StoreHistory, alarms: Mapping[str, str], budget: float) -> str:
     def times(standing: TierStanding, name: str) -> str:
         found = standing.percentiles.get(name)
         if found is None:
@@ -149,8 +151,8 @@ def _tiers(history: StoreHistory, alarms: Mapping[str, str]) -> str:
     head = ("tier", "samples", "first image", "whole study", "missed", "errors", "burnt", "level")
     return (
         table(head, rows, numbers=range(1, 7))
-        + "<p class=legend>Times are p50 · p95 · p99 of the right answers. Burnt: the share that"
-        " missed, in parts of what may.</p>"
+        + "<p class=legend>Times are p50 · p95 · p99 of the right answers. Burnt: the share of"
+        f" studies that missed, against the {100 * budget:.4g} % that may.</p>"
     )
 
 
@@ -182,7 +184,7 @@ def _distributions(levels: ServiceLevels, history: StoreHistory, tier: str) -> s
         else ""
     )
     pictures = f"<div class=pictures>{drawn}</div>" if drawn else ""
-    return f"<h3>{html.escape(tier)} <small>{_promised(tier, level)}</small></h3>{cold}{pictures}"
+    return f"<h4>{html.escape(tier)} <small>{_promised(tier, level)}</small></h4>{cold}{pictures}"
 
 
 def _promised(tier: str, level: TierLevel) -> str:

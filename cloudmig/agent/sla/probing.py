@@ -49,6 +49,7 @@ async def probe_stores(
     *,
     samples: int | None = None,
     seed: str | None = None,
+    on_drawn: Callable[[int], None] = lambda _: None,
     on_sample: Callable[[RetrievalSample], None] = lambda _: None,
 ) -> list[StoreProbe]:
     """Probe each destination in turn. The same seed draws the same studies again.
@@ -67,6 +68,7 @@ async def probe_stores(
             at=at,
             samples=samples or parts.config.sla.samples,
             seed=at.isoformat() if seed is None else seed,
+            on_drawn=on_drawn,
             on_sample=on_sample,
         )
         if result.samples:
@@ -103,6 +105,7 @@ async def _probe_store(
     at: dt.datetime,
     samples: int,
     seed: str,
+    on_drawn: Callable[[int], None],
     on_sample: Callable[[RetrievalSample], None],
 ) -> ProbeResult:
     sampler = CatalogSampler(seed, keep=samples)
@@ -118,7 +121,8 @@ async def _probe_store(
         return probe(
             parts.config.sla.levels(), sampler, readers, manifests=bucket, at=at,
             name=parts.pseudonyms.of, store=destination, samples=samples,
-            time_left_s=lambda: 0.0 if stop.is_set() else 1.0, on_sample=on_sample,
+            time_left_s=lambda: 0.0 if stop.is_set() else 1.0, on_drawn=on_drawn,
+            on_sample=on_sample,
         )  # fmt: skip
 
     try:
