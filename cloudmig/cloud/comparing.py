@@ -22,7 +22,7 @@ from cloudmig.cloud.verdict_table import ObjectItem
 from cloudmig.manifest import InstanceRecord, Manifest
 from cloudmig.messages import ObjectFinding
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "is_mere_claim"]
 
 #: What a look may say of an object whose bytes are those of its record.
 _OF_KEEPING = frozenset({"not encrypted", "not locked"})
@@ -60,7 +60,7 @@ def compare(
         records[key] = record
         item = seen[key]
         finding = _of_member(record, item, others, later_classes)
-        undecided += item.how == UNDECIDED and not finding
+        undecided += _is_undecided(record, item) and not finding
         settled += _unless_settled(item, finding)
         if finding:
             findings.append(_named(finding, key, item, record.sop_instance_uid))
@@ -72,6 +72,19 @@ def compare(
             settled += _unless_settled(item, item.finding)
             findings.append(_named(item.finding, key, item, ""))
     return Comparison(tuple(findings), tuple(settled), undecided)
+
+
+def is_mere_claim(record: InstanceRecord, item: ObjectItem) -> bool:
+    """Say whether an item's digest is what the object's own metadata claim, and no more.
+
+    The parts' digests were compared with metadata. It is the very upload of the record if the ETag
+    is; whoever forges an upload can forge its metadata, not the ETag.
+    """
+    return item.by_parts and item.etag.strip('"') != record.etag.strip('"')
+
+
+def _is_undecided(record: InstanceRecord, item: ObjectItem) -> bool:
+    return item.how == UNDECIDED or is_mere_claim(record, item)
 
 
 def _of_member(
@@ -93,7 +106,7 @@ def _of_content(
     record: InstanceRecord, item: ObjectItem, others: Mapping[str, InstanceRecord]
 ) -> str:
     differs = "truncated" if item.size_bytes < record.size_bytes else "altered"
-    if item.how == UNDECIDED:
+    if _is_undecided(record, item):
         if item.own_finding == "stranger":
             return "altered"  # The agent did not put what lies there, and nobody can read it.
         # Its bytes may be anything; not so its size.

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
-from cloudmig.cloud.comparing import Comparison, compare
+from cloudmig.cloud.comparing import Comparison, compare, is_mere_claim
 from cloudmig.cloud.instants import instant
 from cloudmig.cloud.listing import ListedObject, list_objects
 from cloudmig.cloud.looking import STORE_CHECKSUM, STREAMED, UNDECIDED
@@ -17,7 +17,7 @@ from cloudmig.cloud.places import Place, PlaceKind, read_place
 from cloudmig.cloud.sampling import place_of, stratum_of
 from cloudmig.cloud.verdict_table import ObjectItem, StudyItem
 from cloudmig.cloud.verify_object import Desk, examine
-from cloudmig.manifest import Manifest
+from cloudmig.manifest import InstanceRecord, Manifest
 from cloudmig.messages import FINDINGS_MAX, ObjectFinding, StudyRequest, StudyVerdict
 from cloudmig.model.references import StudyRef
 from cloudmig.objects import study_prefix
@@ -66,10 +66,10 @@ def judge(desk: Desk, request: StudyRequest, pk: str, known: StudyItem | None) -
     listing = chain.newest.content
     if listing is None:
         return _with_spoilt_manifest(request, at, pk, chain, known)
-    members = [record.location.key for record in listing.instances]
+    members = {record.location.key: record for record in listing.instances}
     wanted = {*members, *listed} - {_manifest_key(prefix, number) for number in revisions}
     held = {prefix + item.sk: item for item in desk.table.of_study(pk)}
-    seen = _seen(desk, request.bucket, wanted, listed, held)
+    seen = _seen(desk, request.bucket, wanted, listed, held, members)
     comparison = compare(listing, chain.superseded, seen, desk.expected.later_classes)
     return _concluded(request, at, pk, chain, listing, comparison, [seen[key] for key in members])
 
@@ -98,6 +98,7 @@ def _seen(
     wanted: Collection[str],
     listed: Mapping[str, ListedObject],
     held: Mapping[str, ObjectItem],
+    members: Mapping[str, InstanceRecord],
 ) -> dict[str, ObjectItem]:
     """Return an item for every key: the one held where it is about the object that lies there
     now, else that of a look right now.
@@ -109,6 +110,8 @@ def _seen(
         if place.kind is PlaceKind.STRANGE and key in listed:
             return _stranger(place, listed[key])
         item, _ = examine(desk, bucket, place)
+        if key in members and is_mere_claim(members[key], item):
+            item, _ = examine(desk, bucket, place, read="stream")
         if desk.table.record(item):
             return item
         return desk.table.find(item.pk, item.sk) or item  # Somebody looked later still.
@@ -117,7 +120,9 @@ def _seen(
     unknown = []
     for key in wanted:
         line, item = listed.get(key), held.get(key)
-        if line is not None and item is not None and _is_about(item, line):
+        record = members.get(key)
+        doubtful = record is not None and item is not None and is_mere_claim(record, item)
+        if line is not None and item is not None and _is_about(item, line) and not doubtful:
             seen[key] = replace(item, storage_class=line.storage_class)
         else:
             unknown.append(key)

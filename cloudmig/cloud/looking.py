@@ -36,7 +36,8 @@ UNDECIDED = "UNDECIDED"  #: Neither was to be had: nothing is known of the conte
 #: S3 classes that answer a GET only after a restore.
 COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _PIECE_BYTES = 1 << 20
-_RANGE_BYTES_FIRST = 64 << 10
+#: Nearly every header ends before; some classes charge for each byte that is read.
+_RANGE_BYTES_FIRST = 16 << 10
 #: How often an object may change under our eyes before it is left for later.
 _LOOKS_MAX = 3
 
@@ -68,6 +69,7 @@ class Sight:
     #: What was found, in hex; the data set's empty where only the whole file's is known.
     file_sha256: str = ""
     dataset_sha256: str = ""
+    by_parts: bool = False  #: The digest is the claimed one: its parts' digests agree.
     header: Header | None = None  #: None where none can be read.
     encryption: str = ""  #: AES256 | aws:kms | aws:kms:dsse; empty: none.
     kms_key_arn: str = ""
@@ -178,8 +180,10 @@ def _by_store_digest(head: dict[str, Any], seen: Sight) -> Sight | None:
     """Add both digests by the store's own SHA-256, None where it has none or decides nothing.
 
     A multipart upload has a composite one, over the parts' digests. Where it equals the one that
-    the agent computed when it cut the file, the store holds the file that was cut; else it holds
-    another one, and its composite stands for the digest that nobody knows.
+    the agent wrote down when it cut the file, the store holds a file cut like that: which file, its
+    metadata say, and whoever writes an object writes its metadata. So `by_parts` marks it, and only
+    together with the ETag of the manifest's record it proves anything. Where it differs, the
+    composite stands for a digest that nobody knows.
     """
     value, _, parts = head.get("ChecksumSHA256", "").partition("-")
     try:
@@ -188,19 +192,19 @@ def _by_store_digest(head: dict[str, Any], seen: Sight) -> Sight | None:
         return None
     if not digest:
         return None
-    composite = bool(parts) or head.get("ChecksumType") == "COMPOSITE"
-    cut = head.get("Metadata", {}).get(PARTS_DIGEST, "").partition("-")[0]
-    if composite and not cut:
-        return None
-    # Some stores give a composite without saying so: then it equals the one of the parts.
-    if cut and digest == cut:
-        digest = seen.claimed_file_sha256
-    elif cut and not composite and digest != seen.claimed_file_sha256:
-        return None
+    by_parts = False
+    # Some stores do not say that a checksum is composite; their ETags still count the parts.
+    if parts or head.get("ChecksumType") == "COMPOSITE" or "-" in seen.etag:
+        cut = head.get("Metadata", {}).get(PARTS_DIGEST, "").partition("-")[0]
+        if not cut:
+            return None
+        by_parts = digest == cut
+    digest = seen.claimed_file_sha256 if by_parts else digest
     agrees = digest == seen.claimed_file_sha256
     return replace(
         seen,
         how=STORE_CHECKSUM,
+        by_parts=by_parts,
         file_sha256=digest,
         dataset_sha256=seen.claimed_dataset_sha256 if agrees else "",
     )

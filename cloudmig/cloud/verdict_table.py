@@ -40,6 +40,7 @@ class ObjectItem:
     file_sha256: str = ""
     dataset_sha256: str = ""
     storage_class: str = ""
+    by_parts: bool = False  #: The file's digest is a claim: see `looking.Sight`.
     modality: str = ""
     study_year: str = ""
     unsettled: str = ""  #: `YYYY-MM-DD#<hex>` until a manifest names it, then empty.

@@ -82,7 +82,9 @@ def verify_object(desk: Desk, bucket: str, full_key: str) -> ObjectVerdict | Non
     return verdict
 
 
-def examine(desk: Desk, bucket: str, place: Place) -> tuple[ObjectItem, ObjectItem | None]:
+def examine(
+    desk: Desk, bucket: str, place: Place, *, read: str = ""
+) -> tuple[ObjectItem, ObjectItem | None]:
     """Look at the object at a place; return what is to be kept of it, and what was held before.
 
     A bad look is repeated before it counts: an answer that is damaged on its way to us says
@@ -90,7 +92,7 @@ def examine(desk: Desk, bucket: str, place: Place) -> tuple[ObjectItem, ObjectIt
     """
     expected, full_key = desk.expected, desk.expected.prefix + place.key
     # A stranger is told by its key; it may be a terabyte.
-    read = "head" if place.kind is PlaceKind.STRANGE else expected.read
+    read = "head" if place.kind is PlaceKind.STRANGE else read or expected.read
     sight = look(desk.s3, bucket, full_key, read=read, now=desk.now)
     if sight.how and finding_of(place, sight, expected):
         sight = look(desk.s3, bucket, full_key, read=read, now=desk.now)
@@ -106,6 +108,7 @@ def examine(desk: Desk, bucket: str, place: Place) -> tuple[ObjectItem, ObjectIt
             finding=held.own_finding or item.own_finding,
             file_sha256=held.file_sha256,
             dataset_sha256=held.dataset_sha256,
+            by_parts=held.by_parts,
         )
     if held is not None and not item.modality and held.etag == item.etag:
         item = replace(item, modality=held.modality, study_year=held.study_year)
@@ -136,6 +139,7 @@ def _item(pk: str, place: Place, sight: Sight, finding: str) -> ObjectItem:
         file_sha256=sight.file_sha256,
         dataset_sha256=sight.dataset_sha256,
         storage_class=sight.storage_class,
+        by_parts=sight.by_parts,
         modality=sight.header.modality if sight.header else "",
         study_year=sight.header.study_year if sight.header else "",
         unsettled=unsettled_since(sight.at, pk, place.rest),

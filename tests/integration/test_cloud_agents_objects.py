@@ -10,12 +10,21 @@ import pytest
 
 from cloudmig.cloud.expectations import Expectations
 from cloudmig.cloud.verdict_table import MemoryTable
+from cloudmig.cloud.verify_object import verify_object
 from cloudmig.destinations.opening import open_object_store
-from cloudmig.model.instance import Location, Slot, StagedInstance
+from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Stored
 from cloudmig.model.references import InstanceRef
 from tests.contract.moto_bucket import Bucket, moto_endpoint
-from tests.integration.cloud_world import PREFIX, CloudWorld, a_file, data_set_of
+from tests.integration.cloud_world import (
+    PREFIX,
+    CloudWorld,
+    PutStudy,
+    Through,
+    a_file,
+    base64_of,
+    data_set_of,
+)
 
 INSTANCE = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.1")
 
@@ -91,3 +100,112 @@ async def test_the_evidence_of_the_agent_is_believed(endpoint: str) -> None:
     assert await store.put_evidence(study.manifest_key(), body["Body"].read())
 
     assert world.judge(study).agreed
+
+
+def manifest_over(world: CloudWorld, study: PutStudy, receipt: Receipt) -> PutStudy:
+    """Write the manifest of the study's one object, as it was put in parts."""
+    record = replace(
+        study.records[0], location=receipt.location, etag=receipt.etag,
+        size_bytes=receipt.size_bytes, file_sha256=receipt.file_sha256,
+        dataset_sha256=receipt.dataset_sha256, storage_class=receipt.storage_class,
+    )  # fmt: skip
+    world.put_manifest(study, [record])
+    return replace(study, records=(record,))
+
+
+def forge_in_parts(
+    world: CloudWorld, key: str, forged: bytes, storage_class: str, *, owned: bool = True
+) -> None:
+    """Upload other bytes in parts, with metadata that claim the right ones and own these parts."""
+    where = {"Bucket": world.bucket.name, "Key": PREFIX + key}
+    parts = [forged[: 8 << 20], forged[8 << 20 :]]
+    cut = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    claims = world.head(key)["Metadata"]
+    claims.pop("cloudmig-parts-sha256", None)
+    if owned:
+        claims["cloudmig-parts-sha256"] = f"{cut}-2"
+    made = world.s3.create_multipart_upload(
+        **where, ChecksumAlgorithm="SHA256", Metadata=claims, StorageClass=storage_class
+    )
+    done = []
+    for number, part in enumerate(parts, 1):
+        checksum = base64_of(hashlib.sha256(part).digest())
+        answer = world.s3.upload_part(
+            **where, UploadId=made["UploadId"], PartNumber=number, Body=part,
+            ChecksumSHA256=checksum,
+        )  # fmt: skip
+        done.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum})
+    world.s3.complete_multipart_upload(
+        **where, UploadId=made["UploadId"], MultipartUpload={"Parts": done}
+    )
+
+
+@pytest.mark.parametrize("storage_class", ["STANDARD", "DEEP_ARCHIVE"])
+@pytest.mark.parametrize("seen_before", [False, True])
+async def test_parts_prove_a_file_only_with_the_etag_of_its_record(
+    endpoint: str, storage_class: str, seen_before: bool
+) -> None:
+    """Who forges an object can forge all it says about itself."""
+    bucket = Bucket.create(endpoint)
+    store = open_object_store("s3", bucket.settings, archive="main", large_bytes_min=1)
+    world = CloudWorld(bucket, MemoryTable())
+    study = world.put_study(1, manifested=False)
+    world.delete(study.keys[0])
+    file = a_file(study.instances[0], pixels=bytes(range(256)) * 40_000)
+    outcome = await store.store(staged(file, study.instances[0]), storage_class=storage_class)
+    assert isinstance(outcome, Stored)
+    study = manifest_over(world, study, outcome.receipt)
+
+    verdict = world.judge(study)
+    assert (verdict.agreed, verdict.how) == (True, "STORE_CHECKSUM")
+
+    forge_in_parts(world, study.keys[0], file[:-1] + b"x", storage_class)
+    if seen_before:
+        seen = world.see(study.keys[0])
+        assert seen is not None
+        assert seen.finding == "", "nothing it says contradicts itself"
+    verdict = world.judge(study)
+
+    assert not verdict.agreed
+    if storage_class == "STANDARD":
+        assert [each.finding for each in verdict.findings] == ["altered"]
+    else:
+        assert (verdict.how, verdict.findings) == ("UNDECIDED", ())
+
+
+@pytest.mark.parametrize("says_so", [False, True])
+def test_parts_that_nobody_wrote_down_prove_nothing(endpoint: str, says_so: bool) -> None:
+    """The store's checksum is over digests we do not know: the object is read."""
+    world = CloudWorld(Bucket.create(endpoint), MemoryTable())
+    study = world.put_study(1, manifested=False)
+    file = a_file(study.instances[0], pixels=bytes(range(256)) * 40_000)
+    world.put(study.keys[0], file)
+    forge_in_parts(world, study.keys[0], file, "STANDARD", owned=False)
+
+    def head(**arguments: str) -> dict[str, object]:
+        answer: dict[str, object] = world.s3.head_object(**arguments)
+        if says_so:  # As S3 does, and moto does not.
+            answer["ChecksumSHA256"] = f"{answer['ChecksumSHA256']}-2"
+            answer["ChecksumType"] = "COMPOSITE"
+        return answer
+
+    desk = replace(world.desk, s3=Through(world.s3, "head_object", head))
+    verdict = verify_object(desk, world.bucket.name, PREFIX + study.keys[0])
+
+    assert verdict is not None
+    assert (verdict.finding, verdict.how) == ("", "STREAMED")
+
+
+async def test_a_whole_put_cannot_pass_for_parts(endpoint: str) -> None:
+    bucket = Bucket.create(endpoint)
+    world = CloudWorld(bucket, MemoryTable())
+    study = world.put_study(1, manifested=False)
+    forged = study.files[0][:-1] + b"x"
+    claims = world.head(study.keys[0])["Metadata"]
+    claims |= {"cloudmig-parts-sha256": f"{hashlib.sha256(forged).hexdigest()}-1"}
+    world.put(study.keys[0], forged, Metadata=claims)
+
+    verdict = world.see(study.keys[0])
+
+    assert verdict is not None
+    assert verdict.finding == "altered"

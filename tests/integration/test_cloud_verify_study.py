@@ -797,6 +797,21 @@ def test_a_study_of_twelve_thousand_objects_is_judged(quick: CloudWorld) -> None
     assert not list(quick.table.unsettled("2026-11-22#0", "2027"))
 
 
+def test_no_patient_is_named_in_what_is_kept_or_told(quick: CloudWorld) -> None:
+    """The files hold a name; the header is read for its UIDs, modality and year alone."""
+    study = quick.put_study(2)
+    assert all(b"CANARY^NAME" in file for file in study.files)
+    for key in study.keys:
+        quick.see(key)
+    quick.overwrite(study.keys[0], study.files[0][:-2])
+    quick.see(study.keys[0])
+    quick.judge(study)
+
+    kept = [quick.item(key) for key in study.keys]
+    told = [kept, quick.study_item(study), quick.verdicts.sent, quick.studies.sent]
+    assert "CANARY" not in repr(told)
+
+
 def test_expectations_that_make_no_sense_are_refused() -> None:
     for wrong in ({"prefix": "x"}, {"read": "fast"}, {"lock_mode": "governance"}):
         with pytest.raises(ValueError):
