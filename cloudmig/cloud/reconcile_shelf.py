@@ -73,8 +73,11 @@ class S3Shelf:
         try:
             answer = self._client.get_object(**wanted)
         except self._client.exceptions.ClientError as error:
-            # A version that is a delete marker answers 405, one that is gone 404.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in {404, 405}:
+            # A version that is a delete marker answers 405, one that is gone 404, one that lies in
+            # an archive class 403 with a code of its own.
+            code = error.response.get("Error", {}).get("Code")
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            if code == "InvalidObjectState" or (status in {404, 405} and code != "NoSuchBucket"):
                 return None
             raise
         body: bytes = answer["Body"].read()

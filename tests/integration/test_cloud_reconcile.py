@@ -110,3 +110,17 @@ def test_the_steps_run_against_buckets_and_ask_again_by_the_queue(endpoint: str)
     assert request.study_instance_uid == STUDY.study_instance_uid
     assert json.dumps(planned)
     assert len(json.dumps(summary)) < 10_000
+
+
+def test_a_manifest_in_an_archive_class_is_a_finding_and_not_a_fault(endpoint: str) -> None:
+    s3 = client("s3", endpoint)
+    s3.create_bucket(Bucket=BUCKET)
+    key = manifest_key("main", STUDY, 1)
+    for storage_class in ("STANDARD", "GLACIER"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"x", StorageClass=storage_class)
+        held = S3Shelf(s3).get(Address(BUCKET, key))
+
+        assert held == (b"x" if storage_class == "STANDARD" else None)
+    assert S3Shelf(s3).get(Address(BUCKET, f"{key}2")) is None
+    with pytest.raises(s3.exceptions.ClientError):
+        S3Shelf(s3).get(Address("nowhere", key), "version")
