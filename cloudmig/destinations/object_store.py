@@ -39,7 +39,7 @@ from cloudmig.destinations.s3_control import S3Control
 from cloudmig.destinations.s3_put import S3Put
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import ConfigError, DestinationUnavailable
-from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
+from cloudmig.model.instance import ARCHIVE_CLASSES, Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, StoreOutcome, Taken
 from cloudmig.objects import object_key, repair_key
 
@@ -52,8 +52,6 @@ _REPAIRS_MAX = 99
 _READ_CHUNK_BYTES = 1 << 20
 #: How many spooled objects are mapped at once; what is in memory already needs no place here.
 _SPOOLED_AT_ONCE = 2
-#: S3 classes that answer a GET only after a restore.
-_ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _IF_ABSENT = {"if-none-match": "*"}
 _REPAIR = re.compile(r"(?P<key>.*)~r(?P<number>[0-9]+)")
 
@@ -115,7 +113,7 @@ class ObjectStoreDestination:
             receipt = await self._backend.control.find(location)
         else:
             receipt = await self._find_by_obstore(location)
-        if receipt is None or receipt.file_sha256 or receipt.storage_class in _ARCHIVED:
+        if receipt is None or receipt.file_sha256 or receipt.storage_class in ARCHIVE_CLASSES:
             return receipt  # What is archived cannot be read to find out more.
         return await self._read_digests(receipt)
 

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from cloudmig.model.references import InstanceRef
 
-__all__ = ["ExpectedInstance", "Location", "Receipt", "Slot", "StagedInstance"]
+__all__ = [
+    "ARCHIVE_CLASSES", "ExpectedInstance", "Location", "Receipt", "Slot", "StagedInstance",
+]  # fmt: skip
+
+#: S3 classes that answer a GET only after a restore.
+ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
 @dataclass(frozen=True, slots=True)

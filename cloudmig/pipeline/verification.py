@@ -20,15 +20,13 @@ from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.dicom.digest import FileDigests, StreamDigests
 from cloudmig.errors import CloudmigError, DestinationUnavailable
 from cloudmig.manifest import InstanceRecord, ManifestUnreadable
-from cloudmig.model.instance import Location
+from cloudmig.model.instance import ARCHIVE_CLASSES, Location
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.ports import Destination
 
 __all__ = ["Finding", "VerifySummary", "stored_copies", "verify_copies"]
 
-#: S3 classes that answer a GET only after a restore.
-ARCHIVE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _COPIES_AT_ONCE = 4
 _READS_AT_ONCE = 8
 _FINDINGS_MAX = 10_000
