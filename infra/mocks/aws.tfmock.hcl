@@ -9,7 +9,8 @@ mock_data "aws_caller_identity" {
 
 mock_data "aws_partition" {
   defaults = {
-    partition = "aws"
+    partition  = "aws"
+    dns_suffix = "amazonaws.com"
   }
 }
 
@@ -65,5 +66,43 @@ mock_resource "aws_sqs_queue" {
   defaults = {
     arn = "arn:aws:sqs:eu-central-1:123456789012:mocked"
     url = "https://sqs.eu-central-1.amazonaws.com/123456789012/mocked"
+  }
+}
+
+mock_resource "aws_config_config_rule" {
+  defaults = {
+    arn = "arn:aws:config:eu-central-1:123456789012:config-rule/mocked"
+  }
+}
+
+mock_resource "aws_iam_user" {
+  defaults = {
+    arn       = "arn:aws:iam::123456789012:user/mocked"
+    unique_id = "AIDAMOCKED"
+  }
+}
+
+mock_resource "aws_kms_key" {
+  defaults = {
+    arn    = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    key_id = "11111111-2222-3333-4444-555555555555"
+  }
+}
+
+mock_resource "aws_rolesanywhere_trust_anchor" {
+  defaults = {
+    arn = "arn:aws:rolesanywhere:eu-central-1:123456789012:trust-anchor/mocked"
+  }
+}
+
+mock_resource "aws_s3_bucket" {
+  defaults = {
+    arn = "arn:aws:s3:::mocked"
+  }
+}
+
+mock_resource "aws_sns_topic" {
+  defaults = {
+    arn = "arn:aws:sns:eu-central-1:123456789012:mocked"
   }
 }

@@ -21,7 +21,7 @@ from tests.infra.terraform_cli import Terraform
 
 __all__ = [
     "EXAMPLES", "FUNCTIONS", "INFRA", "ROOT", "Deployment", "copy_of_infra", "is_sample",
-    "lift_protection", "moto_server", "packages_in",
+    "lift_protection", "moto_server", "packages_in", "restore_protection",
 ]  # fmt: skip
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +88,16 @@ def packages_in(folder: Path) -> Path:
     return made
 
 
+@contextmanager
+def restore_protection(infra: Path) -> Iterator[None]:
+    """Let the modules be as they are shipped until the end of the block."""
+    (infra / "modules" / "image_bucket" / "removal_override.tf").unlink()
+    try:
+        yield
+    finally:
+        lift_protection(infra)
+
+
 @dataclass(frozen=True)
 class Deployment:
     """One example in a folder of its own, and the moto server that stands for AWS."""
@@ -144,13 +154,21 @@ class Deployment:
 
     def outputs(self) -> dict[str, Any]:
         """Return the outputs by name."""
-        told = self.terraform.read_json(self.folder, "output", "-json")
+        told = self.state()["values"]["outputs"]
         return {name: output["value"] for name, output in told.items()}
 
     def state(self) -> dict[str, Any]:
-        """Return the applied state, as `terraform show -json` tells it."""
-        told: dict[str, Any] = json.loads(self.run("show", "-json", timeout_s=60).stdout)
+        """Return the state, as `terraform show -json` tells it. That takes seconds: it is kept."""
+        kept = self.folder / f"state-{self._serial()}.json"
+        if not kept.is_file():
+            kept.write_text(self.run("show", "-json", timeout_s=60).stdout, encoding="utf-8")
+        told: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return told
+
+    def _serial(self) -> int:
+        """Return the number of the state, which grows with every change."""
+        stored = json.loads((self.folder / "terraform.tfstate").read_text(encoding="utf-8"))
+        return int(stored["serial"])
 
     def resources(self) -> list[dict[str, Any]]:
         """Return every managed resource of the state, of all modules."""

@@ -38,7 +38,7 @@ def variables_of(deployment: Deployment, packages: Path) -> Mapping[str, object]
                 **shared,
                 "bucket_name": "images-of-the-third-copy",
                 "third_role_arn": THIRD_ROLE,
-                "object_lock": {"mode": "COMPLIANCE", "days": 1},
+                "object_lock": {"mode": "GOVERNANCE", "days": 1},
             }
 
 

@@ -3,15 +3,22 @@
 Prints its address and serves until its standard input is closed: whoever started it has died then.
 moto 5.2 lacks two calls that the provider makes for a state machine. The stubs answer what AWS
 answers for a valid machine, so a broken machine passes here: cfn-lint looks at it instead.
+
+moto takes every condition of a bucket policy for fulfilled, so "refuse what does not come by TLS"
+would refuse everything. Statements with a condition are left out of its judgement; the tests read
+their text.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.s3.models import FakeBucket
 from moto.server import ThreadedMotoServer
 from moto.stepfunctions.responses import StepFunctionResponse
 
@@ -24,11 +31,21 @@ def _list_state_machine_versions(_self: StepFunctionResponse) -> ActionResult:
     return ActionResult({"stateMachineVersions": []})
 
 
+def _get_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    policy = json.loads(bucket.policy)
+    policy["Statement"] = [each for each in policy["Statement"] if "Condition" not in each]
+    return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
+
+
 def main() -> None:
     """Serve on a free port of the loopback interface."""
     patched: Any = StepFunctionResponse
     patched.validate_state_machine_definition = _validate_state_machine_definition
     patched.list_state_machine_versions = _list_state_machine_versions
+    patched = FakeBucket
+    patched.get_permission = _get_permission
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 __all__ = ["Terraform", "TerraformFailed", "TerraformMissing", "find_terraform"]
 
@@ -85,10 +84,6 @@ class Terraform:
                 f"terraform {' '.join(arguments)}\n{answer.stdout[-6000:]}\n{answer.stderr[-6000:]}"
             )
         return answer
-
-    def read_json(self, folder: Path, *arguments: str) -> Any:  # noqa: ANN401 - JSON
-        """Return what a command prints as JSON."""
-        return json.loads(self.run(folder, *arguments, timeout_s=60).stdout)
 
 
 def find_terraform(folder: Path) -> Terraform:

@@ -105,7 +105,7 @@ def test_only_the_copies_that_ask_for_it_are_locked(deployment: Deployment) -> N
     wanted = {
         "hybrid": {},
         "dr_copy": {"images-of-the-first-copy-dr": "GOVERNANCE"},
-        "third_copy": {"images-of-the-third-copy": "COMPLIANCE"},
+        "third_copy": {"images-of-the-third-copy": "GOVERNANCE"},
     }
     locked = {}
     for name, s3 in clients_by_bucket(deployment).items():

@@ -61,6 +61,31 @@ module "dr_verification" {
   protect_table    = var.protect_table
 }
 
+# What replication forgot, nobody would miss until the disaster: every inventory report of the second
+# copy against its manifests.
+module "dr_reconciliation" {
+  source    = "../../modules/reconciliation"
+  providers = { aws = aws.dr }
+
+  name                = "${var.name}-dr"
+  bucket_name         = module.dr_bucket.bucket_name
+  bucket_arn          = module.dr_bucket.bucket_arn
+  prefix              = module.dr_bucket.prefix
+  kms_key_arn         = module.dr_bucket.kms_key_arn
+  packages_dir        = var.packages_dir
+  study_queue_url     = module.dr_verification.study_queue_url
+  study_queue_arn     = module.dr_verification.study_queue_arn
+  records_bucket_name = module.dr_bucket.records_bucket_name
+  records_bucket_arn  = module.dr_bucket.records_bucket_arn
+  inventory_prefix    = module.dr_bucket.inventory_prefix
+  results_prefix      = module.dr_bucket.results_prefix
+  inventory_frequency = module.dr_bucket.inventory_frequency
+  lock_mode           = module.dr_bucket.lock_mode
+  later_classes       = var.by_replication ? [var.dr_storage_class] : []
+  pseudonym_key       = var.pseudonym_key
+  alarm_topic_arns    = [aws_sns_topic.dr_alarms.arn]
+}
+
 module "edge_identity" {
   source = "../../modules/edge_identity"
 

@@ -50,3 +50,8 @@ output "dr_verification" {
   description = "Everything the module verification tells of the second copy."
   value       = module.dr_verification
 }
+
+output "dr_reconciliation" {
+  description = "Everything the module reconciliation tells of the second copy."
+  value       = module.dr_reconciliation
+}

@@ -34,3 +34,18 @@ output "network" {
   description = "Everything the module network tells. Null without it."
   value       = one(module.network)
 }
+
+output "retrieval_sla" {
+  description = "Everything the module retrieval_sla tells."
+  value       = module.retrieval_sla
+}
+
+output "cold_recall" {
+  description = "Everything the module cold_recall tells."
+  value       = module.cold_recall
+}
+
+output "reconciliation" {
+  description = "Everything the module reconciliation tells."
+  value       = module.reconciliation
+}

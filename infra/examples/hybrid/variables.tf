@@ -74,6 +74,23 @@ variable "access_key_age_days_max" {
   default     = null
 }
 
+variable "service_levels" {
+  description = "What readers were promised; see the module retrieval_sla. Empty: the defaults of docs/configuration.md."
+  type = object({
+    objective     = optional(number)
+    samples       = optional(number)
+    reads_at_once = optional(number)
+    tiers         = optional(map(map(number)))
+  })
+  default = {}
+}
+
+variable "dicomweb_url" {
+  description = "A DICOMweb endpoint that reads from the bucket, to be measured too. Empty: none."
+  type        = string
+  default     = ""
+}
+
 variable "pseudonym_key" {
   description = "Hex key by which functions and agent write the same pseudonyms into their logs. Null: the functions log no identifier."
   type        = string

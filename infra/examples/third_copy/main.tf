@@ -26,6 +26,27 @@ module "verification" {
   protect_table    = var.protect_table
 }
 
+# What is put into an archive class comes back by a restore, rehearsed before it is needed.
+module "cold_recall" {
+  source = "../../modules/cold_recall"
+
+  name                = var.name
+  bucket_name         = module.image_bucket.bucket_name
+  bucket_arn          = module.image_bucket.bucket_arn
+  prefix              = module.image_bucket.prefix
+  kms_key_arn         = module.image_bucket.kms_key_arn
+  packages_dir        = var.packages_dir
+  table_name          = module.verification.table_name
+  table_arn           = module.verification.table_arn
+  verdict_queue_url   = module.verification.verdict_queue_url
+  verdict_queue_arn   = module.verification.verdict_queue_arn
+  samples_bucket_name = module.image_bucket.records_bucket_name
+  samples_bucket_arn  = module.image_bucket.records_bucket_arn
+  samples_prefix      = module.image_bucket.restores_prefix
+  pseudonym_key       = var.pseudonym_key
+  alarm_topic_arns    = [aws_sns_topic.alarms.arn]
+}
+
 module "edge_identity" {
   source = "../../modules/edge_identity"
 

@@ -29,3 +29,8 @@ output "verification" {
   description = "Everything the module verification tells."
   value       = module.verification
 }
+
+output "cold_recall" {
+  description = "Everything the module cold_recall tells."
+  value       = module.cold_recall
+}

@@ -23,28 +23,20 @@ resource "aws_rolesanywhere_profile" "agent" {
   duration_seconds = var.roles_anywhere.session_s
 }
 
-data "aws_iam_policy_document" "trust_certificate" {
-  count = local.with_keys ? 0 : 1
-
-  statement {
-    actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["rolesanywhere.amazonaws.com"]
-    }
-
-    condition {
-      test     = "ArnEquals"
-      variable = "aws:SourceArn"
-      values   = [aws_rolesanywhere_trust_anchor.site[0].arn]
-    }
-
-    # Another certificate of the same authority is not the agent.
-    condition {
-      test     = "StringEquals"
-      variable = "aws:PrincipalTag/x509Subject/CN"
-      values   = [var.roles_anywhere.subject_common_name]
-    }
-  }
+locals {
+  trust_certificate = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]
+      Principal = { Service = "rolesanywhere.amazonaws.com" }
+      Condition = {
+        ArnEquals = { "aws:SourceArn" = one(aws_rolesanywhere_trust_anchor.site[*].arn) }
+        # Another certificate of the same authority is not the agent.
+        StringEquals = {
+          "aws:PrincipalTag/x509Subject/CN" = try(var.roles_anywhere.subject_common_name, "")
+        }
+      }
+    }]
+  })
 }

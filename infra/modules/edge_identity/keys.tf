@@ -9,34 +9,30 @@ resource "aws_iam_user" "agent" {
 resource "aws_iam_user_policy" "agent" {
   count = local.with_keys ? 1 : 0
 
-  name   = "take-on-the-role"
-  user   = aws_iam_user.agent[0].name
-  policy = data.aws_iam_policy_document.user[0].json
-}
+  name = "take-on-the-role"
+  user = aws_iam_user.agent[0].name
 
-data "aws_iam_policy_document" "user" {
-  count = local.with_keys ? 1 : 0
-
-  statement {
-    actions   = ["sts:AssumeRole"]
-    resources = [aws_iam_role.agent.arn]
-  }
-}
-
-data "aws_iam_policy_document" "trust_user" {
-  count = local.with_keys ? 1 : 0
-
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "AWS"
-      identifiers = [aws_iam_user.agent[0].arn]
-    }
-  }
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = "sts:AssumeRole"
+      Resource = aws_iam_role.agent.arn
+    }]
+  })
 }
 
 locals {
+  # The user's ARN is known after it was made; the role comes after it.
+  trust_user = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { AWS = one(aws_iam_user.agent[*].arn) }
+    }]
+  })
+
   watched = local.with_keys && var.access_key_age_days_max != null
 }
 

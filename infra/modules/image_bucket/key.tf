@@ -13,7 +13,7 @@ resource "aws_kms_key" "images" {
   description             = "Images and records of ${var.name}"
   enable_key_rotation     = true
   deletion_window_in_days = 30
-  policy                  = data.aws_iam_policy_document.key.json
+  policy                  = local.key_policy
 
   lifecycle {
     prevent_destroy = true
@@ -25,91 +25,62 @@ resource "aws_kms_alias" "images" {
   target_key_id = aws_kms_key.images.key_id
 }
 
-data "aws_iam_policy_document" "key" {
-  # IAM of this account decides who may use the key: roles name it in their own policies.
-  statement {
-    sid       = "AccountDecides"
-    actions   = ["kms:*"]
-    resources = ["*"]
+locals {
+  from_here = { StringEquals = { "aws:SourceAccount" = local.account_id } }
 
-    principals {
-      type        = "AWS"
-      identifiers = ["arn:${local.partition}:iam::${local.account_id}:root"]
-    }
-  }
-
-  statement {
-    sid       = "InventoryIsWritten"
-    actions   = ["kms:GenerateDataKey"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["s3.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "aws:SourceArn"
-      values   = ["arn:${local.partition}:s3:::${var.bucket_name}"]
-    }
-  }
-
-  # The queues of the module verification are encrypted with this key, and EventBridge writes to them.
-  statement {
-    sid       = "EventsAreQueued"
-    actions   = ["kms:GenerateDataKey", "kms:Decrypt"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["events.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-  }
-
-  statement {
-    sid       = "AlarmsAreSent"
-    actions   = ["kms:GenerateDataKey*", "kms:Decrypt"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-  }
-
-  statement {
-    sid       = "LogsAreWritten"
-    actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
-    resources = ["*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["logs.${local.region}.amazonaws.com"]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:*"]
-    }
-  }
+  key_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        # IAM of this account decides who may use the key: roles name it in their own policies.
+        Sid       = "AccountDecides"
+        Effect    = "Allow"
+        Action    = "kms:*"
+        Resource  = "*"
+        Principal = { AWS = "arn:${local.partition}:iam::${local.account_id}:root" }
+      },
+      {
+        Sid       = "InventoryIsWritten"
+        Effect    = "Allow"
+        Action    = "kms:GenerateDataKey"
+        Resource  = "*"
+        Principal = { Service = "s3.amazonaws.com" }
+        Condition = merge(local.from_here, {
+          ArnLike = { "aws:SourceArn" = "arn:${local.partition}:s3:::${var.bucket_name}" }
+        })
+      },
+      {
+        # The queues of the module verification are encrypted with this key, and EventBridge writes
+        # to them.
+        Sid       = "EventsAreQueued"
+        Effect    = "Allow"
+        Action    = ["kms:GenerateDataKey", "kms:Decrypt"]
+        Resource  = "*"
+        Principal = { Service = "events.amazonaws.com" }
+        Condition = local.from_here
+      },
+      {
+        Sid       = "AlarmsAreSent"
+        Effect    = "Allow"
+        Action    = ["kms:GenerateDataKey*", "kms:Decrypt"]
+        Resource  = "*"
+        Principal = { Service = "cloudwatch.amazonaws.com" }
+        Condition = local.from_here
+      },
+      {
+        Sid    = "LogsAreWritten"
+        Effect = "Allow"
+        Action = [
+          "kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey",
+        ]
+        Resource  = "*"
+        Principal = { Service = "logs.${local.region}.amazonaws.com" }
+        Condition = {
+          ArnLike = {
+            "kms:EncryptionContext:aws:logs:arn" = "arn:${local.partition}:logs:${local.region}:${local.account_id}:log-group:*"
+          }
+        }
+      },
+    ]
+  })
 }

@@ -70,95 +70,65 @@ resource "aws_s3_bucket_ownership_controls" "images" {
 
 resource "aws_s3_bucket_policy" "images" {
   bucket = aws_s3_bucket.images.id
-  policy = data.aws_iam_policy_document.images.json
+  policy = local.images_policy
 
   depends_on = [aws_s3_bucket_public_access_block.images]
 }
 
-data "aws_iam_policy_document" "images" {
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.images.arn, "${aws_s3_bucket.images.arn}/*"]
+locals {
+  images_arn = "arn:${local.partition}:s3:::${var.bucket_name}"
 
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
+  images_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(local.tls_only[local.images_arn], [
+      # A PUT that names no key gets the bucket's; one that names another is refused.
+      {
+        Sid       = "NoOtherKey"
+        Effect    = "Deny"
+        Action    = "s3:PutObject"
+        Resource  = "${local.images_arn}/*"
+        Principal = "*"
+        Condition = {
+          StringNotEquals = {
+            "s3:x-amz-server-side-encryption-aws-kms-key-id" = aws_kms_key.images.arn
+          }
+          Null = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" }
+        }
+      },
+      {
+        Sid       = "NoOtherEncryption"
+        Effect    = "Deny"
+        Action    = "s3:PutObject"
+        Resource  = "${local.images_arn}/*"
+        Principal = "*"
+        Condition = {
+          StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+          Null            = { "s3:x-amz-server-side-encryption" = "false" }
+        }
+      },
+    ])
+  })
 
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-
-  statement {
-    sid       = "NoOldTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.images.arn, "${aws_s3_bucket.images.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "NumericLessThan"
-      variable = "s3:TlsVersion"
-      values   = ["1.2"]
-    }
-  }
-
-  # A PUT that names no key gets the bucket's; one that names another is refused.
-  statement {
-    sid       = "NoOtherKey"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.images.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "StringNotEquals"
-      variable = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-      values   = [aws_kms_key.images.arn]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "s3:x-amz-server-side-encryption-aws-kms-key-id"
-      values   = ["false"]
-    }
-  }
-
-  statement {
-    sid       = "NoOtherEncryption"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.images.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "StringNotEquals"
-      variable = "s3:x-amz-server-side-encryption"
-      values   = ["aws:kms"]
-    }
-
-    condition {
-      test     = "Null"
-      variable = "s3:x-amz-server-side-encryption"
-      values   = ["false"]
-    }
+  # The same for both buckets.
+  tls_only = {
+    for arn in [local.images_arn, local.records_arn] : arn => [
+      {
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Action    = "s3:*"
+        Resource  = [arn, "${arn}/*"]
+        Principal = "*"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      {
+        Sid       = "NoOldTls"
+        Effect    = "Deny"
+        Action    = "s3:*"
+        Resource  = [arn, "${arn}/*"]
+        Principal = "*"
+        Condition = { NumericLessThan = { "s3:TlsVersion" = "1.2" } }
+      },
+    ]
   }
 }
 

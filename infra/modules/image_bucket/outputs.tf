@@ -57,3 +57,8 @@ output "results_prefix" {
   description = "Where in the records bucket reconcile_inventory writes what it found."
   value       = "results/"
 }
+
+output "inventory_frequency" {
+  description = "How often S3 lists the bucket, as given: for the module reconciliation."
+  value       = var.inventory_frequency
+}

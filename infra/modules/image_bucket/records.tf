@@ -103,74 +103,28 @@ resource "aws_s3_bucket_logging" "records" {
 
 resource "aws_s3_bucket_policy" "records" {
   bucket = aws_s3_bucket.records.id
-  policy = data.aws_iam_policy_document.records.json
+  policy = local.records_policy
 
   depends_on = [aws_s3_bucket_public_access_block.records]
 }
 
-data "aws_iam_policy_document" "records" {
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.records.arn, "${aws_s3_bucket.records.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-
-  statement {
-    sid       = "NoOldTls"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.records.arn, "${aws_s3_bucket.records.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "NumericLessThan"
-      variable = "s3:TlsVersion"
-      values   = ["1.2"]
-    }
-  }
-
-  statement {
-    sid       = "InventoryIsWritten"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.records.arn}/${local.inventory_prefix}*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["s3.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-
-    condition {
-      test     = "ArnLike"
-      variable = "aws:SourceArn"
-      values   = [aws_s3_bucket.images.arn]
-    }
-  }
-}
-
 locals {
   inventory_prefix = "inventory/"
+  records_arn      = "arn:${local.partition}:s3:::${var.bucket_name}-records"
+
+  records_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(local.tls_only[local.records_arn], [
+      {
+        Sid       = "InventoryIsWritten"
+        Effect    = "Allow"
+        Action    = "s3:PutObject"
+        Resource  = "${local.records_arn}/${local.inventory_prefix}*"
+        Principal = { Service = "s3.amazonaws.com" }
+        Condition = merge(local.from_here, { ArnLike = { "aws:SourceArn" = local.images_arn } })
+      },
+    ])
+  })
 }
 
 # One line for each object below the prefix, with what reconcile_inventory compares.

@@ -2,72 +2,64 @@
 resource "aws_iam_role" "replica" {
   count = var.replica == null ? 0 : 1
 
-  name               = "${var.name}-replica"
-  assume_role_policy = data.aws_iam_policy_document.replica_trust[0].json
-}
+  name        = "${var.name}-replica"
+  description = "S3, copying new versions of ${var.bucket_name}"
 
-data "aws_iam_policy_document" "replica_trust" {
-  count = var.replica == null ? 0 : 1
-
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["s3.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-  }
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = "s3.amazonaws.com" }
+      Condition = local.from_here
+    }]
+  })
 }
 
 resource "aws_iam_role_policy" "replica" {
   count = var.replica == null ? 0 : 1
 
-  name   = "replicate"
-  role   = aws_iam_role.replica[0].id
-  policy = data.aws_iam_policy_document.replica[0].json
-}
+  name = "replicate"
+  role = aws_iam_role.replica[0].id
 
-data "aws_iam_policy_document" "replica" {
-  count = var.replica == null ? 0 : 1
-
-  statement {
-    sid       = "SeeWhatIsNew"
-    actions   = ["s3:GetReplicationConfiguration", "s3:ListBucket"]
-    resources = [aws_s3_bucket.images.arn]
-  }
-
-  statement {
-    sid = "ReadVersions"
-    actions = [
-      "s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl", "s3:GetObjectVersionTagging",
-      "s3:GetObjectRetention", "s3:GetObjectLegalHold",
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "SeeWhatIsNew"
+        Effect   = "Allow"
+        Action   = ["s3:GetReplicationConfiguration", "s3:ListBucket"]
+        Resource = aws_s3_bucket.images.arn
+      },
+      {
+        Sid    = "ReadVersions"
+        Effect = "Allow"
+        Action = [
+          "s3:GetObjectVersionForReplication", "s3:GetObjectVersionAcl",
+          "s3:GetObjectVersionTagging", "s3:GetObjectRetention", "s3:GetObjectLegalHold",
+        ]
+        Resource = "${aws_s3_bucket.images.arn}/*"
+      },
+      {
+        Sid      = "WriteReplicas"
+        Effect   = "Allow"
+        Action   = ["s3:ReplicateObject", "s3:ReplicateTags"]
+        Resource = "${var.replica.bucket_arn}/*"
+      },
+      {
+        Sid      = "ReadWithTheKeyHere"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = aws_kms_key.images.arn
+      },
+      {
+        Sid      = "WriteWithTheKeyThere"
+        Effect   = "Allow"
+        Action   = ["kms:GenerateDataKey", "kms:Encrypt"]
+        Resource = var.replica.kms_key_arn
+      },
     ]
-    resources = ["${aws_s3_bucket.images.arn}/*"]
-  }
-
-  statement {
-    sid       = "WriteReplicas"
-    actions   = ["s3:ReplicateObject", "s3:ReplicateTags"]
-    resources = ["${var.replica.bucket_arn}/*"]
-  }
-
-  statement {
-    sid       = "ReadWithTheKeyHere"
-    actions   = ["kms:Decrypt"]
-    resources = [aws_kms_key.images.arn]
-  }
-
-  statement {
-    sid       = "WriteWithTheKeyThere"
-    actions   = ["kms:GenerateDataKey", "kms:Encrypt"]
-    resources = [var.replica.kms_key_arn]
-  }
+  })
 }
 
 resource "aws_s3_bucket_replication_configuration" "images" {

@@ -2,8 +2,8 @@ data "aws_region" "current" {}
 
 locals {
   services = merge(
-    { s3 = data.aws_iam_policy_document.s3.json },
-    length(var.queue_arns) == 0 ? {} : { sqs = data.aws_iam_policy_document.sqs[0].json },
+    { s3 = local.policies.s3 },
+    length(var.queue_arns) == 0 ? {} : { sqs = local.policies.sqs },
   )
 }
 
@@ -16,7 +16,7 @@ resource "aws_vpc_endpoint" "gateway" {
   service_name      = "com.amazonaws.${data.aws_region.current.name}.s3"
   vpc_endpoint_type = "Gateway"
   route_table_ids   = var.route_table_ids
-  policy            = data.aws_iam_policy_document.s3.json
+  policy            = local.policies.s3
 
   tags = { Name = "${var.name}-s3-gateway" }
 }
@@ -67,37 +67,36 @@ resource "aws_vpc_security_group_ingress_rule" "https" {
 
 # An endpoint policy gives no rights: it takes away. Stolen credentials of another account cannot
 # carry images through it, because no other bucket can be reached.
-data "aws_iam_policy_document" "s3" {
-  statement {
-    sid = "TheseBucketsOnly"
-    actions = [
-      "s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes",
-      "s3:GetObjectVersionAttributes", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts",
-      "s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning", "s3:RestoreObject",
-    ]
-    resources = flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])
+locals {
+  policies = {
+    s3 = jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Sid       = "TheseBucketsOnly"
+        Effect    = "Allow"
+        Principal = "*"
+        Action = [
+          "s3:PutObject", "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectAttributes",
+          "s3:GetObjectVersionAttributes", "s3:AbortMultipartUpload",
+          "s3:ListMultipartUploadParts", "s3:ListBucket", "s3:ListBucketMultipartUploads",
+          "s3:GetBucketVersioning", "s3:RestoreObject",
+        ]
+        Resource = flatten([for arn in var.bucket_arns : [arn, "${arn}/*"]])
+      }]
+    })
 
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-  }
-}
-
-data "aws_iam_policy_document" "sqs" {
-  count = length(var.queue_arns) == 0 ? 0 : 1
-
-  statement {
-    sid = "TheseQueuesOnly"
-    actions = [
-      "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
-      "sqs:GetQueueAttributes",
-    ]
-    resources = var.queue_arns
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
+    sqs = jsonencode({
+      Version = "2012-10-17"
+      Statement = [{
+        Sid       = "TheseQueuesOnly"
+        Effect    = "Allow"
+        Principal = "*"
+        Action = [
+          "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility",
+          "sqs:GetQueueAttributes",
+        ]
+        Resource = var.queue_arns
+      }]
+    })
   }
 }
