@@ -137,6 +137,8 @@ def test_no_command_leaves_a_trace_of_a_patient(bucket: dict[str, Any], tmp_path
         traces.both("verify")
         traces.both("verdicts")
         traces.both("verify", "--as-cloud", "--again")
+        traces.both("sla", "probe", "--samples", "2")
+        traces.both("sla", "report")
         traces.both("doctor")
         traces.both("status")
         traces.both("quarantine", "list")

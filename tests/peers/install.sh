@@ -7,7 +7,7 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/../.." && pwd)"
 venv="$root/.cache/peers-venv"
 packages=(dcmtk orthanc orthanc-dicomweb orthanc-gdcm pixelmed-apps default-jre-headless nginx
-  postgresql memcached liberasurecode1 fiu-utils faketime procps util-linux)
+  postgresql memcached liberasurecode1 fiu-utils faketime procps util-linux chromium)
 services=(orthanc nginx postgresql memcached)
 
 missing=()
@@ -51,7 +51,7 @@ if ! "$venv/bin/python" -c 'import swift, pyeclib' >/dev/null 2>&1; then
 fi
 
 for program in /usr/bin/dcmqrscp /usr/bin/movescu /usr/sbin/Orthanc /usr/bin/java /usr/sbin/nginx \
-  /usr/bin/memcached "$venv/bin/swift-proxy-server"; do
+  /usr/bin/memcached /usr/bin/chromium "$venv/bin/swift-proxy-server"; do
   [ -x "$program" ] || { echo "installed, but not found: $program" >&2; exit 1; }
 done
 ls /usr/lib/postgresql/*/bin/postgres /usr/share/java/pixelmed.jar \
