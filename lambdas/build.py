@@ -60,6 +60,8 @@ def build(
         _compile(packages, python)
         shared = dict(_kept(packages))
         provided = {PurePosixPath(name).parts[0].removesuffix(".py") for name in shared}
+        base = Path(work, "base.zip")
+        _add_to_zip(base, shared)
         for function in functions:
             own = Path(work, function)
             handler = ROOT / "lambdas" / function / "handler.py"
@@ -67,7 +69,9 @@ def build(
                 (own / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, own / inside)
             _compile(own, python)
-            built.append(_write_zip(into / f"{function}.zip", shared | dict(_kept(own))))
+            unfinished = Path(shutil.copyfile(base, into / f"{function}.zip.part"))
+            _add_to_zip(unfinished, dict(_kept(own)))
+            built.append(unfinished.replace(into / f"{function}.zip"))
     return built
 
 
@@ -174,15 +178,14 @@ def _files_of(name: str) -> Iterator[Path]:
 # ---------------------------------------------------------------------------------------- the zip
 
 
-def _write_zip(into: Path, files: dict[str, Path]) -> Path:
-    unfinished = into.with_suffix(".zip.part")
-    with zipfile.ZipFile(unfinished, "w") as archive:
+def _add_to_zip(path: Path, files: dict[str, Path]) -> None:
+    """Add files to a zip, sorted and without anything that depends on where and when."""
+    with zipfile.ZipFile(path, "a") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _TIME)
             entry.create_system = 3  # Unix, wherever this ran: readable for all, writable for us.
             entry.external_attr = _MODE
-            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
-    return unfinished.replace(into)
+            archive.writestr(entry, files[name].read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

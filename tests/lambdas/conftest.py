@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,17 +17,26 @@ from tests.lambdas.emulator_binary import ROOT, absent, emulator_binary
 
 
 @pytest.fixture(scope="session")
-def zips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the zips as `make lambdas` does."""
-    return build_into(tmp_path_factory.mktemp("zips"))
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the zips are made of: nobody edits it while tests compare two builds."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in ("cloudmig", "lambdas", "requirements"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
 
 
-def build_into(folder: Path) -> Path:
-    command = [sys.executable, str(ROOT / "lambdas" / "build.py"), "--into", str(folder)]
+@pytest.fixture(scope="session")
+def zips(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zips, built as `make lambdas` does."""
+    return build(sources, into=tmp_path_factory.mktemp("zips"))
+
+
+def build(sources: Path, *, into: Path) -> Path:
+    command = [sys.executable, str(sources / "lambdas" / "build.py"), "--into", str(into)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     if done.returncode:
         absent(done.stderr.strip())
-    return folder
+    return into
 
 
 @pytest.fixture(scope="session")
