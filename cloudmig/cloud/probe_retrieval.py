@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -239,3 +239,4 @@ class _Reading:
         finally:
             for each in waiting:
                 each.cancel()
+            wait(waiting)  # What still runs would slow the next study down.

@@ -22,6 +22,7 @@ class CatalogSampler:
     def __init__(self, seed: str, *, keep: int) -> None:
         self._seed = seed
         self._keep = keep
+        self._starts: dict[str, int] = {}
         #: By stratum: the nearest studies, the farthest of them on top.
         self._nearest: dict[str, list[tuple[int, str, SampledStudy]]] = {}
 
@@ -37,7 +38,9 @@ class CatalogSampler:
             year = str(copy.study_date.year) if copy.study_date else "unknown"
             modality = copy.modalities[0] if copy.modalities else "unknown"
             stratum = stratum_of(copy.storage_class, year, modality, copy.size_bytes)
-            away = (int(place_of(uid), 16) - int(start_of(self._seed, stratum), 16)) % _CIRCLE
+            if stratum not in self._starts:
+                self._starts[stratum] = int(start_of(self._seed, stratum), 16)
+            away = (int(place_of(uid), 16) - self._starts[stratum]) % _CIRCLE
             nearest = self._nearest.setdefault(stratum, [])
             if len(nearest) >= self._keep and -away <= nearest[0][0]:
                 continue
