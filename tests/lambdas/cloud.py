@@ -180,16 +180,20 @@ class Cloud:
             yield self
         self._running.clear()
 
-    def settle(self) -> None:
-        """Bring every message to its function until no queue before one holds any."""
+    def settle(self, *functions: str) -> None:
+        """Bring every message to its function until no queue before one holds any.
+
+        With functions named, before one of those.
+        """
         deadline = time.monotonic() + _SETTLE_MAX_S
-        while any(source.left() for source in self.sources.values()):
+        names = functions or tuple(self.sources)
+        while any(self.sources[name].left() for name in names):
             assert time.monotonic() < deadline, self.logs()[-3000:]
             with ThreadPoolExecutor() as pool:
                 pollers = [
                     pool.submit(self._empty, self.sources[name], sandbox, deadline)
-                    for name, sandboxes in self._running.items()
-                    for sandbox in sandboxes
+                    for name in names
+                    for sandbox in self._running[name]
                 ]
             for each in pollers:
                 each.result()
