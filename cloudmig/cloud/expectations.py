@@ -37,9 +37,7 @@ class Expectations:
         """Return the finding about what protects an object, or nothing."""
         if self.kms_key_arn is not None and not encryption:
             return "not encrypted"
-        if self.kms_key_arn and (
-            not encryption.startswith("aws:kms") or kms_key_arn != self.kms_key_arn
-        ):
+        if self.kms_key_arn and kms_key_arn != self.kms_key_arn:
             return "not encrypted"
         if self.lock_mode and lock_mode not in _LOCKS[self.lock_mode]:
             return "not locked"

@@ -110,10 +110,13 @@ def test_an_orphan_stays_one_when_its_event_comes_again(world: CloudWorld) -> No
     study = world.put_study(1, manifested=False)
     world.see(study.keys[0])
     search(world)
+    told = len(world.verdicts.sent)
 
+    world.ahead = A_DAY_LATER
     world.see(study.keys[0])
 
     assert world.item(study.keys[0]).finding == "orphan"  # type: ignore[union-attr]
+    assert len(world.verdicts.sent) == told
     assert search(world) == NOTHING
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -391,6 +392,30 @@ def test_what_was_read_before_proves_nothing_of_other_bytes(endpoint: str) -> No
 
     assert verdict is not None
     assert (verdict.how, verdict.file_sha256) == ("UNDECIDED", "")
+
+
+def test_what_was_said_of_an_object_is_not_said_of_its_successor(endpoint: str) -> None:
+    """Without versions, the same bytes put again have the same ETag; their metadata are others."""
+    world = CloudWorld(Bucket.create(endpoint, versioned=False), MemoryTable(), checksums=False)
+    study = world.put_study(1, manifested=False)
+    world.put(study.keys[0], study.files[0], Metadata={})
+    world.ahead = dt.timedelta(seconds=-10)
+    assert finding(world.see(study.keys[0])) == "stranger"
+    world.ahead = dt.timedelta()
+    world.put(study.keys[0], study.files[0], StorageClass="GLACIER")
+
+    verdict = world.see(study.keys[0])
+
+    assert verdict is not None
+    assert (verdict.finding, verdict.how) == ("", "UNDECIDED")
+
+
+def test_what_is_cold_and_in_quarantine_cannot_be_read_either(world: CloudWorld) -> None:
+    body = b"not a DICOM file at all"
+    key = quarantine_key("main", hashlib.sha256(body).hexdigest())
+    world.put(key, body, StorageClass="GLACIER")
+
+    assert finding(world.see(key)) == ""
 
 
 def test_a_class_without_a_name_may_be_cold_too(endpoint: str) -> None:

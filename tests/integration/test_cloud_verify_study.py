@@ -16,11 +16,11 @@ import pytest
 from cloudmig import manifest
 from cloudmig.cloud.events import EventUnreadable
 from cloudmig.cloud.expectations import Expectations
-from cloudmig.cloud.verdict_table import MemoryTable, ObjectItem, VerdictTable
+from cloudmig.cloud.verdict_table import MemoryTable, ObjectItem, StudyItem, VerdictTable
 from cloudmig.cloud.verify_study import verify_studies, verify_study
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.manifest import ManifestUnreadable
-from cloudmig.messages import FINDINGS_MAX, StudyRequest, StudyVerdict, decode, encode
+from cloudmig.messages import FINDINGS_MAX, StudyVerdict, decode, encode
 from cloudmig.objects import conflict_key, quarantine_key, repair_key
 from tests.contract.moto_bucket import Bucket, moto_endpoint
 from tests.integration.cloud_world import (
@@ -724,17 +724,26 @@ def test_a_verdict_that_could_not_be_sent_is_sent_the_next_time(quick: CloudWorl
 
 
 def test_a_judgement_that_comes_late_changes_nothing(quick: CloudWorld) -> None:
-    study = quick.put_study(1)
-    slow = replace(quick.desk, now=lambda: dt.datetime(2026, 11, 22, 1, tzinfo=dt.UTC))
-    late = quick.judge(study)
-    request: StudyRequest = replace(quick.request(study), at="2027-01-01T00:00:00Z")
-    quick.delete(study.keys[0])
+    """While it was made the next manifest came, and was judged."""
+    study = quick.put_study(1, manifested=False)
+    dearer = replace(study.records[0], storage_class="STANDARD_IA")
+    first = quick.put_manifest(study, [dearer])
 
-    verify_study(slow, request)
+    class Overtaken(MemoryTable):
+        def record_study(self, item: StudyItem) -> bool:
+            if item.manifest_revision == 1:
+                quick.put_manifest(study, revision=2, previous_sha256=first)
+                assert quick.judge(study).agreed
+            return super().record_study(item)
+
+    quick.table = Overtaken()
+
+    assert quick.findings(study) == {study.keys[0]: "wrong class"}
 
     item = quick.study_item(study)
     assert item is not None
-    assert item.at == late.at
+    assert (item.manifest_revision, item.agreed, item.settled) == (2, True, True)
+    assert quick.item(study.keys[0]).finding == ""  # type: ignore[union-attr]
 
 
 # ------------------------------------------------------------------------------------------- size
