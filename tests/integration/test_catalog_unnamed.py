@@ -18,7 +18,16 @@ from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.study import Answer, StudySummary, UnnamedStudy, reference_of
-from tests.catalog_studies import NOW, UrlFactory, a_study, plan, take_inventory
+from tests.catalog_studies import (
+    NOW,
+    UrlFactory,
+    a_study,
+    agree,
+    claim,
+    plan,
+    store,
+    take_inventory,
+)
 
 pytest_plugins = ["tests.catalog_fixtures"]
 
@@ -129,22 +138,35 @@ def test_a_released_one_stays_in_the_source_by_name_and_is_not_raised_again(
         catalog.release_unnamed("main", row.study, at=LATER, note="again")
 
 
-def test_a_catalog_of_the_first_version_keeps_what_it_holds(fresh_url: UrlFactory) -> None:
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_a_catalog_of_an_older_version_keeps_what_it_holds(
+    version: str, fresh_url: UrlFactory
+) -> None:
     url = fresh_url()
     with Catalog.open(url) as catalog:
         take_inventory(catalog, [a_study()])
+        plan(catalog, [a_study()], "archive")
+        store(catalog, claim(catalog))
+        agree(catalog, catalog.copies_to_verify()[0])
         told = catalog.ledger()
     engine = sa.create_engine(url)
-    with engine.begin() as connection:  # As version 0001 left it.
-        metadata.tables["unnamed_study"].drop(connection)
+    with engine.begin() as connection:
+        for table in ("waiting_verdict", "extra_object", "restore"):  # Made by 0003.
+            metadata.tables[table].drop(connection)
+        connection.execute(sa.text("ALTER TABLE copy DROP COLUMN judged_at"))
+        if version == "0001":
+            metadata.tables["unnamed_study"].drop(connection)
         config = Config()
         config.set_main_option("script_location", str(Path(migrations.__file__).parent))
         config.attributes["connection"] = connection
-        command.stamp(config, "0001")
+        command.stamp(config, version)
     engine.dispose()
 
     with Catalog.open(url) as catalog:
         assert catalog.ledger() == told
         assert [each.study for each in catalog.studies()] == [a_study()]
+        row = catalog.transfer("main", a_study())
+        assert row is not None
+        assert row.copies[0].judged_at == row.copies[0].verified_at == NOW
         listed(catalog, ANSWER)
         assert len(catalog.quarantine_items()) == 1
