@@ -186,10 +186,11 @@ def _requests(counted: Mapping[str, Any]) -> str:
 
 
 def _table(lines: Sequence[Line]) -> str:
-    return "\n".join(
-        f"| {each.what} | {each.quantity:,.{0 if each.quantity > 10 else 2}f} {each.unit} | {each.usd:.2f} |"
-        for each in lines
-    )
+    rows = []
+    for each in lines:
+        digits = 0 if each.quantity > 10 else 2
+        rows.append(f"| {each.what} | {each.quantity:,.{digits}f} {each.unit} | {each.usd:.2f} |")
+    return "\n".join(rows)
 
 
 def main() -> None:
