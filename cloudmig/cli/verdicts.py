@@ -32,7 +32,11 @@ def verdicts(
     context: typer.Context,
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Go on with what comes, until Ctrl-C.", show_default=False),
+        typer.Option(
+            "--follow",
+            help="Go on with what comes, until Ctrl-C; as JSON lines where no terminal is.",
+            show_default=False,
+        ),
     ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -46,8 +50,9 @@ def verdicts(
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     summary, pseudonyms = invocation.run(lambda: _collect(invocation, follow=follow))
-    invocation.answer(document(summary, pseudonyms))
-    _show(invocation, summary, pseudonyms)
+    if not _tells_lines(invocation, follow=follow):
+        invocation.answer(document(summary, pseudonyms))
+        _show(invocation, summary, pseudonyms)
     if summary.stopped:
         end(ExitCode.STOPPED)
     if summary.differs:
@@ -59,17 +64,31 @@ async def _collect(invocation: Invocation, *, follow: bool) -> tuple[VerdictSumm
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415
 
     stop = asyncio.Event()
-    with _reporting(invocation) as reporter, _stopping(stop):
+    with _reporting(invocation, follow=follow) as reporter, _stopping(stop):
         async with open_agent(invocation.configuration(), reporter) as parts:
             invocation.log(parts.pseudonyms)
-            return await collect_verdicts(parts, stop=stop, follow=follow), parts.pseudonyms
+            summary = await collect_verdicts(parts, stop=stop, follow=follow)
+    if _tells_lines(invocation, follow=follow):
+        told = document(summary, parts.pseudonyms)
+        del told["findings"]  # Each had a line of its own.
+        reporter.event("verdicts.finished", **told)
+    return summary, parts.pseudonyms
+
+
+def _tells_lines(invocation: Invocation, *, follow: bool) -> bool:
+    """Say whether everything is told as it happens: to whom does not look at a terminal."""
+    return follow and (invocation.json or not sys.stdout.isatty())
 
 
 @contextmanager
-def _reporting(invocation: Invocation) -> Iterator[Reporter]:
-    """Choose what hears of progress: a line that counts for a person, nothing for a program."""
-    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
+def _reporting(invocation: Invocation, *, follow: bool) -> Iterator[Reporter]:
+    """Choose what hears of progress: a line that counts for a person, lines for a program."""
+    from cloudmig.telemetry import JsonLinesReporter, Pseudonyms, SilentReporter  # noqa: PLC0415
 
+    if _tells_lines(invocation, follow=follow):
+        state_dir = invocation.configuration().agent.state_dir
+        yield JsonLinesReporter(Pseudonyms.from_state_dir(state_dir))
+        return
     if invocation.json or not sys.stdout.isatty():
         yield SilentReporter()
         return

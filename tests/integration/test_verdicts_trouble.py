@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -238,6 +239,34 @@ async def test_following_goes_on_until_a_person_says_stop(endpoint: str, tmp_pat
         heard = await following
 
     assert (heard.words, heard.stopped) == ({Word.AGREED: 1}, True)
+
+
+async def test_the_command_follows_as_lines_until_ctrl_c(endpoint: str, tmp_path: Path) -> None:
+    cloud = CloudSide(endpoint)
+    world = a_world(tmp_path, cloud, STUDIES[:1])
+    with world.serving():
+        await world.migrate()
+    cloud.judge(UIDS[0])
+    following = subprocess.Popen(
+        [sys.executable, "-m", "cloudmig", "verdicts", "--follow"], cwd=world.folder,
+        stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    try:
+        assert following.stdout is not None
+        told = []
+        while not told or told[-1]["event"] != "verdict.agreed":
+            told.append(json.loads(following.stdout.readline()))
+        following.send_signal(signal.SIGINT)
+        rest, _ = following.communicate(timeout=30)
+    finally:
+        following.kill()
+        following.wait()
+
+    finished = json.loads(rest.splitlines()[-1])
+    assert (following.returncode, finished["event"]) == (130, "verdicts.finished")
+    assert (finished["messages"], finished["agreed"]) == (1, 1)
+    assert UIDS[0] not in rest + json.dumps(told)
 
 
 async def test_restores_are_in_the_ledger_and_in_the_status(endpoint: str, tmp_path: Path) -> None:
