@@ -40,6 +40,8 @@ class ClosingStatement:
 
 async def close(parts: Parts) -> ClosingStatement:
     """Sign off every verified study, or say what is in the way."""
+    # What the cloud said while a study was being written must not be overlooked.
+    await parts.catalog.call(Catalog.hear_waiting, parts.now())
     obstacles = await _obstacles(parts)
     statement = await parts.catalog.call(Catalog.statement)
     if not statement.holds:
