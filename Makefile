@@ -66,6 +66,7 @@ acceptance: setup lambdas $(INFRA_VENV)/.ready  ## run every line of "Done when"
 
 bench: setup  ## measure side by side with the usual ways, write docs/benchmarks.md
 	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m bench.reconcile --keep
 
 crash: setup  ## kill -9 at SEEDS=25 points, restart until done, reconcile
 	@CLOUDMIG_CRASH_SEEDS=$(SEEDS) $(PYTEST) --timeout 7200 tests/crash
