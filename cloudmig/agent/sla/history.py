@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,9 +80,14 @@ def _moments(
     samples: Sequence[RetrievalSample],
 ) -> list[tuple[dt.datetime, list[RetrievalSample]]]:
     """Group by probe, or by equal parts of the time where the probes are too many."""
-    by_probe: dict[dt.datetime, list[RetrievalSample]] = {}
+    times = sorted({_probe_of(each) for each in samples if each.outcome != "restored"})
+    by_probe: dict[dt.datetime, list[RetrievalSample]] = {at: [] for at in times}
     for sample in samples:
-        by_probe.setdefault(dt.datetime.fromisoformat(sample.probe), []).append(sample)
+        at = _probe_of(sample)
+        if sample.outcome == "restored" and times:
+            # A restore ends at any time: it counts with the probe before it.
+            at = times[max(bisect.bisect_right(times, at) - 1, 0)]
+        by_probe.setdefault(at, []).append(sample)
     if len(by_probe) <= _MOMENTS_MAX:
         return sorted(by_probe.items())
     first, last = min(by_probe), max(by_probe)
@@ -90,6 +96,10 @@ def _moments(
     for at, group in sorted(by_probe.items()):
         parts.setdefault(min(int((at - first) / step), _MOMENTS_MAX - 1), []).extend(group)
     return [(first + (part + 0.5) * step, group) for part, group in sorted(parts.items())]
+
+
+def _probe_of(sample: RetrievalSample) -> dt.datetime:
+    return dt.datetime.fromisoformat(sample.probe)
 
 
 def _median_size(samples: Sequence[RetrievalSample], tier: str) -> int:

@@ -47,6 +47,8 @@ _CANDLE_KEY = (
     "<span class='key limit-key'></span>service level (whole study: of one of median size)</p>"
 )
 _OWN_STYLE = """
+@media (prefers-color-scheme: dark) { :root { --verified: #2f9a76; --quarantined: #e09a2b;
+  --excluded: #8db0f0; --unexplained: #e8685c; } }
 h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; } h4 { font-size: .92rem; margin: 1rem 0 .2rem; }
 small { font-weight: 400; color: var(--soft); }
 .legend > :first-child { margin-left: 0; } .wide { margin: .6rem 0; }
@@ -193,8 +195,8 @@ def _promised(tier: str, level: TierLevel) -> str:
         return f"restored within {seconds_words(level.restore_s)}"
     said = (
         f"first byte within {seconds_words(level.first_byte_s)}, first image"
-        f" {seconds_words(level.first_instance_s)}, study {seconds_words(level.study_s)} and"
-        f" {bytes_words(int(level.study_bytes_per_s))}/s"
+        f" {seconds_words(level.first_instance_s)}, study {seconds_words(level.study_s)} and 1 s"
+        f" per {bytes_words(int(level.study_bytes_per_s))}"
     )
     return said + (f", query {seconds_words(level.query_s)}" if tier == DICOMWEB else "")
 
