@@ -191,8 +191,9 @@ class _Comparison:
         if moment_of(row.modified_at) > self._horizon.settled:
             self.outcome.younger += 1
             return
-        size = row.size_bytes - record.size_bytes
-        detail = "size" if size else "etag" if row.etag != record.etag.strip('"') else "version"
+        size = 0 if record.location.length is not None else row.size_bytes - record.size_bytes
+        etag = record.etag.strip('"')
+        detail = "size" if size else "etag" if etag and etag != row.etag else "version"
         self._find("truncated" if size < 0 else "altered", row.rest, row, record, detail)
 
     def _judge_keeping(

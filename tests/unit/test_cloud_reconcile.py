@@ -133,6 +133,19 @@ def test_a_difference_is_named(
     assert summary["agreed"] is False
 
 
+def test_without_an_etag_in_the_manifest_a_version_still_tells(shelf: Shelf) -> None:
+    records = [replace(record, etag="") for record in RECORDS]
+    listing = Listing()
+    listing.add_manifest(records)
+    for record in records[1:]:
+        listing.add_record(record, ETag="any")
+    listing.add_record(records[0], ETag="any", VersionId="other")
+
+    _, found = run(shelf, listing.write(shelf))
+
+    assert named(found) == [("altered", "version")]
+
+
 def test_what_is_not_listed_is_missing_and_what_no_manifest_names_is_a_stranger(
     shelf: Shelf,
 ) -> None:
