@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.infra.cloudformation import template_of
+from tests.infra.state_machine import loose_ends
 from tests.infra.terraform_cli import Terraform
 
 __all__ = ["LAYERS", "Workshop", "lint", "managed_resources"]
 
-LAYERS = ("validate", "terraform test", "checkov", "cfn-lint")
+LAYERS = ("validate", "terraform test", "checkov", "lint")
 
 
 @dataclass
@@ -64,16 +65,24 @@ class Workshop:
                 return self._failure(module, "test", "-no-color")
             case "checkov":
                 return self._checkov(module, tools)
-            case "cfn-lint":
+            case "lint":
                 return lint(template_of(self.mocked_apply(module)), tools)
             case _:
                 raise AssertionError(layer)
 
     def mocked_apply(self, module: str) -> list[dict[str, Any]]:
-        """Return the resources of the first apply in a module's tests, whatever these say."""
-        told = self.terraform.run(
-            self.module(module), "test", "-json", "-verbose", timeout_s=180, may_fail=True
-        )
+        """Return the resources of a module, applied with the variables of its own tests."""
+        folder = self.module(module)
+        given = (folder / "tests" / f"{module}.tftest.hcl").read_text(encoding="utf-8")
+        alone = folder / "tests" / "alone.tftest.hcl"
+        alone.write_text(given.partition('run "')[0] + 'run "alone" {}\n', encoding="utf-8")
+        try:
+            told = self.terraform.run(
+                folder, "test", "-json", "-verbose", "-filter=tests/alone.tftest.hcl",
+                timeout_s=180, may_fail=True,
+            )  # fmt: skip
+        finally:
+            alone.unlink()
         lines = [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
         states = [line["test_state"] for line in lines if line["type"] == "test_state"]
         assert states, told.stdout[-3000:] + told.stderr[-3000:]
@@ -103,10 +112,15 @@ def managed_resources(module: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def lint(template: dict[str, Any], tools: Path) -> str:
-    """Return what cfn-lint has to say against a template."""
+    """Return what cfn-lint and we have to say against a template."""
     answer = subprocess.run(
         [str(tools / "cfn-lint"), "--format", "parseable"],
         input=json.dumps(template), capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert answer.returncode == 0 or answer.stdout, answer.stderr
-    return answer.stdout
+    machines = [
+        each["Properties"]["Definition"]
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::StepFunctions::StateMachine"
+    ]
+    return "\n".join([answer.stdout, *(end for one in machines for end in loose_ends(one))]).strip()

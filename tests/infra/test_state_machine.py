@@ -60,7 +60,7 @@ class Machine:
             if self.faults:
                 raise self.faults.pop()
             return json.dumps(run_step(event, self.shelf, settings)).encode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - AWS makes an answer of any
             response_headers["x-amz-function-error"] = "Unhandled"
             told = {"errorType": type(error).__name__, "errorMessage": str(error)}
             return json.dumps(told).encode()

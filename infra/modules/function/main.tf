@@ -68,9 +68,7 @@ resource "aws_iam_role_policy" "this" {
 
 resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_50:No tracer runs in the functions; log lines and metrics carry what a trace would.
-  #checkov:skip=CKV_AWS_115:Reserving executions takes them from the rest of the account; queues bound it by maximum_concurrency, and reserved_concurrency is there for who wants it.
   #checkov:skip=CKV_AWS_116:Queues that feed functions have dead letters of their own; a scheduled run that fails raises an alarm and the next one repeats its work.
-  #checkov:skip=CKV_AWS_117:Only S3, SQS, DynamoDB and KMS are called; subnet_ids puts the function into a network for who must.
   #checkov:skip=CKV_AWS_272:Packages are built reproducibly from the source and compared by digest; a signing profile is the account owner's.
   function_name = local.full_name
   description   = var.description

@@ -127,8 +127,8 @@ resource "aws_sfn_state_machine" "this" {
   definition = local.definition
 
   logging_configuration {
-    log_destination = "${aws_cloudwatch_log_group.machine.arn}:*"
-    level           = "ERROR"
+    log_destination        = "${aws_cloudwatch_log_group.machine.arn}:*"
+    level                  = "ERROR"
     include_execution_data = false
   }
 
@@ -151,8 +151,6 @@ resource "aws_iam_role" "machine" {
 }
 
 resource "aws_iam_role_policy" "machine" {
-  #checkov:skip=CKV_AWS_290:Delivery of logs knows no resource: AWS asks for "*" there.
-  #checkov:skip=CKV_AWS_355:As above.
   name = local.machine_name
   role = aws_iam_role.machine.id
 

@@ -28,13 +28,7 @@ locals {
 
   look_at_images = {
     LookAtImages = {
-      actions = concat(
-        [
-          "s3:GetObject", "s3:GetObjectAttributes", "s3:GetObjectVersion",
-          "s3:GetObjectVersionAttributes",
-        ],
-        var.lock_mode == "" ? [] : ["s3:GetObjectRetention"],
-      )
+      actions   = concat(["s3:GetObject"], var.lock_mode == "" ? [] : ["s3:GetObjectRetention"])
       resources = [local.images]
     }
     # Without it S3 answers 403 for an object that is not there, which looks like a fault.
@@ -80,7 +74,7 @@ module "verify_object" {
 
   permissions = merge(local.look_at_images, local.use_key, {
     KeepVerdicts = {
-      actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
+      actions   = ["dynamodb:GetItem", "dynamodb:PutItem"]
       resources = [aws_dynamodb_table.verdicts.arn]
     }
     TakeMessages = {
@@ -115,10 +109,7 @@ module "verify_study" {
 
   permissions = merge(local.look_at_images, local.use_key, {
     KeepVerdicts = {
-      actions = [
-        "dynamodb:BatchWriteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query",
-        "dynamodb:UpdateItem",
-      ]
+      actions   = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"]
       resources = [aws_dynamodb_table.verdicts.arn]
     }
     TakeMessages = {
@@ -151,23 +142,23 @@ module "find_orphans" {
   subnet_ids           = var.subnet_ids
   security_group_ids   = var.security_group_ids
 
-  environment = merge(local.environment, {
-    VERDICT_QUEUE_URL = aws_sqs_queue.this["verdicts"].url
-    ORPHAN_AFTER_H    = tostring(var.orphan_after_h)
+  environment = merge(local.verifying, {
+    ORPHAN_AFTER_H = tostring(var.orphan_after_h)
   })
 
-  permissions = merge(local.use_key, {
+  # What is overdue is looked at once more before it is called an orphan.
+  permissions = merge(local.look_at_images, local.use_key, {
     FindUnsettled = {
       actions   = ["dynamodb:Query"]
       resources = ["${aws_dynamodb_table.verdicts.arn}/index/unsettled"]
     }
     KeepVerdicts = {
-      actions   = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+      actions   = ["dynamodb:UpdateItem"]
       resources = [aws_dynamodb_table.verdicts.arn]
     }
-    TellAgent = {
+    TellAgentAndStudies = {
       actions   = ["sqs:SendMessage"]
-      resources = [aws_sqs_queue.this["verdicts"].arn]
+      resources = [aws_sqs_queue.this["verdicts"].arn, aws_sqs_queue.this["studies"].arn]
     }
   })
 }

@@ -2,6 +2,15 @@ mock_provider "aws" {
   source = "../../mocks"
 }
 
+# Two queues that must be told apart.
+override_resource {
+  target = aws_sqs_queue.dead
+
+  values = {
+    arn = "arn:aws:sqs:eu-central-1:123456789012:demo-restores-dead"
+  }
+}
+
 variables {
   name                = "demo"
   bucket_name         = "images"
