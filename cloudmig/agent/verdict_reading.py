@@ -28,12 +28,12 @@ __all__ = ["Addresses", "CloudWord", "checked_verdict", "read_word"]
 
 CloudWord: TypeAlias = StudyVerdict | ObjectVerdict | RestoreReport
 
-#: The longest text that a column takes, by the name of the field.
-_CHARS_MAX = {
+#: The longest text that a column and its index take, by the name of the field.
+_BYTES_MAX = {
     "key": 1024, "manifest_key": 1024, "etag": 256, "version_id": 128, "finding": 64, "how": 32,
     "tier": 32, "storage_class": 64,
 }  # fmt: skip
-_CHARS_MAX_ELSE = 128
+_BYTES_MAX_ELSE = 128
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _UIDS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
@@ -82,7 +82,7 @@ def read_word(text: str) -> CloudWord:
     except ValueError as error:
         if isinstance(error, MessageUnreadable):
             raise
-        raise MessageUnreadable("with a time that is none") from error
+        raise MessageUnreadable("with a time or a text that is none") from error
 
 
 def checked_verdict(word: StudyVerdict) -> StudyVerdict:
@@ -129,7 +129,10 @@ def _check_texts(word: CloudWord | ObjectFinding) -> None:
             continue
         if each.name in _UIDS and text and not is_usable_uid(text):
             raise MessageUnreadable(f"with a {each.name} that is none")
-        if len(text) > _CHARS_MAX.get(each.name, _CHARS_MAX_ELSE) or not text.isprintable():
+        size_bytes = len(text.encode())  # Raises `UnicodeEncodeError`, which is a `ValueError`.
+        # A stranger's key may hold anything but what PostgreSQL cannot: its verdict counts.
+        storable = "\0" not in text if each.name == "key" else text.isprintable()
+        if size_bytes > _BYTES_MAX.get(each.name, _BYTES_MAX_ELSE) or not storable:
             raise MessageUnreadable(f"with a {each.name} that no catalog takes")
 
 

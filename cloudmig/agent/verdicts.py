@@ -19,7 +19,7 @@ from typing import TypeVar
 from cloudmig.agent.verdict_reading import Addresses, read_word
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.cloud_verdicts import Heard, Word
-from cloudmig.catalog.restores import RestoreTold
+from cloudmig.catalog.records import RestoreRow
 from cloudmig.cloud.instants import read_instant
 from cloudmig.cloud.places import read_place
 from cloudmig.errors import (
@@ -200,12 +200,10 @@ class _Collector:
 
     async def _settle_restore(self, destination: str, word: RestoreReport) -> None:
         place = read_place(word.key, "")
-        told = RestoreTold(
+        told = RestoreRow(
             destination=destination,
             source=self._addresses.source(place.archive) if place else "",
             key=word.key,
-            study_instance_uid=place.study_instance_uid if place else "",
-            sop_instance_uid=place.sop_instance_uid if place else "",
             version_id=word.version_id or "",
             storage_class=word.storage_class,
             tier=word.tier,
@@ -214,14 +212,22 @@ class _Collector:
             completed_at=read_instant(word.completed_at) if word.completed_at else None,
             took_s=word.took_s,
         )
-        if not await self._parts.catalog.call(Catalog.record_restore, told, self._parts.now()):
+        sop_instance_uid = place.sop_instance_uid if place else ""
+        is_news = await self._parts.catalog.call(
+            Catalog.record_restore,
+            told,
+            self._parts.now(),
+            study_instance_uid=place.study_instance_uid if place else "",
+            sop_instance_uid=sop_instance_uid,
+        )
+        if not is_news:
             self._summary.words[Word.OLDER] += 1
             return
         self._summary.restores += 1
         self._parts.reporter.event(
             "restore.completed" if word.completed_at else "restore.asked",
             destination=destination,
-            instance=told.sop_instance_uid,
+            instance=sop_instance_uid,
             tier=word.tier,
             promised_s=word.promised_s,
             took_s=word.took_s,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BadInstance", "CatalogedStudy", "CopyRow", "CopyToVerify", "Coverage", "Detail",
     "ExpectedSet", "ExtraObjectRow", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts",
-    "QuarantineItem", "ReceiptRow", "RestoreCounts", "StandingDecision", "StatusCounts",
-    "StudyAnswer", "Sweep", "TransferRow", "UnexplainedStudy", "UnnamedStudyRow",
+    "QuarantineItem", "ReceiptRow", "RestoreCounts", "RestoreRow", "StandingDecision",
+    "StatusCounts", "StudyAnswer", "Sweep", "TransferRow", "UnexplainedStudy", "UnnamedStudyRow",
 ]  # fmt: skip
 
 _TIME = re.compile(r"[0-9]{2,6}(\.[0-9]{1,6})?")
@@ -270,6 +270,22 @@ class ExtraObjectRow:
     at: dt.datetime  #: When we heard of it.
     released_at: dt.datetime | None = None
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreRow:
+    """One restore from an archive class."""
+
+    destination: str
+    source: str  #: Empty where its archive is none of ours.
+    key: str
+    version_id: str  #: Empty where the bucket is not versioned.
+    storage_class: str
+    tier: str
+    promised_s: float
+    asked_at: dt.datetime
+    completed_at: dt.datetime | None = None
+    took_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cloudmig.catalog.extra_objects import EXPLAINED
-from cloudmig.catalog.records import ExtraObjectRow, LedgerEvent, TransferRow, UnnamedStudyRow
+from cloudmig.catalog.records import (
+    ExtraObjectRow,
+    LedgerEvent,
+    RestoreRow,
+    TransferRow,
+    UnnamedStudyRow,
+)
 from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
 __all__ = [
     "ReplayedCopy", "ReplayedExtra", "ReplayedTransfer", "ReplayedUnnamed", "StudyKey",
     "as_replayed", "as_replayed_extra", "as_replayed_unnamed", "rebuild", "rebuild_extras",
-    "rebuild_unnamed",
+    "rebuild_restores", "rebuild_unnamed",
 ]  # fmt: skip
 
 #: Source and Study Instance UID.
@@ -104,6 +110,20 @@ def as_replayed_extra(row: ExtraObjectRow) -> ReplayedExtra:
         row.source, row.study_instance_uid, row.reason.value, row.version_id, row.etag,
         row.released_at is None, row.note,
     )  # fmt: skip
+
+
+def rebuild_restores(events: Iterable[LedgerEvent]) -> set[RestoreRow]:
+    """Return every restore, from events in the order of the ledger."""
+    restores: dict[tuple[str, ...], RestoreRow] = {}
+    for event in events:
+        if event.kind not in {"restore_asked", "restore_completed"}:
+            continue
+        told: dict[str, Any] = dict(event.detail)
+        which = (event.destination, told["key"], told["version_id"], told["asked_at"])
+        for name in ("asked_at", "completed_at"):
+            told[name] = told[name] and dt.datetime.fromisoformat(told[name])
+        restores[which] = RestoreRow(destination=event.destination, source=event.source, **told)
+    return set(restores.values())
 
 
 def rebuild_unnamed(events: Iterable[LedgerEvent]) -> dict[tuple[str, str], ReplayedUnnamed]:

@@ -55,7 +55,9 @@ def status(
         found = invocation.run(lambda: _resolve(invocation, resolve))
         invocation.answer({"pseudonym": resolve, **found})
         for key, value in found.items():
-            invocation.say(str(value) if len(found) == 1 else f"{key}: {value}")
+            # A key that a stranger made up could hold what a terminal obeys.
+            shown = str(value) if str(value).isprintable() else ascii(value)
+            invocation.say(shown if len(found) == 1 else f"{key}: {shown}")
     else:
         counts = invocation.run(lambda: _count(invocation))
         invocation.answer(document(counts))

@@ -10,7 +10,8 @@ import pytest
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.cloud_verdicts import Heard, Word
-from cloudmig.catalog.restores import RestoreTold
+from cloudmig.catalog.records import RestoreRow
+from cloudmig.catalog.replay import rebuild_restores
 from cloudmig.errors import CatalogError
 from cloudmig.messages import ObjectFinding, ObjectVerdict, StudyVerdict
 from cloudmig.model.extra_object import ExtraObject
@@ -412,22 +413,24 @@ def test_an_orphan_of_no_source_of_ours_is_raised_all_the_same(catalog: Catalog)
 
 
 def test_a_restore_is_counted_once_in_whatever_order_it_is_told(catalog: Catalog) -> None:
-    def told(key: str, completed: float | None) -> RestoreTold:
-        return RestoreTold(
-            destination="archive", source="main", key=key, version_id="", study_instance_uid="1.2",
-            sop_instance_uid="1.2.3", storage_class="GLACIER", tier="Standard", promised_s=18_000,
-            asked_at=NOW, completed_at=after(completed / 60) if completed else None,
-            took_s=completed,
+    def told(key: str, took_s: float | None) -> RestoreRow:
+        return RestoreRow(
+            destination="archive", source="main", key=key, version_id="", storage_class="GLACIER",
+            tier="Standard", promised_s=18_000.0, asked_at=NOW,
+            completed_at=after(took_s / 60) if took_s else None, took_s=took_s,
         )  # fmt: skip
 
-    asked_then_done = [told("a", None), told("a", 100), told("a", 100), told("a", None)]
-    done_then_asked = [told("b", 20_000), told("b", None)]
-    news = [catalog.record_restore(each, NOW) for each in (*asked_then_done, *done_then_asked)]
-    catalog.record_restore(told("c", None), NOW)
+    asked_then_done = [told("a", None), told("a", 100.0), told("a", 100.0), told("a", None)]
+    done_then_asked = [told("b", 20_000.0), told("b", None)]
+    news = [
+        catalog.record_restore(each, NOW, study_instance_uid="1.2", sop_instance_uid="1.2.3")
+        for each in (*asked_then_done, *done_then_asked, told("c", None))
+    ]
 
-    assert news == [True, True, False, False, True, False]
+    assert news == [True, True, False, False, True, False, True]
     restores = catalog.status_counts().restores
     assert (restores.asked, restores.completed, restores.late) == (1, 2, 1)
+    assert rebuild_restores(catalog.ledger()) == set(catalog.restores())
     assert [kind for kind in kinds(catalog) if kind.startswith("restore")] == [
         "restore_asked", "restore_completed", "restore_completed", "restore_asked",
     ]  # fmt: skip

@@ -42,6 +42,12 @@ def test_what_a_function_writes_is_read(word: Message) -> None:
     assert type(read_word(encode(word))) is type(word)
 
 
+def test_a_strangers_key_may_hold_anything_and_its_verdict_counts() -> None:
+    said = replace(BAD, findings=(replace(FINDING, key="v1/\x1b[2J\u202e\n\x7f"),))
+
+    assert isinstance(read_word(encode(said)), StudyVerdict)
+
+
 def test_what_could_not_be_decided_is_no_contradiction() -> None:
     undecided = replace(STUDY, agreed=False, how="UNDECIDED")
 
@@ -70,6 +76,9 @@ def test_versions_and_etags_are_as_a_store_writes_them(version_id: str | None, e
         replace(BAD, findings=(replace(FINDING, finding=""),)),
         replace(BAD, findings=(replace(FINDING, key="k" * 1025),)),
         replace(BAD, findings=(replace(FINDING, key="k\x00"),)),
+        replace(BAD, findings=(replace(FINDING, key="\U0001f480" * 257),)),
+        replace(BAD, findings=(replace(FINDING, key="\ud800"),)),
+        replace(BAD, findings=(replace(FINDING, etag="e\n"),)),
         replace(BAD, findings=(replace(FINDING, sop_instance_uid="../x"),)),
         replace(STUDY, study_instance_uid=""),
         replace(STUDY, study_instance_uid="1.2.CANARY"),
