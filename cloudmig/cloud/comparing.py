@@ -24,8 +24,9 @@ from cloudmig.messages import ObjectFinding
 
 __all__ = ["Comparison", "compare", "is_mere_claim"]
 
-#: What a look may say of an object whose bytes are those of its record.
-_OF_KEEPING = frozenset({"not encrypted", "not locked"})
+#: What a look says of an object stands although its bytes are those of its record: the agent may
+#: have written the wrong ones. What its metadata say does not matter then.
+_STANDING = frozenset({"not DICOM", "wrong key", "not encrypted", "not locked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _of_member(
         return finding
     if item.storage_class not in {record.storage_class or item.storage_class, *later_classes}:
         return "wrong class"
-    return item.own_finding if item.own_finding in _OF_KEEPING else ""
+    return item.own_finding if item.own_finding in _STANDING else ""
 
 
 def _of_content(

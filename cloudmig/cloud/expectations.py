@@ -83,7 +83,7 @@ def _content(place: Place, sight: Sight) -> str:
 
 
 def _header(place: Place, sight: Sight) -> str:
-    if place.kind is PlaceKind.QUARANTINE or sight.is_cold:
+    if place.kind is PlaceKind.QUARANTINE or sight.is_cold or sight.is_header_beyond:
         return ""
     if sight.header is None:
         return "not DICOM"

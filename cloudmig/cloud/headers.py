@@ -36,6 +36,10 @@ _YEAR = re.compile(r"(?:19|20)[0-9]{2}")
 class HeaderTorn(ValueError):  # noqa: N818 - named for what happened, as in errors.py
     """The bytes are no DICOM file, or too few of one to tell."""
 
+    def __init__(self, message: str, *, more_may_tell: bool) -> None:
+        super().__init__(message)
+        self.more_may_tell = more_may_tell  #: Only if there are more.
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -53,7 +57,7 @@ def read_header(beginning: bytes | bytearray) -> Header:
         data_set = memoryview(beginning)[offset:]
         found = read_elements(data_set, transfer_syntax_uid, _WANTED, last=SERIES_INSTANCE_UID)
     except (NotPart10, HeaderUnreadable) as error:
-        raise HeaderTorn(str(error)) from error
+        raise HeaderTorn(str(error), more_may_tell=beginning[128:132] == b"DICM") from error
     modality = found.get(_MODALITY, b"").decode("ascii", "replace").strip("\0 ")
     year = found.get(_STUDY_DATE, b"")[:4].decode("ascii", "replace")
     return Header(

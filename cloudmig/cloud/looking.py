@@ -71,6 +71,7 @@ class Sight:
     dataset_sha256: str = ""
     by_parts: bool = False  #: The digest is the claimed one: its parts' digests agree.
     header: Header | None = None  #: None where none can be read.
+    is_header_beyond: bool = False  #: It is longer than what is read of it: nothing is known.
     encryption: str = ""  #: AES256 | aws:kms | aws:kms:dsse; empty: none.
     kms_key_arn: str = ""
     lock_mode: str = ""
@@ -218,12 +219,18 @@ def _with_header(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # 
         if seen.size_bytes:
             span = f"bytes=0-{min(length, seen.size_bytes) - 1}"
             beginning = b"".join(_read(s3, bucket, full_key, seen, Range=span))
-        try:
-            return replace(seen, header=read_header(beginning))
-        except HeaderTorn:
-            if length >= min(seen.size_bytes, BEGINNING_BYTES_MAX):
-                return seen
-            length = BEGINNING_BYTES_MAX
+        found = _with_header_in(seen, beginning)
+        if not found.is_header_beyond or length >= BEGINNING_BYTES_MAX:
+            return found
+        length = BEGINNING_BYTES_MAX
+
+
+def _with_header_in(seen: Sight, beginning: bytes | bytearray) -> Sight:
+    try:
+        return replace(seen, header=read_header(beginning))
+    except HeaderTorn as torn:
+        beyond = torn.more_may_tell and len(beginning) < seen.size_bytes
+        return replace(seen, is_header_beyond=beyond)
 
 
 # ------------------------------------------------------------------------------------ by reading
@@ -242,16 +249,11 @@ def _streamed(s3: Any, bucket: str, full_key: str, seen: Sight) -> Sight:  # noq
     found = digests.result()
     if found.size_bytes != seen.size_bytes:
         raise DestinationUnavailable("look: the answer broke off")
-    try:
-        header = read_header(beginning)
-    except HeaderTorn:
-        header = None
     return replace(
-        seen,
+        _with_header_in(seen, beginning),
         how=STREAMED,
         file_sha256=found.file_sha256,
         dataset_sha256=found.dataset_sha256,
-        header=header,
     )
 
 

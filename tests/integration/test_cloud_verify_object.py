@@ -128,13 +128,27 @@ def test_quarantine_takes_what_is_no_dicom_file(world: CloudWorld) -> None:
     assert finding(world.see(key)) == ""
 
 
+def with_a_long_header(file: bytes, length: int) -> bytes:
+    """Put a private element of that length before the study's UID."""
+    long = b"\x09\x00\x10\x00OB\0\0" + length.to_bytes(4, "little") + bytes(length)
+    at = file.index(b"\x10\x00\x10\x00PN")
+    return file[:at] + long + file[at:]
+
+
 def test_a_header_longer_than_the_first_range_is_read(world: CloudWorld) -> None:
     ref = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.1")
-    file = a_file(ref)
-    long = b"\x09\x00\x10\x00OB\0\0" + (200_000).to_bytes(4, "little") + bytes(200_000)
-    at = file.index(b"\x10\x00\x10\x00PN")
-    file = file[:at] + long + file[at:]
-    record = world.put_instance(ref, file)
+    other = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.2")
+    record = world.put_instance(ref, with_a_long_header(a_file(ref), 200_000))
+    assert finding(world.see(record.location.key)) == ""
+
+    world.put_instance(ref, with_a_long_header(a_file(other), 200_000))
+    # The SOP Instance UID stands before the long element, and is not enough to tell.
+    assert finding(world.see(record.location.key)) == "wrong key"
+
+
+def test_of_a_header_without_end_nothing_is_known(world: CloudWorld) -> None:
+    ref = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.1")
+    record = world.put_instance(ref, with_a_long_header(a_file(ref), 6 * MIB))
 
     assert finding(world.see(record.location.key)) == ""
 

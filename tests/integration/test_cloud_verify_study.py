@@ -104,6 +104,7 @@ def test_objects_that_were_looked_at_are_not_looked_at_again(quick: CloudWorld) 
     study = quick.put_study(3)
     for key in study.keys:
         quick.see(key)
+    quick.put(f"{study.keys[0]}.bak", b"x", Metadata={})  # A list says all of a stranger.
     asked: list[str] = []
     quick.s3.meta.events.register(
         "before-call.s3.HeadObject", lambda params, **_: asked.append(params["url_path"])
@@ -169,6 +170,61 @@ def test_a_forged_object_that_tells_no_lie_about_itself_is_found(world: CloudWor
     assert world.see(study.keys[0]).finding == ""  # type: ignore[union-attr]
 
     assert world.findings(study) == {study.keys[0]: "altered"}
+
+
+@pytest.mark.parametrize("read", ["checksum", "stream"])
+def test_a_wrong_object_that_the_agent_itself_wrote_is_found(world: CloudWorld, read: str) -> None:
+    """Everything agrees with the manifest, and it is not the image that its key names."""
+    world.expected = replace(world.expected, read=read)
+    study = world.put_study(2, manifested=False)
+    text = b"no image at all"
+    wrong = [
+        world.put_instance(study.instances[0], study.files[1], key=study.keys[0]),
+        replace(
+            study.records[1],
+            size_bytes=len(text),
+            file_sha256=hashlib.sha256(text).hexdigest(),
+            dataset_sha256="",
+        ),
+    ]
+    world.put(study.keys[1], text)
+    world.put_manifest(study, wrong)
+
+    assert world.findings(study) == {study.keys[0]: "wrong key", study.keys[1]: "not DICOM"}
+
+
+def test_lost_metadata_are_no_finding_where_the_bytes_are_right(world: CloudWorld) -> None:
+    """A copy into another class may drop them."""
+    study = world.put_study(2)
+    world.put(study.keys[0], study.files[0], Metadata={})
+
+    assert world.judge(study).agreed
+
+
+def test_another_members_data_set_is_known_in_another_file(world: CloudWorld) -> None:
+    """Group 0002 and the preamble are the writer's: the file digest differs."""
+    stream(world)
+    study = world.put_study(2)
+    world.overwrite(study.keys[0], b"x" + study.files[1][1:])
+
+    assert world.findings(study) == {study.keys[0]: "swapped"}
+
+
+def test_an_extra_object_that_goes_away_meanwhile_is_no_finding(quick: CloudWorld) -> None:
+    study = quick.put_study(2, manifested=False)
+    quick.put_manifest(study, study.records[:1])
+
+    def head(**arguments: str) -> dict[str, Any]:
+        if arguments["Key"].endswith(study.keys[1]):
+            quick.delete(study.keys[1])
+        answer: dict[str, Any] = quick.s3.head_object(**arguments)
+        return answer
+
+    desk = replace(quick.desk, s3=Through(quick.s3, "head_object", head))
+    verdict = verify_study(desk, quick.request(study))
+
+    assert verdict is not None
+    assert verdict.agreed
 
 
 def test_bytes_put_again_are_no_finding(world: CloudWorld) -> None:
@@ -341,7 +397,10 @@ def test_what_nobody_can_decide_is_not_agreed_on(world: CloudWorld) -> None:
 
     assert (verdict.agreed, verdict.how, verdict.findings) == (False, "UNDECIDED", ())
     world.overwrite(study.keys[0], study.files[0][:-1])
-    assert world.findings(study) == {study.keys[0]: "truncated"}
+    # As long as the record says, and not put by the agent.
+    forged = study.files[1][:-1] + b"x"
+    world.put(study.keys[1], forged, Metadata={}, StorageClass="DEEP_ARCHIVE")
+    assert world.findings(study) == {study.keys[0]: "truncated", study.keys[1]: "altered"}
 
 
 def test_what_was_read_before_it_cooled_is_agreed_on(world: CloudWorld) -> None:
@@ -470,6 +529,9 @@ def test_a_manifest_that_was_judged_and_is_gone_is_missing(world: CloudWorld) ->
         ("manifest missing", study.manifest_key())
     ]
     assert (verdict.agreed, verdict.manifest_revision, verdict.instances) == (False, 1, 2)
+    item = world.study_item(study)
+    assert item is not None
+    assert (item.agreed, item.stratum) == (False, ""), "nobody samples what cannot be listed"
     world.put_manifest(study)
     assert world.judge(study).agreed
 
