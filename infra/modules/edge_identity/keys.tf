@@ -1,12 +1,14 @@
 # Access keys. The user may take on the role and nothing else; Terraform makes no key, because its
 # state would hold the secret. README.md says how two keys take turns.
 resource "aws_iam_user" "agent" {
+  #checkov:skip=CKV_AWS_273:A machine cannot sign in by SSO; roles_anywhere replaces the user by a certificate, and without it the key opens one role.
   count = local.with_keys ? 1 : 0
 
   name = "${var.name}-agent"
 }
 
 resource "aws_iam_user_policy" "agent" {
+  #checkov:skip=CKV_AWS_40:One user with one action; a group with one member would hide what it may do.
   count = local.with_keys ? 1 : 0
 
   name = "take-on-the-role"
@@ -33,7 +35,8 @@ locals {
     }]
   })
 
-  watched = local.with_keys && var.access_key_age_days_max != null
+  watched    = local.with_keys && var.access_key_age_days_max != null
+  alarm_name = "${var.name}: The agent's access key is old"
 }
 
 resource "aws_config_config_rule" "key_age" {
@@ -49,7 +52,7 @@ resource "aws_config_config_rule" "key_age" {
   }
 }
 
-# docs/runbook.md: "The agent's access key is old". The Config rule judges every user; this passes on
+# No alarm of CloudWatch, which knows no key's age, but named like one. The Config rule judges every user; this passes on
 # what it says about ours.
 resource "aws_cloudwatch_event_rule" "key_age" {
   count = local.watched ? 1 : 0
@@ -75,5 +78,5 @@ resource "aws_cloudwatch_event_target" "key_age" {
   rule = aws_cloudwatch_event_rule.key_age[0].name
   arn  = each.value
 
-  input = jsonencode("${var.name}: The agent's access key is old")
+  input = jsonencode(local.alarm_name)
 }

@@ -1,6 +1,6 @@
 output "bucket_name" {
   description = "Name of the image bucket, for the agent's url."
-  value       = aws_s3_bucket.images.id
+  value       = aws_s3_bucket.images.bucket
 }
 
 output "bucket_arn" {
@@ -30,7 +30,7 @@ output "later_classes" {
 
 output "records_bucket_name" {
   description = "Name of the bucket with inventory, samples and results."
-  value       = aws_s3_bucket.records.id
+  value       = aws_s3_bucket.records.bucket
 }
 
 output "records_bucket_arn" {
