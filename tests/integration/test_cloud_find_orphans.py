@@ -188,4 +188,4 @@ def test_a_search_that_was_off_for_a_month_still_finds_everything(endpoint: str)
     study = world.put_study(1, manifested=False)
     world.see(study.keys[0])
 
-    assert search(world, dt.timedelta(days=31), DAYS_BACK) == replace(NOTHING, orphans=1)
+    assert search(world, dt.timedelta(days=DAYS_BACK + 1), DAYS_BACK) == replace(NOTHING, orphans=1)

@@ -110,6 +110,7 @@ def test_what_only_looks_alike_is_a_stranger_in_its_study(key: str) -> None:
         "v1/main/8d/1.2.826.0.1.3680043.2.1125.7/1.2/1.2.dcm",  # Another spread.
         "v1/main/8c/1.2.826.0.1.3680043.2.1125.7",
         "v1/main/quarantine/0123.dcm",
+        "v1/MAIN/quarantine/" + "ab" * 32 + ".dcm",
         "v1/main/quarantine/" + "AB" * 32 + ".dcm",
         f"{STUDY}study",  # The study's own item has that name.
     ],
