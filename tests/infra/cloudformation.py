@@ -26,7 +26,7 @@ def template_of(resources: Iterable[Resource]) -> dict[str, Any]:
     names = {each["address"]: _logical_name(each["address"]) for each in known}
     assert len(set(names.values())) == len(names), "two addresses must not fall together"
     arns = Counter(str(each["values"].get("arn")) for each in known)
-    references = {
+    references: dict[str, Json] = {
         arn: {"Fn::GetAtt": [names[each["address"]], "Arn"]}
         for each in known
         if (arn := each["values"].get("arn")) and arns[arn] == 1 and _has_arn(each)
@@ -47,7 +47,7 @@ def _logical_name(address: str) -> str:
 
 def _has_arn(resource: Resource) -> bool:
     # A state machine's ARN is what Ref returns; in the policies it is written by hand anyway.
-    return resource["type"] != "aws_sfn_state_machine"
+    return bool(resource["type"] != "aws_sfn_state_machine")
 
 
 def _referring(value: Json, references: Mapping[str, Json]) -> Json:

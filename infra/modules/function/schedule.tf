@@ -65,8 +65,8 @@ resource "aws_cloudwatch_metric_alarm" "standstill" {
   metric_name         = "Invocations"
   dimensions          = { FunctionName = aws_lambda_function.this.function_name }
   statistic           = "Sum"
-  period              = var.silence_max_s
-  evaluation_periods  = 1
+  period              = var.silence_max_s / 2
+  evaluation_periods  = 2 # A run that comes a little late leaves one period empty, not two.
   comparison_operator = "LessThanThreshold"
   threshold           = 1
   treat_missing_data  = "breaching" # A function that never runs reports nothing at all.

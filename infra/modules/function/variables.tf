@@ -122,13 +122,13 @@ variable "schedule" {
 }
 
 variable "silence_max_s" {
-  description = "Seconds without a run after which an alarm says that the schedule stands still."
+  description = "Seconds without a run after which an alarm says that the schedule stands still: at least twice the time between two runs."
   type        = number
-  default     = 86400
+  default     = 172800
 
   validation {
-    condition     = var.silence_max_s >= 300 && var.silence_max_s <= 86400 && var.silence_max_s % 60 == 0
-    error_message = "Whole minutes, from 5 of them up to a day."
+    condition     = var.silence_max_s >= 600 && var.silence_max_s <= 172800 && var.silence_max_s % 120 == 0
+    error_message = "From ten minutes up to two days, an even number of minutes: two periods of an alarm."
   }
 }
 

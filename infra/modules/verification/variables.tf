@@ -232,9 +232,9 @@ variable "orphan_after_h" {
 }
 
 variable "orphan_schedule" {
-  description = "When find_orphans runs, as EventBridge Scheduler writes it."
+  description = "When find_orphans runs, as EventBridge Scheduler writes it: once a day or more often, or the alarm takes it for a standstill."
   type        = string
-  default     = "rate(1 hour)"
+  default     = "rate(1 day)"
 
   validation {
     condition     = can(regex("^(rate|cron)\\(.+\\)$", var.orphan_schedule))
