@@ -60,6 +60,10 @@ def finding(verdict: ObjectVerdict | None) -> str:
     return verdict.finding
 
 
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
 def look_through(
     world: CloudWorld, key: str, operation: str, does: Callable[..., Any]
 ) -> ObjectVerdict | None:
@@ -214,8 +218,9 @@ def test_an_empty_object_is_altered(world: CloudWorld) -> None:
 
 def test_text_that_says_it_is_text_is_no_dicom_file(world: CloudWorld) -> None:
     study = world.put_study(1, manifested=False)
-    for body in (b"hello", b"", b"x" * 300):
-        world.put(study.keys[0], body)
+    torn_in_its_header = study.files[0][: study.files[0].index(b"CANARY")]
+    for body in (b"hello", b"", b"x" * 300, b"x" * (5 * MIB), torn_in_its_header):
+        world.put(study.keys[0], body, Metadata={"cloudmig-file-sha256": sha256(body)})
         assert finding(world.see(study.keys[0])) == "not DICOM"
 
 
