@@ -20,11 +20,14 @@ from cloudmig.cloud.sampling import TableSampler, choose, place_of, stratum_of, 
 from cloudmig.manifest import InstanceRecord, Manifest
 from cloudmig.model.instance import Location
 from cloudmig.model.references import StudyRef
-from cloudmig.model.service_levels import ServiceLevels
+from cloudmig.model.service_levels import ServiceLevels, TierLevel
 from cloudmig.objects import manifest_key, study_prefix
 from tests.contract.moto_bucket import moto_endpoint
 
 BUCKET, PREFIX, TABLE = "images", "some/prefix/", "verdicts"
+#: What no busy machine misses.
+PATIENT = TierLevel(first_byte_s=30, first_instance_s=30, study_s=60)
+LEVELS = ServiceLevels(tiers={"STANDARD": PATIENT, "STANDARD_IA": PATIENT})
 AT = dt.datetime(2026, 11, 22, 9, 30, tzinfo=dt.UTC)
 TIERS = ("STANDARD", "STANDARD_IA", "DEEP_ARCHIVE")
 
@@ -84,7 +87,7 @@ class Cloud:
     def probe(self, samples: int, seed: str = "a") -> ProbeResult:
         bucket = BucketReader(self.s3, BUCKET, PREFIX)
         return probe(
-            ServiceLevels(), self.sampler(seed), [bucket], manifests=bucket, at=AT,
+            LEVELS, self.sampler(seed), [bucket], manifests=bucket, at=AT,
             name=lambda uid: f"st-{place_of(uid)[:12]}", samples=samples,
         )  # fmt: skip
 

@@ -6,18 +6,25 @@ import datetime as dt
 import json
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloudmig.agent.sla.alarms import AlarmChange
+from cloudmig.agent.sla.probing import StoreProbe
 from cloudmig.agent.verdicts import VerdictSummary
 from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
-from cloudmig.cli import close, quarantine, status, verdicts, verify
+from cloudmig.cli import close, quarantine, sla, status, verdicts, verify
+from cloudmig.cloud.error_budget import standing
+from cloudmig.cloud.probe_retrieval import ProbeResult
+from cloudmig.cloud.retrieval_samples import RetrievalSample
 from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
+from cloudmig.model.service_levels import ServiceLevels
 from cloudmig.model.states import CopyState, TransferState
 from cloudmig.pipeline.closure import ClosingStatement
 from cloudmig.pipeline.verification import Finding, VerifySummary
@@ -68,6 +75,22 @@ def a_collection() -> VerdictSummary:
     return VerdictSummary(6, words, extras=1, restores=1, findings=[finding])
 
 
+def a_probe() -> list[StoreProbe]:
+    at = dt.datetime(2026, 11, 22, 9, tzinfo=dt.UTC)
+    samples = [
+        RetrievalSample(
+            at=at.isoformat(), probe=at.isoformat(), how="bucket", tier="STANDARD", outcome="read",
+            first_byte_s=0.25, first_instance_s=0.5, study_s=1.0 + number,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    samples.append(replace(samples[0], outcome="failed", cause="HTTP503"))
+    samples.append(replace(samples[0], tier="GLACIER", outcome="cold", promised_s=18_000.0))
+    tiers = dict(standing(ServiceLevels(), samples))
+    change = AlarmChange("archive", "STANDARD", breached=True, burnt=tiers["STANDARD"].burnt)
+    return [StoreProbe("archive", ProbeResult(at, tuple(samples), tiers, 1), [change])]
+
+
 def a_status() -> StatusCounts:
     return StatusCounts(
         studies={"main": 12},
@@ -85,6 +108,7 @@ def a_status() -> StatusCounts:
         ("verdicts", verdicts.document(a_collection(), NAMES)),
         ("quarantine-object", quarantine.document(OBJECT, NAMES)),
         ("status", status.document(a_status())),
+        ("sla-probe", sla.document(a_probe())),
         ("quarantine-item", quarantine.document(ITEM, NAMES)),
     ],
 )

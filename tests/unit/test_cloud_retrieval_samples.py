@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from cloudmig.cloud.retrieval_samples import (
 )
 from cloudmig.messages import RestoreReport
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "retrieval-samples.jsonl"
 AT = "2026-11-22T09:00:00.000Z"
 SAMPLES = [
     RetrievalSample(
@@ -35,6 +37,14 @@ SAMPLES = [
 def test_what_is_written_is_read() -> None:
     assert decode_samples(encode_samples(SAMPLES)) == SAMPLES
     assert decode_samples(encode_samples([])) == []
+
+
+def test_version_1_is_as_pinned() -> None:
+    """Kept samples are read for years: a line of this file must always mean the same."""
+    lines = GOLDEN.read_text(encoding="ascii")
+
+    assert gzip.decompress(encode_samples(SAMPLES)).decode() == lines
+    assert decode_samples(gzip.compress(lines.encode())) == SAMPLES
 
 
 def test_equal_samples_make_equal_bytes_and_lie_under_one_key() -> None:
