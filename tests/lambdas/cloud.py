@@ -37,6 +37,14 @@ RECEIVES_MAX = 3
 _SETTLE_MAX_S = 240.0
 #: Longer than any batch takes here; what failed is made visible by the event source.
 _VISIBILITY_S = 60
+#: The queue before a function.
+_BEFORE = {"verify_object": "objects", "verify_study": "studies", "watch_restore": "restores"}
+#: What EventBridge brings into a queue.
+_RULES = {
+    "objects": ["Object Created", "Object Deleted", "Object Storage Class Changed",
+                "Object Access Tier Changed"],
+    "restores": ["Object Restore Initiated", "Object Restore Completed", "Object Restore Expired"],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,13 +79,13 @@ class Cloud:
         self.name = f"cloudmig-{uuid.uuid4().hex[:8]}"
         self.s3, self.sqs = self.client("s3"), self.client("sqs")
         self.dynamodb = self.client("dynamodb")
-        self.queues = {each: self._queue(each) for each in ("objects", "studies", "verdicts")}
+        self.queues = {name: self._queue(name) for name in (*_BEFORE.values(), "verdicts")}
         self.dynamodb.create_table(**table_arguments(self.name))
         self.kms_key_arn = self.client("kms").create_key()["KeyMetadata"]["Arn"]
         self._make_bucket()
         self.sources = {
-            "verify_object": EventSource(self.sqs, self.queues["objects"]),
-            "verify_study": EventSource(self.sqs, self.queues["studies"]),
+            function: EventSource(self.sqs, self.queues[queue])
+            for function, queue in _BEFORE.items()
         }
         self._running: dict[str, list[Emulator]] = {}
 
@@ -123,18 +131,19 @@ class Cloud:
             Bucket=self.name, NotificationConfiguration={"EventBridgeConfiguration": {}}
         )
         events = self.client("events")
-        pattern = {
-            "source": ["aws.s3"],
-            "detail-type": ["Object Created", "Object Deleted", "Object Storage Class Changed",
-                            "Object Access Tier Changed"],
-            "detail": {
-                "bucket": {"name": [self.name]},
-                "object": {"key": [{"prefix": f"{PREFIX}v1/"}]},
-            },
-        }  # fmt: skip
-        events.put_rule(Name=self.name, EventPattern=json.dumps(pattern))
-        target = {"Id": "objects", "Arn": self._arn(self.queues["objects"])}
-        events.put_targets(Rule=self.name, Targets=[target])
+        for queue, kinds in _RULES.items():
+            pattern = {
+                "source": ["aws.s3"],
+                "detail-type": kinds,
+                "detail": {
+                    "bucket": {"name": [self.name]},
+                    "object": {"key": [{"prefix": f"{PREFIX}v1/"}]},
+                },
+            }
+            rule = f"{self.name}-{queue}"
+            events.put_rule(Name=rule, EventPattern=json.dumps(pattern))
+            target = {"Id": queue, "Arn": self._arn(self.queues[queue])}
+            events.put_targets(Rule=rule, Targets=[target])
 
     # ------------------------------------------------------------------------------ functions
 
@@ -154,13 +163,14 @@ class Cloud:
             "KMS_KEY_ARN": self.kms_key_arn,
             "LOCK_MODE": "",
             "LATER_CLASSES": "",
-            "ORPHAN_AFTER_H": "24",
+            "ORPHAN_AFTER_H": "0",  # A day passes at once.
             "SERVICE_LEVELS": "{}",
             "SAMPLES_BUCKET": self.name,
             "SAMPLES_PREFIX": "samples/",
             "RESTORE_PROMISES": "{}",
             "RESULTS_BUCKET": self.name,
             "RESULTS_PREFIX": "results/",
+            "SETTLE_S": "0",
             **self.environment,
         }
         return Emulator(
@@ -186,7 +196,7 @@ class Cloud:
         With functions named, before one of those.
         """
         deadline = time.monotonic() + _SETTLE_MAX_S
-        names = functions or tuple(self.sources)
+        names = functions or tuple(self._running)
         while any(self.sources[name].left() for name in names):
             assert time.monotonic() < deadline, self.logs()[-3000:]
             with ThreadPoolExecutor() as pool:
