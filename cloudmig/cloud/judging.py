@@ -147,10 +147,12 @@ def _stranger(place: Place, line: ListedObject) -> ObjectItem:
 
 
 def _is_about(item: ObjectItem, line: ListedObject) -> bool:
-    """Say whether a look was at the object that is listed. A lifecycle may have moved it since."""
-    return (item.etag, item.size_bytes) == (line.etag, line.size_bytes) and instant(
-        line.modified_at
-    ) <= item.at
+    """Say whether a look decided about the object that is listed. It may have moved its class."""
+    return (
+        item.how != UNDECIDED  # It may have been restored since.
+        and (item.etag, item.size_bytes) == (line.etag, line.size_bytes)
+        and instant(line.modified_at) <= item.at
+    )
 
 
 # ----------------------------------------------------------------------------------- the wording

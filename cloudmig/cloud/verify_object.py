@@ -88,39 +88,50 @@ def examine(
     """Look at the object at a place; return what is to be kept of it, and what was held before.
 
     A bad look is repeated before it counts: an answer that is damaged on its way to us says
-    nothing about what the store holds.
+    nothing about what the store holds. Bytes that an earlier look has decided about are not read
+    again, unless `read` asks for it: events come twice, and a lifecycle moves objects by the
+    million, into classes that cannot be read or charge for it.
     """
     expected, full_key = desk.expected, desk.expected.prefix + place.key
-    # A stranger is told by its key; it may be a terabyte.
-    read = "head" if place.kind is PlaceKind.STRANGE else read or expected.read
-    sight = look(desk.s3, bucket, full_key, read=read, now=desk.now)
-    if sight.how and finding_of(place, sight, expected):
-        sight = look(desk.s3, bucket, full_key, read=read, now=desk.now)
     pk = place.partition_key(bucket, expected.prefix)
     held = desk.table.find(pk, place.rest)
-    item = _item(pk, place, sight, finding_of(place, sight, expected))
-    if sight.how == UNDECIDED and held is not None and _proves(held, sight):
-        # It was read before it cooled, and its bytes have not changed since.
-        item = replace(
-            item,
-            how=held.how,
-            own_finding=held.own_finding or item.own_finding,
-            finding=held.own_finding or item.own_finding,
-            file_sha256=held.file_sha256,
-            dataset_sha256=held.dataset_sha256,
-            by_parts=held.by_parts,
-        )
-    if held is not None and not item.modality and held.etag == item.etag:
-        item = replace(item, modality=held.modality, study_year=held.study_year)
-    return item, held
+    how_far = "head" if place.kind is PlaceKind.STRANGE else read or expected.read
+
+    def is_known(seen: Sight) -> bool:
+        return not read and held is not None and _is_about(held, seen)
+
+    sight = look(desk.s3, bucket, full_key, read=how_far, now=desk.now, is_known=is_known)
+    if held is not None and sight.is_there and not sight.how and how_far != "head":
+        return _seen_again(held, sight, expected), held
+    if sight.how and finding_of(place, sight, expected):
+        sight = look(desk.s3, bucket, full_key, read=how_far, now=desk.now)
+    return _item(pk, place, sight, finding_of(place, sight, expected)), held
 
 
-def _proves(held: ObjectItem, sight: Sight) -> bool:
-    """Say whether an earlier look was at this very object: it is not said to be newer."""
-    modified = instant(sight.modified_at) if sight.modified_at else ""
-    return (held.etag, held.version_id, held.size_bytes) == (
-        sight.etag, sight.version_id or "", sight.size_bytes,
-    ) and modified <= held.at  # fmt: skip
+def _is_about(held: ObjectItem, seen: Sight) -> bool:
+    """Say whether an earlier look decided about these very bytes."""
+    modified = instant(seen.modified_at) if seen.modified_at else ""
+    return (
+        held.how not in {"", UNDECIDED}
+        and modified <= held.at
+        and (held.etag, held.version_id, held.size_bytes)
+        == (seen.etag, seen.version_id or "", seen.size_bytes)
+    )
+
+
+def _seen_again(held: ObjectItem, seen: Sight, expected: Expectations) -> ObjectItem:
+    """Return what was held, with what a HEAD says of how the object is kept now."""
+    finding = held.own_finding
+    if finding in {"", "not encrypted", "not locked"}:
+        finding = expected.shelter_of(seen.encryption, seen.kms_key_arn, seen.lock_mode)
+    return replace(
+        held,
+        at=seen.at,
+        own_finding=finding,
+        finding=finding,
+        storage_class=seen.storage_class,
+        unsettled=unsettled_since(seen.at, held.pk, held.sk),
+    )
 
 
 def _item(pk: str, place: Place, sight: Sight, finding: str) -> ObjectItem:

@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError, FlexibleChecksumError, ReadTimeoutE
 
 from cloudmig.cloud.events import EventUnreadable
 from cloudmig.cloud.expectations import Expectations
-from cloudmig.cloud.verdict_table import MemoryTable
-from cloudmig.cloud.verify_object import Desk, verify_object, verify_objects
+from cloudmig.cloud.verdict_table import MemoryTable, ObjectItem
+from cloudmig.cloud.verify_object import verify_object, verify_objects
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.messages import ObjectVerdict, StudyRequest, encode
 from cloudmig.model.references import InstanceRef
@@ -475,6 +475,48 @@ def test_a_head_refused_for_our_own_fault_says_nothing(world: CloudWorld, code: 
     assert world.item(study.keys[0]) is None
 
 
+def test_bytes_that_were_decided_about_are_not_read_again(world: CloudWorld) -> None:
+    """Events come twice, and a lifecycle moves objects by the million."""
+    study = world.put_study(2, manifested=False)
+    world.overwrite(study.keys[1], study.files[1][:-1] + b"x")
+    before = [world.see(key) for key in study.keys]
+
+    def refuse(**_: object) -> None:
+        raise AssertionError("it was read before")
+
+    after = [look_through(world, key, "get_object", refuse) for key in study.keys]
+
+    assert [finding(each) for each in after] == ["", "altered"]
+    assert after[0] != before[0]
+    for one, other in zip(before, after, strict=True):
+        assert one is not None
+        assert other is not None
+        assert replace(one, at=other.at) == other
+    item = world.item(study.keys[0])
+    assert item is not None
+    assert item.unsettled
+
+
+def test_how_an_object_is_kept_is_looked_at_each_time(trusting: CloudWorld) -> None:
+    trusting.expected = replace(trusting.expected, kms_key_arn="", lock_mode="GOVERNANCE")
+    study = trusting.put_study(1, manifested=False)
+    kept: dict[str, str] = {}
+
+    def head(**arguments: str) -> dict[str, Any]:
+        return trusting.s3.head_object(**arguments) | kept
+
+    def look() -> str:
+        return finding(look_through(trusting, study.keys[0], "head_object", head))
+
+    assert look() == "not encrypted"
+    kept["ServerSideEncryption"] = "AES256"
+    assert look() == "not locked"
+    kept["ObjectLockMode"] = "COMPLIANCE"
+    assert look() == ""
+    del kept["ObjectLockMode"]
+    assert look() == "not locked"
+
+
 # ------------------------------------------------------------------------- faults, races, repeats
 
 
@@ -612,14 +654,12 @@ def test_a_look_that_began_earlier_changes_nothing(world: CloudWorld) -> None:
     study = world.put_study(1, manifested=False)
 
     class Slow(MemoryTable):
-        def find(self, pk: str, sk: str) -> Any:  # noqa: ANN401
+        def record(self, item: ObjectItem) -> bool:
             world.overwrite(study.keys[0], b"x")
             world.see(study.keys[0])
-            return None
+            return world.table.record(item)
 
-    slow = Slow()
-    slow.record = world.table.record  # type: ignore[method-assign]
-    desk: Desk = replace(world.desk, table=slow)
+    desk = replace(world.desk, table=Slow())
 
     assert verify_object(desk, world.bucket.name, PREFIX + study.keys[0]) is None
     item = world.item(study.keys[0])

@@ -403,6 +403,20 @@ def test_what_nobody_can_decide_is_not_agreed_on(world: CloudWorld) -> None:
     assert world.findings(study) == {study.keys[0]: "truncated", study.keys[1]: "altered"}
 
 
+def test_what_was_undecided_is_decided_once_it_is_restored(world: CloudWorld) -> None:
+    world.checksums = False
+    study = world.put_study(2, storage_class="GLACIER")
+    assert world.judge(study).how == "UNDECIDED"
+    for key in study.keys:
+        world.s3.restore_object(
+            Bucket=world.bucket.name, Key=PREFIX + key, RestoreRequest={"Days": 1}
+        )
+
+    verdict = world.judge(study)
+
+    assert (verdict.agreed, verdict.how) == (True, "STREAMED")
+
+
 def test_what_was_read_before_it_cooled_is_agreed_on(world: CloudWorld) -> None:
     """A lifecycle moves an object without touching its bytes, ETag or time."""
     world.checksums = False
