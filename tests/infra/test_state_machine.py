@@ -17,6 +17,7 @@ import boto3
 import pytest
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.events.models import EventPattern
 
 from cloudmig.cloud.reconcile_inventory import S3Shelf, Settings, run_step
 from cloudmig.cloud.reconcile_shelf import Address
@@ -32,12 +33,14 @@ INSTANCES = [a_record(number) for number in range(4)]
 
 
 @pytest.fixture(scope="module")
-def definition(workshop: Workshop) -> dict[str, Any]:
-    [machine] = [
-        each for each in workshop.mocked_apply("reconciliation")
-        if each["type"] == "aws_sfn_state_machine"
-    ]  # fmt: skip
-    loaded: dict[str, Any] = json.loads(machine["values"]["definition"])
+def planned(workshop: Workshop) -> dict[str, dict[str, Any]]:
+    """Return what Terraform would make, by type: of those below there is one each."""
+    return {each["type"]: each["values"] for each in workshop.mocked_apply("reconciliation")}
+
+
+@pytest.fixture(scope="module")
+def definition(planned: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(planned["aws_sfn_state_machine"]["definition"])
     return loaded
 
 
@@ -83,14 +86,16 @@ class Machine:
 def machine(definition: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    config = {"lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True}}
-    with mock_aws(config=config):  # type: ignore[arg-type] # Its type knows no nested settings.
-        s3 = boto3.client("s3", region_name=REGION)
+    config: Any = {
+        "lambda": {"use_docker": False}, "stepfunctions": {"execute_state_machine": True},
+    }  # fmt: skip
+    with mock_aws(config=config):
+        s3: Any = boto3.client("s3", region_name=REGION)
         for bucket in (BUCKET, INVENTORIES, RECORDS):
             s3.create_bucket(
                 Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
             )
-        states = boto3.client("stepfunctions", region_name=REGION)
+        states: Any = boto3.client("stepfunctions", region_name=REGION)
         # moto's grammar wants a fraction here, and retries without waiting are soon over.
         text = json.dumps(definition).replace(
             '"ToleratedFailurePercentage": 0', '"ToleratedFailurePercentage": 0.0'
@@ -123,6 +128,38 @@ def an_inventory(machine: Machine) -> Address:
     )  # fmt: skip
     listing.rows[0]["VersionId"] = held["VersionId"]
     return listing.write(machine.shelf)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "key", "starts"),
+    [
+        (RECORDS, "inventory/images/all/2026-03-01T01-00Z/manifest.checksum", True),
+        (RECORDS, "inventory/images/all/2026-03-01T01-00Z/manifest.json", False),
+        (RECORDS, "inventory/images/all/data/0.csv.gz", False),
+        (RECORDS, "results/inventory/manifest.checksum", False),
+        (BUCKET, "inventory/images/all/2026-03-01T01-00Z/manifest.checksum", False),
+    ],
+)
+def test_a_complete_inventory_starts_the_machine_and_nothing_else_does(
+    planned: dict[str, dict[str, Any]], bucket: str, key: str, *, starts: bool
+) -> None:
+    event: Any = {
+        "source": "aws.s3", "detail-type": "Object Created",
+        "detail": {"bucket": {"name": bucket}, "object": {"key": key}},
+    }  # fmt: skip
+    pattern = EventPattern.load(planned["aws_cloudwatch_event_rule"]["event_pattern"])
+
+    assert pattern.matches_event(event) is starts
+
+
+def test_the_machine_is_told_which_inventory(planned: dict[str, dict[str, Any]]) -> None:
+    [told] = planned["aws_cloudwatch_event_target"]["input_transformer"]
+    found = {"$.detail.bucket.name": "b", "$.detail.object.key": 'a "k"'}
+    text = told["input_template"]
+    for name, path in told["input_paths"].items():
+        text = text.replace(f"<{name}>", json.dumps(found[path]))  # As EventBridge does.
+
+    assert Address.of(json.loads(text)["inventory"]) == Address("b", 'a "k"')
 
 
 def test_every_state_is_reached_and_leads_on(definition: dict[str, Any]) -> None:

@@ -82,7 +82,6 @@ module "dr_reconciliation" {
   inventory_frequency = module.dr_bucket.inventory_frequency
   lock_mode           = module.dr_bucket.lock_mode
   later_classes       = var.by_replication ? [var.dr_storage_class] : []
-  pseudonym_key       = var.pseudonym_key
   alarm_topic_arns    = [aws_sns_topic.dr_alarms.arn]
 }
 

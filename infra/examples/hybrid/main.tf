@@ -88,7 +88,6 @@ module "reconciliation" {
   inventory_frequency = module.image_bucket.inventory_frequency
   lock_mode           = module.image_bucket.lock_mode
   later_classes       = module.image_bucket.later_classes
-  pseudonym_key       = var.pseudonym_key
   alarm_topic_arns    = [aws_sns_topic.alarms.arn]
 }
 

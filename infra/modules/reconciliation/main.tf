@@ -31,22 +31,19 @@ module "reconcile_inventory" {
   subnet_ids            = var.subnet_ids
   security_group_ids    = var.security_group_ids
 
-  environment = merge(
-    {
-      BUCKET          = var.bucket_name
-      PREFIX          = var.prefix
-      RESULTS_BUCKET  = var.records_bucket_name
-      RESULTS_PREFIX  = var.results_prefix
-      STUDY_QUEUE_URL = var.study_queue_url
-      KMS_KEY_ARN     = var.kms_key_arn
-      LOCK_MODE       = var.lock_mode
-      LATER_CLASSES   = join(",", var.later_classes)
-      SETTLE_S        = tostring(var.settle_s)
-      ORPHAN_AFTER_H  = tostring(var.orphan_after_h)
-      REQUESTS_MAX    = tostring(var.requests_max)
-    },
-    var.pseudonym_key == null ? {} : { PSEUDONYM_KEY = var.pseudonym_key },
-  )
+  environment = {
+    BUCKET          = var.bucket_name
+    PREFIX          = var.prefix
+    RESULTS_BUCKET  = var.records_bucket_name
+    RESULTS_PREFIX  = var.results_prefix
+    STUDY_QUEUE_URL = var.study_queue_url
+    KMS_KEY_ARN     = var.kms_key_arn
+    LOCK_MODE       = var.lock_mode
+    LATER_CLASSES   = join(",", var.later_classes)
+    SETTLE_S        = tostring(var.settle_s)
+    ORPHAN_AFTER_H  = tostring(var.orphan_after_h)
+    REQUESTS_MAX    = tostring(var.requests_max)
+  }
 
   permissions = {
     ReadInventoryAndResults = {

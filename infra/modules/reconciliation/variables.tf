@@ -61,18 +61,6 @@ variable "architecture" {
   default     = "arm64"
 }
 
-variable "pseudonym_key" {
-  description = "Key (hex) from which the agent makes pseudonyms of UIDs, so that its log and the functions' tell of a study by one name. Null: the functions log no identifier."
-  type        = string
-  default     = null
-  sensitive   = true
-
-  validation {
-    condition     = var.pseudonym_key == null || can(regex("^([0-9a-f]{2}){16,64}$", var.pseudonym_key))
-    error_message = "The key is 16 to 64 bytes, written as small hex digits."
-  }
-}
-
 variable "alarm_topic_arns" {
   description = "SNS topics that hear when an alarm goes off and when it is over."
   type        = list(string)

@@ -9,22 +9,19 @@ locals {
 
   images = "${var.bucket_arn}/${var.prefix}v1/*"
 
-  environment = merge(
-    {
-      PREFIX     = var.prefix
-      TABLE_NAME = aws_dynamodb_table.verdicts.name
-    },
-    var.pseudonym_key == null ? {} : { PSEUDONYM_KEY = var.pseudonym_key },
-  )
+  # The key of pseudonyms goes only to functions that write studies into their log.
+  pseudonyms = var.pseudonym_key == null ? {} : { PSEUDONYM_KEY = var.pseudonym_key }
 
-  verifying = merge(local.environment, {
+  verifying = {
+    PREFIX            = var.prefix
+    TABLE_NAME        = aws_dynamodb_table.verdicts.name
     VERDICT_QUEUE_URL = aws_sqs_queue.this["verdicts"].url
     STUDY_QUEUE_URL   = aws_sqs_queue.this["studies"].url
     READ              = var.read
     KMS_KEY_ARN       = var.kms_key_arn
     LOCK_MODE         = var.lock_mode
     LATER_CLASSES     = join(",", var.later_classes)
-  })
+  }
 
   look_at_images = {
     LookAtImages = {
@@ -65,7 +62,7 @@ module "verify_object" {
   timeout_s            = var.object_timeout_s
   memory_mib           = 512
   reserved_concurrency = lookup(var.reserved_concurrency, "verify_object", -1)
-  environment          = local.verifying
+  environment          = merge(local.verifying, local.pseudonyms)
   kms_key_arn          = var.kms_key_arn
   log_retention_days   = var.log_retention_days
   alarm_topic_arns     = var.alarm_topic_arns
@@ -100,7 +97,7 @@ module "verify_study" {
   timeout_s            = var.study_timeout_s
   memory_mib           = 1024
   reserved_concurrency = lookup(var.reserved_concurrency, "verify_study", -1)
-  environment          = local.verifying
+  environment          = merge(local.verifying, local.pseudonyms)
   kms_key_arn          = var.kms_key_arn
   log_retention_days   = var.log_retention_days
   alarm_topic_arns     = var.alarm_topic_arns
