@@ -32,12 +32,20 @@ Applied = Callable[[str], Deployment]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What destroys comes last; applying takes longer than the usual limit of a test."""
+    """First what needs no example, while those are applied; what destroys comes last."""
     here = Path(__file__).parent
-    ours = [item for item in items if item.path.is_relative_to(here)]
-    for item in ours:
-        item.add_marker(pytest.mark.timeout(600))
-    items.sort(key=lambda item: item in ours and "removal" in item.path.name)
+
+    def turn(item: pytest.Item) -> int:
+        if not item.path.is_relative_to(here):
+            return 0
+        item.add_marker(pytest.mark.timeout(900))
+        return 2 if "removal" in item.path.name else int(_is_applied(item))
+
+    items.sort(key=turn)
+
+
+def _is_applied(item: pytest.Item) -> bool:
+    return "applied" in getattr(item, "fixturenames", ())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,6 +60,18 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
         return find_terraform(tmp_path_factory.mktemp("terraform"))
     except TerraformMissing as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _beginning(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Begin to apply before the first test, if any will want an example."""
+    if not any(_is_applied(item) for item in request.session.items):
+        return
+    try:
+        find_terraform(tmp_path_factory.mktemp("looking"))
+    except TerraformMissing:
+        return  # The tests that want it say so themselves.
+    request.getfixturevalue("applied")
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.infra.deployment import Deployment
+from tests.integration.cloud_world import PREFIX
 
 __all__ = ["REGIONS", "SITE_NETWORK", "THIRD_ROLE", "variables_of"]
 
@@ -28,6 +29,7 @@ def variables_of(deployment: Deployment, packages: Path) -> Mapping[str, object]
             return {
                 **shared,
                 "bucket_name": "images-of-the-hybrid",
+                "prefix": PREFIX,
                 "access_key_age_days_max": 90,
                 "network": _network(deployment),
             }

@@ -7,6 +7,9 @@ answers for a valid machine, so a broken machine passes here: cfn-lint looks at 
 moto takes every condition of a bucket policy for fulfilled, so "refuse what does not come by TLS"
 would refuse everything. Statements with a condition are left out of its judgement; the tests read
 their text.
+
+Where IAM is switched on, moto asks for a right to a batch of messages, which AWS does not know: it
+asks for the right to one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import sys
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.access_control import IAMPolicy, IAMRequest, IAMRequestBase, PermissionResult
 from moto.s3.models import FakeBucket
 from moto.server import ThreadedMotoServer
 from moto.stepfunctions.responses import StepFunctionResponse
@@ -39,6 +42,12 @@ def _get_permission(bucket: FakeBucket, action: str, resource: str) -> Permissio
     return IAMPolicy(json.dumps(policy)).is_action_permitted(action, resource)
 
 
+def _check_action_permitted(request: IAMRequest, resource: str) -> None:
+    if request._action.startswith("sqs:"):
+        request._action = request._action.removesuffix("Batch")
+    IAMRequestBase.check_action_permitted(request, resource)
+
+
 def main() -> None:
     """Serve on a free port of the loopback interface."""
     patched: Any = StepFunctionResponse
@@ -46,6 +55,8 @@ def main() -> None:
     patched.list_state_machine_versions = _list_state_machine_versions
     patched = FakeBucket
     patched.get_permission = _get_permission
+    patched = IAMRequest
+    patched.check_action_permitted = _check_action_permitted
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -84,6 +84,9 @@ MAY: Mapping[str, Callable[[Agent], object]] = {
     "answer verdicts": lambda a: a.sqs.delete_message(
         QueueUrl=a.verdict_queue_url, ReceiptHandle="none"
     ),
+    "answer verdicts together": lambda a: a.sqs.delete_message_batch(
+        QueueUrl=a.verdict_queue_url, Entries=[{"Id": "0", "ReceiptHandle": "none"}]
+    ),
 }  # fmt: skip
 
 MAY_NOT: Mapping[str, Callable[[Agent], object]] = {
