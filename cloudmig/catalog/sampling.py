@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
+from cloudmig.catalog.records import RestoreRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState
 
-__all__ = ["CompletedRestore", "SamplingCalls", "StoredCopy"]
+__all__ = ["SamplingCalls", "StoredCopy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,6 @@ class StoredCopy:
     size_bytes: int
     manifest_key: str
     manifest_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class CompletedRestore:
-    """A restore from an archive class that is over."""
-
-    destination: str
-    storage_class: str
-    completed_at: dt.datetime
-    took_s: float
-    promised_s: float
-    study_instance_uid: str  #: Empty where its key names no study.
 
 
 class SamplingCalls(Database):
@@ -86,7 +75,7 @@ class SamplingCalls(Database):
                 for row in connection.execute(wanted)
             ]
 
-    def completed_restores(self, since: dt.datetime) -> list[CompletedRestore]:
+    def completed_restores(self, since: dt.datetime) -> list[RestoreRow]:
         """Return the restores that were completed since then."""
         table = schema.restore.c
         wanted = (
@@ -95,17 +84,7 @@ class SamplingCalls(Database):
             .order_by(table.completed_at)
         )
         with self._reading() as connection:
-            return [
-                CompletedRestore(
-                    destination=row.destination,
-                    storage_class=row.storage_class,
-                    completed_at=row.completed_at,
-                    took_s=row.took_s,
-                    promised_s=row.promised_s,
-                    study_instance_uid=_study_of(row.key),
-                )
-                for row in connection.execute(wanted)
-            ]
+            return [RestoreRow(**row._mapping) for row in connection.execute(wanted)]
 
     def record_service_level(
         self, destination: str, tier: str, *, breached: bool, burnt: float, at: dt.datetime
@@ -115,9 +94,3 @@ class SamplingCalls(Database):
         detail = {"tier": tier, "burnt": burnt}
         with self._writing() as connection:
             self._append(connection, kind, at=at, source="", destination=destination, detail=detail)
-
-
-def _study_of(key: str) -> str:
-    """Return the study in a key of layout 1: `v1/<archive>/<hh>/<study>/...`."""
-    parts = key.split("/")
-    return parts[3] if len(parts) == 6 else ""

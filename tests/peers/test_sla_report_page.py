@@ -21,7 +21,7 @@ from cloudmig.agent.sla.probing import probe_stores
 from cloudmig.agent.sla.report import make_report
 from cloudmig.bootstrap import open_catalog_only
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.restores import RestoreTold
+from cloudmig.catalog.records import RestoreRow
 from cloudmig.config import load
 from tests.contract.faulty_proxy import FaultyProxy
 from tests.contract.moto_bucket import moto_endpoint
@@ -91,13 +91,16 @@ async def reported(archive: TieredArchive) -> Path:
 async def note_restores(call, now: dt.datetime) -> None:  # noqa: ANN001
     """Restores of hours: no emulator takes that long, so their times are made up."""
     for number, took_h in enumerate((5, 7.5, 8, 9, 11, 11.9, 13, 16)):
-        told = RestoreTold(
+        told = RestoreRow(
             destination="archive", source="main", key=f"v1/main/0a/1.2.3/1.2.3.4/1.{number}.dcm",
-            study_instance_uid="1.2.3", sop_instance_uid=f"1.{number}", version_id="",
+            version_id="",
             storage_class="DEEP_ARCHIVE", tier="Standard", promised_s=12 * 3600,
             asked_at=now - dt.timedelta(hours=took_h), completed_at=now, took_s=took_h * 3600,
         )  # fmt: skip
-        await call(Catalog.record_restore, told, now)
+        await call(
+            Catalog.record_restore, told, now, study_instance_uid="1.2.3",
+            sop_instance_uid=f"1.{number}",
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from cloudmig.agent.sla.page import report_page
 from cloudmig.agent.sla.samples_folder import kept_samples, samples_dir
 from cloudmig.bootstrap import Parts
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.sampling import CompletedRestore
+from cloudmig.catalog.records import RestoreRow
 from cloudmig.cloud.probe_metrics import tier_document
 from cloudmig.cloud.retrieval_samples import RetrievalSample
 from cloudmig.model.service_levels import ServiceLevels
@@ -69,13 +69,14 @@ async def make_report(parts: Parts, *, days: int, more: Path | None = None) -> R
     return RetrievalReport(since, now, levels, histories, alarms, path)
 
 
-def _restore_sample(restore: CompletedRestore, pseudonyms: Pseudonyms) -> RetrievalSample:
+def _restore_sample(restore: RestoreRow, pseudonyms: Pseudonyms) -> RetrievalSample:
+    assert restore.completed_at is not None, "asked for by that"
     at = restore.completed_at.isoformat(timespec="seconds")
-    study = pseudonyms.of(restore.study_instance_uid) if restore.study_instance_uid else ""
+    parts = restore.key.split("/")  # v1/<archive>/<hh>/<study>/<series>/<sop>.dcm
     return RetrievalSample(
         at=at, probe=at, how="restore", tier=restore.storage_class, outcome="restored",
-        store=restore.destination, study=study, instances=1, restore_s=restore.took_s,
-        promised_s=restore.promised_s,
+        store=restore.destination, study=pseudonyms.of(parts[3]) if len(parts) == 6 else "",
+        instances=1, restore_s=restore.took_s, promised_s=restore.promised_s,
     )  # fmt: skip
 
 
