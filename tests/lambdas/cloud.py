@@ -147,9 +147,17 @@ class Cloud:
 
     # ------------------------------------------------------------------------------ functions
 
-    def function(self, function: str, number: int = 0, *, timeout_s: int = 60) -> Emulator:
+    def function(
+        self,
+        function: str,
+        number: int = 0,
+        *,
+        timeout_s: int = 60,
+        memory_bytes: int = 512 << 20,
+        environment: Mapping[str, str] | None = None,
+    ) -> Emulator:
         """Return a sandbox of a function, to be entered."""
-        environment = {
+        told = {
             "AWS_ENDPOINT_URL": self.moto.endpoint,
             "POWERTOOLS_SERVICE_NAME": function,
             "POWERTOOLS_METRICS_NAMESPACE": "cloudmig",
@@ -172,11 +180,12 @@ class Cloud:
             "RESULTS_PREFIX": "results/",
             "SETTLE_S": "0",
             **self.environment,
+            **(environment or {}),
         }
         return Emulator(
             self.artifacts.binary, self.artifacts.folder / function, self.artifacts.runtime,
-            function, environment, log=self.folder / f"{function}-{number}.log",
-            timeout_s=timeout_s,
+            function, told, log=self.folder / f"{function}-{number}.log",
+            timeout_s=timeout_s, memory_bytes=memory_bytes,
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -57,3 +57,11 @@ def cloud(moto: CountingMoto, artifacts: Artifacts, tmp_path: Path) -> Cloud:
     folder = tmp_path / "logs"
     folder.mkdir()
     return Cloud(moto, artifacts, folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test here more time: whichever comes first builds the zips."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))

@@ -16,7 +16,6 @@ import importlib.util
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -71,8 +70,10 @@ class Emulator:
         self.function = function
         self._command = (
             str(binary), "--runtime-interface-emulator-address", "127.0.0.1:{port}",
-            "--runtime-api-address", "127.0.0.1:{api_port}", *python_command(),
-            "-m", "awslambdaric", "handler.handle",
+            "--runtime-api-address", "127.0.0.1:{api_port}",
+            # The bound is the function's: the emulator itself may have more.
+            "/bin/sh", "-c", f'ulimit -d {memory_bytes >> 10} && exec "$@"', "sh",
+            *python_command(), "-m", "awslambdaric", "handler.handle",
         )  # fmt: skip
         self._environment = {
             **sandbox_environment(artifact, runtime),
@@ -84,21 +85,20 @@ class Emulator:
         }
         self._artifact = artifact
         self._log = log
-        self._memory_bytes = memory_bytes
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self._port, api_port = free_port(), free_port()
-        command = [each.format(port=self._port, api_port=api_port) for each in self._command]
+        command = [
+            each.replace("{port}", str(self._port)).replace("{api_port}", str(api_port))
+            for each in self._command
+        ]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=self._environment, cwd=self._artifact, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        # The runtime starts with the first event, later than this.
-        limit = (self._memory_bytes, self._memory_bytes)
-        resource.prlimit(self._process.pid, resource.RLIMIT_DATA, limit)
         self._await_port()
         return self
 
@@ -126,12 +126,13 @@ class Emulator:
         finally:
             connection.close()
         try:
-            answer = json.loads(body) if body else {}
+            answer: dict[str, Any] = json.loads(body)
         except ValueError:
-            raise FunctionFailed(body.decode(errors="replace")) from None  # A timeout is text.
-        if isinstance(answer, dict) and "errorType" in answer:
+            # Running out of time is told in plain text, an end of the process not at all.
+            raise FunctionFailed(body.decode(errors="replace") or "no answer") from None
+        if "errorType" in answer:
             raise FunctionFailed(f"{answer['errorType']}: {answer.get('errorMessage')}")
-        return answer or {}
+        return answer
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
