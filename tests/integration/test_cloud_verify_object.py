@@ -744,6 +744,23 @@ def test_a_judged_object_that_looks_the_same_is_nothing_new(world: CloudWorld) -
     assert not any(item and item.unsettled for item in items)
 
 
+def test_a_judged_object_that_moved_is_unsettled_until_it_is_judged_again(
+    trusting: CloudWorld,
+) -> None:
+    study = trusting.put_study(1)
+    trusting.judge(study)
+
+    def head(**arguments: str) -> dict[str, Any]:
+        return trusting.s3.head_object(**arguments) | {"StorageClass": "GLACIER_IR"}
+
+    look_through(trusting, study.keys[0], "head_object", head)
+
+    item = trusting.item(study.keys[0])
+    assert item is not None
+    assert item.unsettled
+    assert len(trusting.studies.sent) == 1
+
+
 def test_a_bad_object_is_told_again_when_telling_failed(world: CloudWorld) -> None:
     study = world.put_study(1, manifested=False)
     world.overwrite(study.keys[0], b"x")
