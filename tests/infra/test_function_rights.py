@@ -121,17 +121,17 @@ MATRIX: Mapping[str, tuple[Call, set[str]]] = {
 
 @pytest.fixture(scope="module")
 def place(applied_hybrid: Deployment) -> Iterator[Place]:
-    told = applied_hybrid.outputs()
-    verification = told["verification"]
+    outputs = applied_hybrid.outputs()
+    verification = outputs["verification"]
     place = Place(
-        told["image_bucket"]["bucket_name"],
-        told["image_bucket"]["records_bucket_name"],
-        told["image_bucket"]["prefix"],
+        outputs["image_bucket"]["bucket_name"],
+        outputs["image_bucket"]["records_bucket_name"],
+        outputs["image_bucket"]["prefix"],
         {
             "verdicts": verification["verdict_queue_url"],
             "studies": verification["study_queue_url"],
             "objects": verification["object_queue_url"],
-            "restores": told["cold_recall"]["restore_queue_url"],
+            "restores": outputs["cold_recall"]["restore_queue_url"],
         },
     )
     yield place
@@ -139,7 +139,9 @@ def place(applied_hybrid: Deployment) -> Iterator[Place]:
     for version in s3.list_object_versions(Bucket=place.records).get("Versions", []):
         s3.delete_object(Bucket=place.records, Key=version["Key"], VersionId=version["VersionId"])
     for url in place.queues.values():
-        sqs.purge_queue(QueueUrl=url)
+        while told := sqs.receive_message(QueueUrl=url, WaitTimeSeconds=0).get("Messages"):
+            for message in told:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

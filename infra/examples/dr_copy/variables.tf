@@ -51,9 +51,14 @@ variable "object_lock" {
 }
 
 variable "dr_storage_class" {
-  description = "Class of the second copy."
+  description = "Class of the second copy. Written by the agent, it may be an archive class; S3 would replicate manifests into it, too."
   type        = string
   default     = "GLACIER_IR"
+
+  validation {
+    condition     = !var.by_replication || !contains(["GLACIER", "DEEP_ARCHIVE"], var.dr_storage_class)
+    error_message = "With by_replication a class that is read at once: manifests are replicated, too."
+  }
 }
 
 variable "packages_dir" {

@@ -12,7 +12,7 @@ locals {
 resource "aws_iam_role" "agent" {
   name                 = "${var.name}-agent"
   description          = "The agent beside the PACS: puts and reads images, never deletes"
-  max_session_duration = 3600
+  max_session_duration = max(3600, try(var.roles_anywhere.session_s, 0))
   assume_role_policy = (
     local.with_keys
     ? local.trust_user

@@ -11,7 +11,6 @@ resource "aws_iam_role" "replica" {
       Effect    = "Allow"
       Action    = "sts:AssumeRole"
       Principal = { Service = "s3.amazonaws.com" }
-      Condition = local.from_here
     }]
   })
 }

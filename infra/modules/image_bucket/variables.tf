@@ -133,4 +133,10 @@ variable "replica" {
     account_id    = optional(string)
   })
   default = null
+
+  # Manifests are replicated like images, and must be readable without a restore.
+  validation {
+    condition     = !contains(["GLACIER", "DEEP_ARCHIVE"], try(var.replica.storage_class, ""))
+    error_message = "Replicas are kept in a class that is read at once."
+  }
 }

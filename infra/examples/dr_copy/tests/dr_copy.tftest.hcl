@@ -34,3 +34,13 @@ run "or_the_agent_makes_both" {
     error_message = "The agent must know of both copies."
   }
 }
+
+run "replicas_are_read_at_once" {
+  command = plan
+
+  variables {
+    dr_storage_class = "DEEP_ARCHIVE"
+  }
+
+  expect_failures = [var.dr_storage_class]
+}
