@@ -39,6 +39,8 @@ TELLS_MISSING = {"verify_object", "reconcile_inventory"}
 def place(applied_hybrid: Deployment) -> Iterator[InPlace]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         found = InPlace(applied_hybrid, monkeypatch)
+        for queue in ("objects", "studies", "verdicts", "restores"):
+            found.receive(queue)  # Other tests leave things there.
         yield found
         found.empty_buckets()  # Whoever destroys the deployment later finds them as they were.
 
@@ -147,11 +149,12 @@ def restored(place: InPlace, world: CloudWorld) -> list[dict[str, Any]]:
     event = json.loads(asked["body"])
     # moto restores at once and without a word; and an object may be older than its versions.
     done = event | {"detail-type": "Object Restore Completed", "time": "2999-01-01T00:00:00Z"}
-    old = event | {
-        "detail": event["detail"] | {"object": {"key": event["detail"]["object"]["key"]}}
-    }
-    records = [asked | {"messageId": f"m{n}", "body": json.dumps(each)}
-               for n, each in enumerate((event, done, old))]  # fmt: skip
+    unversioned = {"object": {"key": event["detail"]["object"]["key"]}}
+    old = event | {"detail": event["detail"] | unversioned}
+    records = [
+        asked | {"messageId": f"m{number}", "body": json.dumps(each)}
+        for number, each in enumerate((event, done, old))
+    ]
     with place.function("watch_restore") as watch_restore:
         assert handled(watch_restore(events(records)))
     place.receive("objects")
