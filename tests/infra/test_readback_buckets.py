@@ -95,6 +95,7 @@ def test_every_image_bucket_is_listed_into_its_records(deployment: Deployment) -
         ]
         target = inventory["Destination"]["S3BucketDestination"]
         assert inventory["IsEnabled"] is True
+        assert inventory["IncludedObjectVersions"] == "All"
         assert target["Bucket"] == f"arn:aws:s3:::{name}-records"
         assert target["Format"] == "CSV"
         assert target["Prefix"] == "inventory"

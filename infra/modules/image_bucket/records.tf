@@ -128,11 +128,12 @@ locals {
   })
 }
 
-# One line for each object below the prefix, with what reconcile_inventory compares.
+# One line for each version below the prefix, with what reconcile_inventory compares. All versions: of
+# a study that was deleted as a whole, the delete markers are what is left to see.
 resource "aws_s3_bucket_inventory" "images" {
   bucket                   = aws_s3_bucket.images.id
   name                     = "cloudmig"
-  included_object_versions = "Current"
+  included_object_versions = "All"
 
   schedule {
     frequency = var.inventory_frequency

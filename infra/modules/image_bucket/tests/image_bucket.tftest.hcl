@@ -84,6 +84,11 @@ run "the_inventory_has_what_is_compared" {
   }
 
   assert {
+    condition     = aws_s3_bucket_inventory.images.included_object_versions == "All"
+    error_message = "A study that was deleted as a whole is seen by its delete markers."
+  }
+
+  assert {
     condition     = one(aws_s3_bucket_inventory.images.filter).prefix == "radiology/"
     error_message = "Only what lies below the prefix is listed."
   }
