@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.peers.launch.moto import s3_client
 __all__ = ["TIERS", "SlowProxy", "TieredArchive"]
 
 ROOT = Path(__file__).parents[2]
-BUCKET, PREFIX = "images", "some/prefix/"
+PREFIX = "some/prefix/"
 #: Storage class by modality. The last cannot be read without a restore.
 TIERS = {"CT": "STANDARD", "MR": "GLACIER_IR", "CR": "DEEP_ARCHIVE"}
 
@@ -58,6 +59,7 @@ class TieredArchive:
 
     world: World
     endpoint: str
+    bucket: str
     s3: Any = field(repr=False)
 
     @classmethod
@@ -66,7 +68,9 @@ class TieredArchive:
     ) -> TieredArchive:
         """Move studies of three modalities, of eight years, into three classes."""
         s3 = s3_client(endpoint, "testing", "testing")
-        s3.create_bucket(Bucket=BUCKET)
+        # All servers of a process share what moto holds.
+        bucket = f"images-{uuid.uuid4().hex[:12]}"
+        s3.create_bucket(Bucket=bucket)
         modalities = list(TIERS)
         world = World(
             folder,
@@ -77,7 +81,7 @@ class TieredArchive:
             retrieve="c-get",
             destinations={
                 "archive": {
-                    "url": f"s3://{BUCKET}/{PREFIX.strip('/')}", "endpoint": endpoint,
+                    "url": f"s3://{bucket}/{PREFIX.strip('/')}", "endpoint": endpoint,
                     "profile": "moto", "access_key_id": "testing", "secret_access_key": "testing",
                 }
             },
@@ -92,7 +96,7 @@ class TieredArchive:
         with world.serving():
             summary = asyncio.run(world.migrate())
         assert summary.studies_stored == studies
-        return cls(world, endpoint, s3)
+        return cls(world, endpoint, bucket, s3)
 
     @property
     def state_dir(self) -> Path:
@@ -138,6 +142,6 @@ class TieredArchive:
 
     def key_of(self, study_instance_uid: str) -> str:
         """Return the key of one image of a study."""
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=PREFIX)
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=PREFIX)
         keys = [each["Key"] for page in pages for each in page["Contents"]]
         return next(key for key in keys if f"/{study_instance_uid}/" in key and ".dcm" in key)

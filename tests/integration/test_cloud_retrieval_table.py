@@ -24,7 +24,9 @@ from cloudmig.model.service_levels import ServiceLevels, TierLevel
 from cloudmig.objects import manifest_key, study_prefix
 from tests.contract.moto_bucket import moto_endpoint
 
-BUCKET, PREFIX, TABLE = "images", "some/prefix/", "verdicts"
+PREFIX = "some/prefix/"
+#: Of our own: all servers of a process share what moto holds.
+BUCKET, TABLE = "images-of-the-probe", "verdicts-of-the-probe"
 #: What no busy machine misses.
 PATIENT = TierLevel(first_byte_s=30, first_instance_s=30, study_s=60)
 LEVELS = ServiceLevels(tiers={"STANDARD": PATIENT, "STANDARD_IA": PATIENT})

@@ -17,7 +17,7 @@ from cloudmig.agent.sla.report import make_report
 from cloudmig.bootstrap import open_catalog_only
 from cloudmig.config import load
 from tests.contract.moto_bucket import moto_endpoint
-from tests.integration.retrieval_world import BUCKET, SlowProxy, TieredArchive
+from tests.integration.retrieval_world import SlowProxy, TieredArchive
 
 STUDIES = 200
 #: Half of the studies may miss: other work on the machine shall not raise an alarm.
@@ -141,17 +141,17 @@ def test_a_damaged_a_cut_and_a_lost_image_burn_the_budget(archive: TieredArchive
     archive.configure(sla=PATIENCE)
     victims = [study for study in archive.world.studies if study.series[0].modality == "CT"][:3]
     keys = [archive.key_of(study.study_instance_uid) for study in victims]
-    held = [archive.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys]
+    held = [archive.s3.get_object(Bucket=archive.bucket, Key=key)["Body"].read() for key in keys]
     damaged = held[0][:-1] + bytes([held[0][-1] ^ 1])
-    archive.s3.put_object(Bucket=BUCKET, Key=keys[0], Body=damaged)
-    archive.s3.put_object(Bucket=BUCKET, Key=keys[1], Body=held[1][:-9])
-    archive.s3.delete_object(Bucket=BUCKET, Key=keys[2])
+    archive.s3.put_object(Bucket=archive.bucket, Key=keys[0], Body=damaged)
+    archive.s3.put_object(Bucket=archive.bucket, Key=keys[1], Body=held[1][:-9])
+    archive.s3.delete_object(Bucket=archive.bucket, Key=keys[2])
     try:
         code, answer = archive.cloudmig("sla", "probe", "--samples", str(STUDIES))
         _, report = archive.cloudmig("sla", "report")
     finally:
         for key, body in zip(keys, held, strict=True):
-            archive.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+            archive.s3.put_object(Bucket=archive.bucket, Key=key, Body=body)
 
     tier = answer["destinations"]["archive"]["tiers"]["STANDARD"]
     assert (tier["wrong"], tier["failed"], tier["missed"]) == (2, 1, 3)

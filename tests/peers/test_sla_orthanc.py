@@ -11,15 +11,15 @@ from cloudmig.bootstrap import open_catalog_only
 from cloudmig.config import load
 from cloudmig.model.service_levels import DICOMWEB
 from tests.contract.moto_bucket import moto_endpoint
-from tests.integration.retrieval_world import BUCKET, TieredArchive
+from tests.integration.retrieval_world import TieredArchive
 from tests.peers.launch.orthanc import Orthanc
 
 
 def fill(orthanc: Orthanc, archive: TieredArchive) -> None:
     """Give Orthanc every image that the bucket lets be read."""
-    for each in archive.s3.list_objects_v2(Bucket=BUCKET)["Contents"]:
+    for each in archive.s3.list_objects_v2(Bucket=archive.bucket)["Contents"]:
         if each["Key"].endswith(".dcm") and each["StorageClass"] != "DEEP_ARCHIVE":
-            body = archive.s3.get_object(Bucket=BUCKET, Key=each["Key"])["Body"].read()
+            body = archive.s3.get_object(Bucket=archive.bucket, Key=each["Key"])["Body"].read()
             url = f"http://127.0.0.1:{orthanc.http_port}/instances"
             with urllib.request.urlopen(url, data=body, timeout=30) as answer:
                 assert answer.status == 200
