@@ -58,6 +58,9 @@ class RetrievalSample:
     promised_s: float | None = None  #: What the restore of an archived study may take.
     cause: str = ""  #: Of what is wrong or failed: a code or the name of an error, never a text.
 
+    def __post_init__(self) -> None:
+        assert self.tier, "a sample counts in some tier"
+
     @classmethod
     def of_restore(cls, report: RestoreReport, *, study: str = "") -> RetrievalSample:
         """Return the sample of a finished restore."""

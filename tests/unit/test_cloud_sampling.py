@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,7 @@ def a_copy(number: int) -> StoredCopy:
 def test_the_catalog_is_drawn_from_as_the_table_would_be() -> None:
     """What it keeps while it sees all copies go by is what an index would have given."""
     copies = [a_copy(number) for number in range(1, 400)]
-    sampler = CatalogSampler("seed", keep=25)
+    sampler = CatalogSampler("seed", keep=25, storage_class="STANDARD")
     for begin in range(0, len(copies), 50):
         sampler.see(copies[begin : begin + 50])
     by_stratum: dict[str, list[str]] = {}
@@ -125,3 +126,11 @@ def test_the_catalog_is_drawn_from_as_the_table_would_be() -> None:
         around = sorted(uids, key=lambda uid: (place_of(uid) < start, place_of(uid)))
         assert [each.study_instance_uid for each in sampler.pick(stratum, 25)] == around[:25]
         assert sampler.pick(stratum, 2) == sampler.pick(stratum, 25)[:2]
+
+
+def test_a_copy_whose_rule_named_no_class_is_of_the_destinations() -> None:
+    sampler = CatalogSampler("seed", keep=25, storage_class="STANDARD_IA")
+    sampler.see([replace(a_copy(1), storage_class="")])
+
+    [stratum] = sampler.strata()
+    assert tier_of_stratum(stratum) == "STANDARD_IA"

@@ -19,9 +19,11 @@ class CatalogSampler:
     Memory is bounded by the strata there are, whatever the number of studies.
     """
 
-    def __init__(self, seed: str, *, keep: int) -> None:
+    def __init__(self, seed: str, *, keep: int, storage_class: str) -> None:
+        """Draw by `seed`. A copy whose rule named no class lies in `storage_class`."""
         self._seed = seed
         self._keep = keep
+        self._storage_class = storage_class
         self._starts: dict[str, int] = {}
         #: By stratum: the nearest studies, the farthest of them on top.
         self._nearest: dict[str, list[tuple[int, str, SampledStudy]]] = {}
@@ -37,7 +39,8 @@ class CatalogSampler:
             uid = copy.study.study_instance_uid
             year = str(copy.study_date.year) if copy.study_date else "unknown"
             modality = copy.modalities[0] if copy.modalities else "unknown"
-            stratum = stratum_of(copy.storage_class, year, modality, copy.size_bytes)
+            storage_class = copy.storage_class or self._storage_class
+            stratum = stratum_of(storage_class, year, modality, copy.size_bytes)
             if stratum not in self._starts:
                 self._starts[stratum] = int(start_of(self._seed, stratum), 16)
             away = (int(place_of(uid), 16) - self._starts[stratum]) % _CIRCLE

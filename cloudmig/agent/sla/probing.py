@@ -108,7 +108,8 @@ async def _probe_store(
     on_drawn: Callable[[int], None],
     on_sample: Callable[[RetrievalSample], None],
 ) -> ProbeResult:
-    sampler = CatalogSampler(seed, keep=samples)
+    storage_class = parts.config.destinations[destination].storage_class or "STANDARD"
+    sampler = CatalogSampler(seed, keep=samples, storage_class=storage_class)
     after = 0
     while page := await parts.catalog.call(Catalog.stored_copies, destination, after=after):
         await asyncio.to_thread(sampler.see, page)
