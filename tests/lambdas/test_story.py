@@ -231,12 +231,14 @@ POISON = (
 def test_poison_ends_among_the_dead_letters_and_holds_nobody_up(
     cloud: Cloud, tmp_path: Path
 ) -> None:
+    queues = ("objects", "studies", "restores")
+    cloud.sandboxes = dict.fromkeys(cloud.sources, 1)
     with migrated(cloud, tmp_path, studies=2):
-        for queue in ("objects", "studies"):
+        for queue in queues:
             cloud.send(queue, POISON)
         cloud.settle()
 
-    for queue in ("objects", "studies"):
+    for queue in queues:
         assert sorted(cloud.take(f"{queue}-dead")) == sorted(POISON)
     for source in cloud.sources.values():
         assert source.failures == RECEIVES_MAX * len(POISON)
