@@ -8,7 +8,7 @@ from cloudmig.config import Configuration
 from cloudmig.errors import ConfigError
 from cloudmig.model.references import StudyRef, is_usable_uid
 
-__all__ = ["chosen_sources", "study_named", "study_not_known"]
+__all__ = ["chosen_sources", "not_in_quarantine", "study_named", "study_not_known"]
 
 
 def chosen_sources(settings: Configuration, only: Sequence[str]) -> list[str]:
@@ -26,6 +26,12 @@ def study_named(text: str) -> StudyRef | None:
     """Return the study if the text is a Study Instance UID, None if it is a pseudonym."""
     if text.startswith(("st-", "un-", "ob-", "uid-")):
         return None
+    if text.startswith("in-"):
+        raise ConfigError(
+            "that is the pseudonym of an instance, and only studies can be looked up",
+            hint="Name its study (st-...), which stands beside it; the study's manifest in the"
+            " bucket names the instances.",
+        )
     if not is_usable_uid(text):
         raise ConfigError(
             "that is neither a Study Instance UID nor a pseudonym such as st-8f3a91c2d4e0",
@@ -40,4 +46,13 @@ def study_not_known() -> ConfigError:
         "no study of the catalog has that UID or pseudonym",
         hint="Pseudonyms belong to one installation (one state_dir): is this its configuration?"
         " Is the inventory done?",
+    )
+
+
+def not_in_quarantine() -> ConfigError:
+    """Return what is said when nothing in quarantine is meant."""
+    return ConfigError(
+        "nothing in quarantine has that UID or pseudonym",
+        hint="`cloudmig quarantine list` shows what is. It may have been released, or settled by a"
+        " later verdict. Pseudonyms belong to one installation (one state_dir).",
     )

@@ -67,6 +67,7 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
         "verdicts": dict(statement.verdicts),
         "weak_copies": statement.weak_copies,
         "quarantine": dict(statement.quarantine),
+        "extra_objects": _extra_objects(closing),
         "excluded_uncounted": statement.excluded_uncounted,
         "quarantined_uncounted": statement.quarantined_uncounted,
         "beyond_inventory": statement.beyond_inventory,
@@ -80,6 +81,13 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
         ],
         "report": str(closing.report),
     }
+
+
+def _extra_objects(closing: ClosingStatement) -> int:
+    """Return how many objects no manifest names: in quarantine, and in no term of the equation."""
+    from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
+
+    return len({each.study for each in closing.quarantine if isinstance(each.study, ExtraObject)})
 
 
 def _equation(equation: Equation) -> dict[str, object]:
@@ -104,6 +112,9 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
         invocation.say(f'  excluded by "{rule}": {studies}')
     for reason, number in statement.quarantine.items():
         invocation.say(f"  in quarantine, {reason}: {count_words(number, 'study', 'studies')}")
+    if extras := _extra_objects(closing):
+        objects = count_words(extras, "object")
+        invocation.say(f"  in quarantine, and no study's: {objects}")
     for how, number in statement.verdicts.items():
         invocation.say(f"  verified by {how}: {count_words(number, 'copy', 'copies')}")
     if statement.weak_copies:
@@ -113,6 +124,8 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
     if not closing.refused:
         signed = count_words(closing.closed, "study", "studies")
         invocation.say(f"Closed: {signed} signed off, nothing unexplained.")
+        if closing.quarantine:
+            invocation.say("What waits for a person: cloudmig quarantine list")
         return
     invocation.say()
     invocation.say("Not closed:")

@@ -122,7 +122,7 @@ async def _items_of(invocation: Invocation, text: str) -> tuple[list[QuarantineI
 
 async def _find_items(parts: Parts, text: str) -> list[QuarantineItem]:
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
-    from cloudmig.cli.choosing import study_named, study_not_known  # noqa: PLC0415
+    from cloudmig.cli.choosing import not_in_quarantine, study_named  # noqa: PLC0415
 
     wanted = study_named(text)
     items = await parts.catalog.call(Catalog.quarantine_items)
@@ -132,7 +132,7 @@ async def _find_items(parts: Parts, text: str) -> list[QuarantineItem]:
         if item.study == wanted or parts.pseudonyms.is_of(text, item.known_by)
     ]
     if not found:
-        raise study_not_known()
+        raise not_in_quarantine()
     return found
 
 

@@ -55,6 +55,8 @@ def status(
         found = invocation.run(lambda: _resolve(invocation, resolve))
         invocation.answer({"pseudonym": resolve, **found})
         for key, value in found.items():
+            if value is None:
+                continue
             # A key that a stranger made up could hold what a terminal obeys.
             shown = str(value) if str(value).isprintable() else ascii(value)
             invocation.say(shown if len(found) == 1 else f"{key}: {shown}")
@@ -85,11 +87,15 @@ async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
     async with open_catalog_only(invocation.configuration()) as parts:
         extra = await look_up_extra(parts, pseudonym)
         if extra is not None:
-            return {
+            settings = parts.config.destinations.get(extra.extra.destination)
+            found: dict[str, object] = {
                 "destination": extra.extra.destination,
                 "key": extra.extra.key,
                 "version_id": extra.version_id,
             }
+            # The key alone is not found in a bucket where the destination has a prefix.
+            where = settings and f"{settings.url.rstrip('/')}/{extra.extra.key}"
+            return found | ({"location": where} if where else {})
         unnamed = await look_up_unnamed(parts, pseudonym)
         if unnamed is None:
             study = await look_up_study(parts, pseudonym)

@@ -64,11 +64,13 @@ async def test_what_no_manifest_names_is_told_to_a_person_and_spoils_no_study(
     assert "CANARY" not in json.dumps(listed)
     code, closing = cloudmig(world, "close", "--json")
     assert (code, closing["studies"]["verified"], closing["closed"]) == (1, 1, True)
+    assert closing["extra_objects"] == 1, "what it ends with 1 for is said"
     assert "CANARY" not in Path(world.folder / closing["report"]).read_text()
 
     name = item["study"]
     _, resolved = cloudmig(world, "status", "--resolve", name, "--json")
     assert resolved["key"] == stranger
+    assert resolved["location"] == f"s3://{cloud.name}/{stranger}"
     assert cloudmig(world, "quarantine", "show", name, "--json")[0] == 0
     assert cloudmig(world, "quarantine", "release", name, "--note", "a memo", "--json")[0] == 0
     assert cloudmig(world, "close", "--json")[0] == 0

@@ -17,10 +17,11 @@ from cloudmig.agent.verdicts import VerdictSummary
 from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
-from cloudmig.cli import close, quarantine, sla, status, verdicts, verify
+from cloudmig.cli import choosing, close, quarantine, sla, status, verdicts, verify
 from cloudmig.cloud.error_budget import standing
 from cloudmig.cloud.probe_retrieval import ProbeResult
 from cloudmig.cloud.retrieval_samples import RetrievalSample
+from cloudmig.errors import ConfigError
 from cloudmig.model.extra_object import ExtraObject
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -57,7 +58,7 @@ def a_closing() -> ClosingStatement:
     )  # fmt: skip
     return ClosingStatement(
         statement, 0, ("something is unexplained",), (UnexplainedStudy("main", STUDY, "stored"),),
-        (ITEM,), Path("state/reports/closing.html"),
+        (ITEM, OBJECT), Path("state/reports/closing.html"),
     )  # fmt: skip
 
 
@@ -129,3 +130,10 @@ def test_the_equation_of_a_refused_closing_shows_what_is_unexplained() -> None:
     assert words == (
         "studies: 12 in the inventory = 9 verified + 1 quarantined + 1 excluded + 1 UNEXPLAINED"
     )
+
+
+def test_who_names_an_instance_is_told_to_name_its_study() -> None:
+    with pytest.raises(ConfigError, match="of an instance") as caught:
+        choosing.study_named(NAMES.of(INSTANCE, "in"))
+
+    assert "Name its study (st-...)" in caught.value.hint
