@@ -6,6 +6,8 @@
     LOCK_MODE      GOVERNANCE | COMPLIANCE; empty: no lock is asked for
     LATER_CLASSES  classes that a lifecycle may have moved objects to, with commas
     PSEUDONYM_KEY  hex of the key of pseudonyms in logs; without it studies are not named there
+
+What one function alone reads stands with what it works with.
 """
 
 from __future__ import annotations
