@@ -129,7 +129,8 @@ def test_the_container_runs_as_nobody_in_particular_and_from_locked_packages() -
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", text)
 
     assert re.search(r"(?m)^USER 10112:10112$", text)
-    assert "--require-hashes -r agent.lock" in text
+    assert "--require-hashes -r /build/agent.lock" in text
+    assert text.count("pip install") == 1
     assert "://" not in text, "where packages come from is not said here"
     for source in " ".join(copied).split():
         assert (ROOT / source).exists(), source
