@@ -16,6 +16,7 @@
     └── DestinationError
         ├── DestinationUnavailable RETRY       timeout, 429, 5xx
         ├── DestinationRefused     HALT        credentials, permissions, no such bucket
+        ├── ObjectArchived         QUARANTINE  cannot be read without a restore
         └── InstanceConflict       QUARANTINE  same SOP Instance UID, different content
 
 An instance that a destination turns down is a value (`Taken`, `Refused`), not an error: see
@@ -30,8 +31,8 @@ from typing import ClassVar
 __all__ = [
     "CatalogError", "CloudmigError", "ConfigError", "DestinationError", "DestinationRefused",
     "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
-    "MalformedInstance", "QueryTruncated", "RetrieveIncomplete", "SourceBusy", "SourceError",
-    "SourceRefused", "SourceUnavailable", "SpoolFull", "StagingError",
+    "MalformedInstance", "ObjectArchived", "QueryTruncated", "RetrieveIncomplete", "SourceBusy",
+    "SourceError", "SourceRefused", "SourceUnavailable", "SpoolFull", "StagingError",
 ]  # fmt: skip
 
 
@@ -125,6 +126,12 @@ class DestinationUnavailable(DestinationError):
 
 class DestinationRefused(DestinationError):
     """The destination does not accept us: credentials, permissions, or no such bucket."""
+
+
+class ObjectArchived(DestinationError):
+    """The object lies in a class that answers no read before a restore; the store is well."""
+
+    disposition = Disposition.QUARANTINE
 
 
 class InstanceConflict(DestinationError):

@@ -4,6 +4,7 @@ damaged on the way  400 BadDigest ...       DestinationUnavailable   send it aga
 busy, broken, late  408 409 429 5xx, none   DestinationUnavailable   try later
 not us              401 403 404 301 skew    DestinationRefused       a person must change something
 not this object     413 EntityTooLarge      Unacceptable             becomes a `Refused` value
+not now             InvalidObjectState      ObjectArchived           restore it, or do without
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from cloudmig.errors import (
     DestinationRefused,
     DestinationUnavailable,
     Disposition,
+    ObjectArchived,
 )
 
 __all__ = ["ConditionFailed", "Unacceptable", "error_for"]
@@ -62,7 +64,7 @@ def error_for(status: int | None, code: str, *, doing: str) -> DestinationError:
     if code in _TOO_LARGE or status == 413:
         return Unacceptable(f"{said}; the object is too large for this store")
     if code == "InvalidObjectState":
-        return DestinationUnavailable(said, hint="the object is archived: restore it first")
+        return ObjectArchived(said, hint="the object is archived: restore it first")
     hint = _HINTS.get(code) or _STATUS_HINTS.get(status or 0, "")
     if code in _DAMAGED:
         return DestinationUnavailable(f"{said}; the body was damaged on the way")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cloudmig.catalog.records import ReceiptRow
 from cloudmig.dicom.compare import Comparison, compare_files
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import DestinationUnavailable, ObjectArchived
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
@@ -122,7 +122,10 @@ async def _decide(
 ) -> bool:
     """Same SOP Instance UID, other bytes: a variant keeps the first, a conflict keeps both."""
     assert staged.instance is not None
-    comparison = await _compare(attempt, copy, staged, held)
+    try:
+        comparison = await _compare(attempt, copy, staged, held)
+    except ObjectArchived:
+        comparison = Comparison(equal=False, undecided="the first content is archived")
     if comparison.equal:
         await attempt.find(
             "variant_found", None, staged.instance, dataset_sha256=staged.dataset_sha256

@@ -18,7 +18,7 @@ from cloudmig import manifest
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.dicom.digest import FileDigests, StreamDigests
-from cloudmig.errors import CloudmigError, DestinationUnavailable
+from cloudmig.errors import CloudmigError, DestinationUnavailable, ObjectArchived
 from cloudmig.manifest import InstanceRecord, ManifestUnreadable
 from cloudmig.model.instance import ARCHIVE_CLASSES, Location
 from cloudmig.pipeline.deciding import decisive
@@ -185,8 +185,11 @@ async def _check(
     now = Location(place.key, None, place.offset, place.length)
     if record.storage_class in ARCHIVE_CLASSES:
         return await _check_unread(destination, record, now, how)
+    try:
+        found = await _read_twice(destination, record, now)
+    except ObjectArchived:  # Since then, by a lifecycle rule.
+        return await _check_unread(destination, record, now, how)
     how.add("READ_BACK")
-    found = await _read_twice(destination, record, now)
     if found is None:
         return _bad(record, "missing", place.version_id, record.etag)
     if _agrees(found, record):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,54 @@ async def test_an_archived_study_is_decided_by_the_checksum_its_put_was_sent_wit
     assert dict(decided.how) == {"STORE_CHECKSUM": 1}
     assert decided.agreed == 1
     assert not (await world.close()).refused
+
+
+async def test_a_study_that_was_archived_since_is_decided_by_its_checksum_too(
+    endpoint: str, tmp_path: Path
+) -> None:
+    """A lifecycle rule moves what lies long enough; the manifest still names the first class."""
+    bucket = Bucket(endpoint, "cooled", versioned=True)
+    world = World(tmp_path, STUDIES[:1], destinations={"store": bucket.settings})
+    with world.serving():
+        await world.migrate()
+    for key in bucket.listed():
+        bucket.client.copy_object(
+            Bucket=bucket.name, Key=key, CopySource={"Bucket": bucket.name, "Key": key},
+            StorageClass="GLACIER", ChecksumAlgorithm="SHA256",
+        )  # fmt: skip
+
+    decided = await world.verify()
+
+    assert dict(decided.how) == {"STORE_CHECKSUM": 1}
+    assert decided.agreed == 1
+
+
+async def test_another_content_below_an_archived_object_is_a_conflict_that_nobody_waits_for(
+    endpoint: str, tmp_path: Path
+) -> None:
+    """The first content cannot be read to be compared: both are kept, and a person decides."""
+    bucket = Bucket(endpoint, "glacier", versioned=True)
+    settings = {**bucket.settings, "storage_class": "DEEP_ARCHIVE"}
+    first = World(_folder(tmp_path, "first"), STUDIES[:1], destinations={"store": settings})
+    with first.serving():
+        await first.migrate()
+    archived = bucket.listed()
+    larger = tuple(replace(each, rows=96, columns=96) for each in STUDIES[0].series)
+    again = replace(STUDIES[0], series=larger)
+    world = World(_folder(tmp_path, "again"), [again, STUDIES[1]], destinations={"store": settings})
+
+    with world.serving():
+        summary = await asyncio.wait_for(world.migrate(), 30)
+
+    assert (summary.studies_stored, summary.quarantined) == (1, 1)
+    assert world.quarantined() == {again.study_instance_uid: {"conflict"}}
+    assert set(archived) < set(bucket.listed()), "nothing was overwritten"
+    assert sum("~" in key for key in bucket.listed()) == len(archived)
+
+
+def _folder(tmp_path: Path, name: str) -> Path:
+    (tmp_path / name).mkdir()
+    return tmp_path / name
 
 
 def _body_of(bucket: Bucket, world: World, key: str) -> bytes:

@@ -16,6 +16,7 @@ from cloudmig.errors import (
     DestinationRefused,
     DestinationUnavailable,
     Disposition,
+    ObjectArchived,
 )
 
 KEY = "v1/main/ab/1.2.3/4.5.6/7.8.9.dcm"
@@ -142,7 +143,7 @@ def test_errors_of_obstore_are_told_apart(error: Exception, expected: type[Cloud
         (400, "InvalidRequest", DestinationRefused),
         (403, "", DestinationRefused),
         (403, "RequestTimeTooSkewed", DestinationRefused),
-        (403, "InvalidObjectState", DestinationUnavailable),
+        (403, "InvalidObjectState", ObjectArchived),
         (404, "NoSuchBucket", DestinationRefused),
         (405, "MethodNotAllowed", DestinationRefused),
         (408, "", DestinationUnavailable),
