@@ -125,7 +125,7 @@ def reconcile_destination(
         except InventoryRefused as refused:
             raise ConfigError(
                 f"the inventory cannot be reconciled: {refused}",
-                hint="see `cloudmig reconcile --help` for what it must list",
+                hint="What an inventory must be: docs/reconciliation.md.",
             ) from refused
     return Reconciled(name, summary, folder / summary["run"])
 

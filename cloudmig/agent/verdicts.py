@@ -46,6 +46,10 @@ _PAUSE_FIRST_S, _PAUSE_MAX_S = 2.0, 60.0
 #: What is under way may end this long after it was told to.
 _END_MAX_S = 10.0
 _FINDINGS_MAX = 10_000
+_SILENCE_HINT = (
+    "Is its address right, and can it be reached from here? `cloudmig doctor` asks it, too."
+    " Verdicts wait in the queue; `cloudmig verify` needs none."
+)
 
 
 @dataclass(slots=True)
@@ -126,7 +130,7 @@ class _Collector:
                     came = await self._collect_some(_FOLLOWING_WAIT_S if follow else _WAIT_S)
                 except (DestinationUnavailable, DestinationRefused) as error:
                     if not follow:
-                        raise
+                        raise self._named(error) from error
                     self._tell_down(error)
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), pause_s)
@@ -233,9 +237,19 @@ class _Collector:
             took_s=word.took_s,
         )
 
+    def _named(
+        self, error: DestinationUnavailable | DestinationRefused
+    ) -> DestinationUnavailable | DestinationRefused:
+        """Return the error with what a person needs to know: which queue, and what to do."""
+        reason = str(error).removeprefix("queue: ")
+        return type(error)(
+            f"the verdict queue of {self._post.name}: {reason}", hint=error.hint or _SILENCE_HINT
+        )
+
     def _tell_down(self, error: DestinationUnavailable | DestinationRefused) -> None:
         if not self._down:
             self._down = True
+            error = self._named(error)
             self._parts.reporter.event(
                 "verdicts.unreachable",
                 destinations=self._post.name,

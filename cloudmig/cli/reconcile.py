@@ -141,6 +141,9 @@ def _show(invocation: Invocation, found: Reconciled, pseudonyms: Pseudonyms) -> 
         f" {count_words(summary['studies'], 'study', 'studies')} with a manifest, as"
         f" {found.destination} was at {summary['snapshot_at'][:16]}Z."
     )
+    if summary["younger"]:
+        young = count_words(summary["younger"], "difference is", "differences are")
+        invocation.say(f"  {young} too young to be judged by it: the next inventory can.")
     total = sum(summary["findings"].values())
     if not total:
         invocation.say("Everything is as the manifests say.")
@@ -161,4 +164,5 @@ def _show(invocation: Invocation, found: Reconciled, pseudonyms: Pseudonyms) -> 
     if total > len(shown):
         invocation.say(f"  and {total - len(shown):,} more")
     invocation.say(f"By key: {found.folder}/findings")
-    invocation.say("Next: cloudmig verify --again reads the copies, cloudmig run repairs them")
+    invocation.say("Next: cloudmig verify --as-cloud --again looks at the copies themselves,")
+    invocation.say("      cloudmig run then repairs what it finds; strangers are for a person")

@@ -101,7 +101,14 @@ def rows_of(shelf: Shelf, file: DataFile, address: Address, *, width: int) -> It
 
     A caller keeps nothing before the last row has come. Raises `InventoryRefused`.
     """
-    with _Hashed(shelf.open(address)) as hashed:
+    try:
+        opened = shelf.open(address)
+    except FileNotFoundError as error:
+        raise InventoryRefused(
+            "a data file that manifest.json names is not there: fetch all of them, or take the next"
+            " inventory"
+        ) from error
+    with _Hashed(opened) as hashed:
         try:
             with gzip.GzipFile(fileobj=hashed, mode="rb") as unzipped:
                 text = io.TextIOWrapper(unzipped, encoding="utf-8", newline="")

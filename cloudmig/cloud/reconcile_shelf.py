@@ -52,7 +52,10 @@ class Shelf(Protocol):
         ...
 
     def open(self, address: Address) -> BinaryIO:
-        """Return a large object to be read from front to back, once."""
+        """Return a large object to be read from front to back, once.
+
+        Raises `FileNotFoundError` where there is none.
+        """
         ...
 
     def put(self, address: Address, body: bytes | Path) -> None:
@@ -90,7 +93,10 @@ class S3Shelf:
         return body
 
     def open(self, address: Address) -> BinaryIO:
-        body = self._client.get_object(Bucket=address.bucket, Key=address.key)["Body"]
+        try:
+            body = self._client.get_object(Bucket=address.bucket, Key=address.key)["Body"]
+        except self._client.exceptions.NoSuchKey as error:
+            raise FileNotFoundError("no such object") from error
         return io.BufferedReader(_Stream(body), _READ_BYTES)
 
     def put(self, address: Address, body: bytes | Path) -> None:

@@ -161,6 +161,29 @@ def test_what_cannot_be_reconciled_ends_with_2_and_says_why(
     assert "What to do" in err
 
 
+@pytest.mark.parametrize("remote", [True, False])
+def test_a_data_file_that_is_not_there_is_named_as_the_reason(
+    bucket: Shelf, tmp_path: Path, remote: bool
+) -> None:
+    here = FolderShelf(tmp_path / "downloaded")
+    inventory = a_listing().write(
+        Shelves({BUCKET: bucket, INVENTORIES: bucket if remote else here})
+    )
+    data = f"{FOLDER}/data/0.csv.gz"
+    if remote:
+        assert isinstance(bucket, S3Shelf)
+        bucket._client.delete_object(Bucket=INVENTORIES, Key=data)
+        address = f"s3://{INVENTORIES}/{inventory.key}"
+    else:
+        here.path_of(data).unlink()
+        address = str(here.path_of(inventory.key))
+
+    code, _, err = reconcile(tmp_path, address)
+
+    assert code == 2
+    assert "a data file that manifest.json names is not there" in err
+
+
 def test_a_bucket_that_does_not_answer_halts_and_names_nobody(
     bucket: Shelf, tmp_path: Path
 ) -> None:

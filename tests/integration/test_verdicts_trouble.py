@@ -204,6 +204,8 @@ async def test_a_queue_that_does_not_answer_stops_no_run_and_is_told_once(
     assert len(world.reporter.named("verdicts.unreachable")) == 1
     code, told = cloudmig(world, "verdicts", "--json")
     assert (code, told["error"]["kind"]) == (3, "DestinationUnavailable")
+    assert told["error"]["message"] == "the verdict queue of store: EndpointConnectionError"
+    assert "cloudmig doctor" in told["error"]["hint"]
 
 
 async def test_a_run_hears_the_cloud_while_it_runs(endpoint: str, tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ async def test_the_command_follows_as_lines_until_ctrl_c(endpoint: str, tmp_path
     )  # fmt: skip
     try:
         assert following.stdout is not None
-        told = []
+        told: list[dict[str, Any]] = []
         while not told or told[-1]["event"] != "verdict.agreed":
             told.append(json.loads(following.stdout.readline()))
         following.send_signal(signal.SIGINT)
