@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -174,15 +175,32 @@ def document(found: Sequence[StoreProbe]) -> dict[str, object]:
 def _show(invocation: Invocation, found: Sequence[StoreProbe]) -> None:
     for each in found:
         if not each.result.samples:
-            invocation.say(f"{each.destination} holds no study that could be read.")
+            invocation.say(f"{each.destination} holds no copy yet. Next: cloudmig run")
             continue
         _table(invocation, each.destination, list(each.result.tiers.values()))
+        for line in trouble_words(each.result.samples):
+            invocation.say(f"  {line}")
         if each.result.left_out:
             invocation.say(f"  {each.result.left_out:,} studies were left out for want of time.")
         for change in each.changes:
             what = "breaches its service level" if change.breached else "keeps its level again"
             invocation.say(f"{change.destination} {change.tier} {what}.")
-    invocation.say("Next: cloudmig sla report")
+    if any(each.result.samples for each in found):
+        invocation.say("Next: cloudmig sla report")
+
+
+def trouble_words(samples: Sequence[RetrievalSample]) -> list[str]:
+    """Return why studies were not read, or not right: causes are codes and names, no texts."""
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
+
+    meanings = {"failed": "could not be read", "wrong": "came back wrong"}
+    counts = Counter(
+        (each.tier, each.outcome, each.cause) for each in samples if each.outcome in meanings
+    )
+    return [
+        f"{tier}: {count_words(count, 'study', 'studies')} {meanings[outcome]} ({cause})"
+        for (tier, outcome, cause), count in sorted(counts.items())
+    ]
 
 
 def _table(invocation: Invocation, store: str, tiers: Sequence[TierStanding]) -> None:

@@ -59,7 +59,8 @@ def verify(
     how. What differs is named, and repaired by the next `cloudmig run`.
 
     With --as-cloud the functions' code judges, as it does beside the bucket: it also looks at
-    classes and encryption, and for objects that no manifest names.
+    classes and encryption, and for objects beside a study's that no manifest names. Those in no
+    study's place are found by `cloudmig reconcile`.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     number, parts = _part(part)

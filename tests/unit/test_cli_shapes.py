@@ -132,6 +132,16 @@ def test_the_equation_of_a_refused_closing_shows_what_is_unexplained() -> None:
     )
 
 
+def test_why_studies_could_not_be_read_is_told_beside_the_table() -> None:
+    [probe] = a_probe()
+    altered = replace(probe.result.samples[0], outcome="wrong", cause="altered")
+
+    assert sla.trouble_words([*probe.result.samples, altered]) == [
+        "STANDARD: 1 study could not be read (HTTP503)",
+        "STANDARD: 1 study came back wrong (altered)",
+    ]
+
+
 def test_who_names_an_instance_is_told_to_name_its_study() -> None:
     with pytest.raises(ConfigError, match="of an instance") as caught:
         choosing.study_named(NAMES.of(INSTANCE, "in"))
