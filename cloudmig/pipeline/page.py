@@ -25,7 +25,8 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
   border-radius: 50%; margin: 0 .3rem 0 .9rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; } th, td { text-align: left;
   padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-.number { text-align: right; font-variant-numeric: tabular-nums; } code { font-size: .88em; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+code { font-size: .88em; }
 .scroll { overflow-x: auto; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 """

@@ -51,7 +51,8 @@ _OWN_STYLE = """
   --excluded: #8db0f0; --unexplained: #e8685c; } }
 h3 { font-size: 1rem; margin: 1.6rem 0 .2rem; } h4 { font-size: .92rem; margin: 1rem 0 .2rem; }
 small { font-weight: 400; color: var(--soft); }
-.legend > :first-child { margin-left: 0; } .wide { margin: .6rem 0; }
+.legend > :first-child { margin-left: 0; } .wide { margin: .6rem 0; overflow-x: auto; }
+.wide svg { min-width: 52rem; } /* Its labels shrink with it: rather scroll than guess. */
 .key { display: inline-block; width: .9rem; height: .7rem; margin: 0 .3rem 0 .9rem; }
 .body-key { background: var(--excluded); opacity: .38; }
 .median-key { background: var(--excluded); height: .16rem; vertical-align: middle; }
