@@ -51,7 +51,11 @@ def test_a_queue_that_is_not_there_is_a_problem(endpoint: str) -> None:
     cloud = CloudSide(endpoint)
 
     wrong_name = examined(cloud, verdict_queue=f"{cloud.url}-else")
-    nobody = examined(cloud, verdict_endpoint=f"http://127.0.0.1:{free_port()}")
+    down = {"verdict_endpoint": f"http://127.0.0.1:{free_port()}"}
+    nobody = examined(cloud, **down)
 
     assert wrong_name["verdict queue"][0] is Verdict.PROBLEM
     assert nobody["verdict queue"][0] is Verdict.PROBLEM
+    settings = DestinationSettings.model_validate(cloud.settings | down)
+    [found] = check_verdict_queue("archive", settings, timeout_s=3)
+    assert "reach it" in found.hint, "no right would help"

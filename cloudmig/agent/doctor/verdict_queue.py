@@ -9,7 +9,7 @@ from cloudmig.bootstrap import store_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.queue_client import queue_client_maker
 from cloudmig.destinations.s3_control import translated
-from cloudmig.errors import CloudmigError
+from cloudmig.errors import CloudmigError, DestinationUnavailable
 
 __all__ = ["check_verdict_queue"]
 
@@ -34,10 +34,12 @@ def check_verdict_queue(
         with translated("ask the verdict queue"):
             attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     except CloudmigError as error:
-        hint = (
-            f"Correct destinations.{name}.verdict_queue (and verdict_endpoint), or allow this agent"
-            f" {_RIGHTS}."
+        otherwise = (
+            "let this machine reach it"
+            if isinstance(error, DestinationUnavailable)
+            else f"allow this agent {_RIGHTS}"
         )
+        hint = f"Correct destinations.{name}.verdict_queue (and verdict_endpoint), or {otherwise}."
         return [problem("verdict queue", subject, str(error), hint)]
     told = attributes.get("Attributes", {})
     waiting = told.get("ApproximateNumberOfMessages", "0")
