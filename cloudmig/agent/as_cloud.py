@@ -28,6 +28,7 @@ from cloudmig.destinations.s3_control import translated
 from cloudmig.errors import CloudmigError, ConfigError, DestinationUnavailable
 from cloudmig.manifest import ManifestUnreadable
 from cloudmig.messages import ObjectFinding, StudyRequest, StudyVerdict
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.verification import Finding, VerifySummary, stored_copies
@@ -56,6 +57,7 @@ async def verify_as_cloud(
     if not desks:
         raise _no_s3(next(iter(parts.config.destinations)))
     summary, lock = VerifySummary(), asyncio.Lock()
+    named: set[ExtraObject] = set()  # Whatever was found wrong, in which those extra are.
     queue = stored_copies(parts, part, parts_total, again=again)
 
     async def work() -> None:
@@ -66,7 +68,7 @@ async def verify_as_cloud(
                 return
             if copy.destination not in desks:
                 raise _no_s3(copy.destination)
-            await _verify_copy(parts, desks[copy.destination], copy, summary)
+            named.update(await _verify_copy(parts, desks[copy.destination], copy, summary))
             parts.reporter.event(
                 "verify.progress",
                 copies=summary.copies,
@@ -80,6 +82,9 @@ async def verify_as_cloud(
                 group.create_task(work())
     except* CloudmigError as errors:
         raise decisive(errors) from errors
+    # Also those that an earlier look raised: they lie there until a person has decided.
+    waiting = await parts.catalog.call(Catalog.extra_objects, released=False)
+    summary.extras = len(named & {each.extra for each in waiting})
     return summary
 
 
@@ -170,12 +175,13 @@ def _without_manifest(request: StudyRequest, copy: CopyToVerify) -> StudyVerdict
 
 async def _verify_copy(
     parts: Parts, site: _OnSite, copy: CopyToVerify, summary: VerifySummary
-) -> None:
+) -> set[ExtraObject]:
+    """Write down the verdict on a copy; return whatever it names."""
     verdict = await site.judge(parts.archive_of(copy.source), copy)
     summary.copies += 1
     if verdict is None:
         summary.undecided += 1
-        return
+        return set()
     heard = await parts.catalog.call(
         Catalog.hear_study_verdict,
         copy.destination,
@@ -185,10 +191,10 @@ async def _verify_copy(
         detail={"on_site": True},
     )
     summary.instances += verdict.instances
-    summary.extras += len(heard.extras)
+    named = {ExtraObject(copy.destination, each.key) for each in verdict.findings}
     if heard.word not in {Word.AGREED, Word.DIFFERS}:
         summary.undecided += 1
-        return
+        return named
     summary.how["CLOUD"] += 1
     summary.agreed += heard.word is Word.AGREED
     summary.failed += heard.word is Word.DIFFERS
@@ -206,6 +212,7 @@ async def _verify_copy(
         Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
         for bad in heard.findings[:room]
     ]
+    return named
 
 
 def _no_s3(name: str) -> ConfigError:

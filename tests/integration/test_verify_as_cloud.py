@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cloudmig.agent.as_cloud import verify_as_cloud
 from cloudmig.catalog.records import QuarantineItem
 from cloudmig.errors import ConfigError
+from cloudmig.model.extra_object import ExtraObject
 from cloudmig.pipeline.verification import VerifySummary
 from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_side import CloudSide
@@ -100,6 +102,12 @@ async def test_it_also_finds_what_nobody_put_there(endpoint: str, tmp_path: Path
 
     assert (found.agreed, found.failed, found.extras) == (3, 0, 1)
     assert list(world.quarantined().values()) == [{"stranger"}]
+    assert (await verify(world, again=True)).extras == 1, "it lies there still"
+    [item] = closing_items(world)
+    assert isinstance(item.study, ExtraObject)
+    with world.catalog() as catalog:
+        catalog.release_extra(item.study, at=dt.datetime.now(dt.UTC), note="a memo")
+    assert (await verify(world, again=True)).extras == 0, "a person has decided"
 
 
 async def test_a_class_that_a_lifecycle_may_choose_is_not_wrong(
