@@ -60,7 +60,7 @@ def test_a_bucket_that_holds_an_image_refuses_and_keeps_its_key(deployment: Depl
 
     assert answer.returncode != 0
     assert "BucketNotEmpty" in answer.stderr
-    versions = s3.list_object_versions(Bucket=bucket)["Versions"]
+    versions = s3.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]
     bodies = {
         s3.get_object(Bucket=bucket, Key=key, VersionId=each["VersionId"])["Body"].read()
         for each in versions
