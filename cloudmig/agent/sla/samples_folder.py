@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from cloudmig.cloud.retrieval_samples import (
 from cloudmig.errors import CatalogError
 
 __all__ = ["keep_samples", "kept_samples", "samples_dir"]
+
+_DAY = re.compile(r"\d{4}/\d{2}/\d{2}/")
 
 
 def samples_dir(state_dir: Path) -> Path:
@@ -44,8 +47,8 @@ def kept_samples(folder: Path, since: dt.datetime) -> Iterator[RetrievalSample]:
     first_day = f"{since:%Y/%m/%d}"
     for path in sorted(folder.rglob("*.jsonl.gz")):
         day = path.relative_to(folder).as_posix()
-        # Files that were copied here from a bucket may lie deeper; those are opened and looked at.
-        if day[:4].isdecimal() and day[:10] < first_day:
+        # Files that were copied here may lie deeper, or flat; those are opened and looked at.
+        if _DAY.match(day) and day[:10] < first_day:
             continue
         try:
             samples = decode_samples(path.read_bytes())
