@@ -249,12 +249,11 @@ class _Collector:
     def _tell_down(self, error: DestinationUnavailable | DestinationRefused) -> None:
         if not self._down:
             self._down = True
-            error = self._named(error)
             self._parts.reporter.event(
                 "verdicts.unreachable",
                 destinations=self._post.name,
                 message=str(error),
-                hint=error.hint,
+                hint=self._named(error).hint,
             )
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

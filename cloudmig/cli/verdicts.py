@@ -154,7 +154,8 @@ def _show(invocation: Invocation, summary: VerdictSummary, pseudonyms: Pseudonym
     if invocation.json:
         return
     if not summary.messages and not summary.words.total():
-        invocation.say("No verdict waits.")
+        # After --follow nothing is known of a queue that did not answer.
+        invocation.say("No verdict came." if summary.stopped else "No verdict waits.")
         return
     invocation.say(f"{count_words(summary.messages, 'message')} collected:")
     for word, count in sorted(summary.words.items(), key=lambda each: each[0].value):
