@@ -14,7 +14,11 @@ from cloudmig.cli.main import app
 from cloudmig.model.quarantine import QuarantineReason
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted(
+    page
+    for at in ("*.md", "docs/**/*.md", "infra/**/*.md", "lambdas/*.md")
+    for page in ROOT.glob(at)
+)
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"(?m)^([a-z-]+):.*## ", MAKEFILE))
