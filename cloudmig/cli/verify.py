@@ -162,6 +162,12 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
         lie = "object lies" if summary.extras == 1 else "objects lie"
         invocation.say(f"  {summary.extras:,} {lie} in no manifest: cloudmig quarantine list")
     show_findings(invocation, summary.findings, pseudonyms)
+    if summary.failed == summary.copies > 1 and all(
+        each.finding == "manifest missing" for each in summary.findings
+    ):
+        invocation.say(
+            "Not one copy has its manifest there: is the destination's url the right one?"
+        )
     if summary.failed:
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
     else:

@@ -122,7 +122,9 @@ def translate(error: Exception, *, doing: str) -> CloudmigError:
             said, hint="look at what hands out the credentials, and at the clock of this machine"
         )
     if isinstance(error, _MAY_PASS):
-        return DestinationUnavailable(said)
+        return DestinationUnavailable(
+            said, hint="if it lasts: is the store up, and is its endpoint the right one?"
+        )
     if isinstance(error, _NO_CREDENTIALS):
         return DestinationRefused(said, hint="check access keys, profile, role or login")
     return ConfigError(said, hint="check endpoint, region and profile of the destination")
