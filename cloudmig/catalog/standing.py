@@ -113,13 +113,15 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
         if study is not None:
             wanted = wanted.where(table.c.study_instance_uid == study.study_instance_uid)
         with self._reading() as connection:
-            return [
-                LedgerEvent(
-                    row.event_id, row.at, row.kind, row.source, row.study_instance_uid,
-                    row.destination, row.sop_instance_uid, row.attempt, row.detail,
-                )
-                for row in connection.execute(wanted)
-            ]  # fmt: skip
+            return _events(connection, wanted)
+
+    def instances_named(self, after: int = 0, limit: int = 1000) -> list[LedgerEvent]:
+        """Return events that name an instance, after a position, oldest first."""
+        table = schema.ledger_event
+        names = sa.or_(table.c.sop_instance_uid != "", table.c.kind == "copy_failed")
+        with self._reading() as connection:
+            wanted = sa.select(table).where(table.c.event_id > after, names)
+            return _events(connection, wanted.order_by(table.c.event_id).limit(limit))
 
     def register_agent(self, name: str, ae_titles: Sequence[str], ttl_s: float) -> None:
         """Enter an agent as alive. Two live agents never share an AE title (design section 5)."""
@@ -218,6 +220,16 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
                 f"another live agent uses the AE title {ae_title}",
                 hint="give every agent AE titles of its own in [sources.<name>] ae_titles",
             )
+
+
+def _events(connection: sa.Connection, wanted: sa.Select[tuple[Any, ...]]) -> list[LedgerEvent]:
+    return [
+        LedgerEvent(
+            row.event_id, row.at, row.kind, row.source, row.study_instance_uid,
+            row.destination, row.sop_instance_uid, row.attempt, row.detail,
+        )
+        for row in connection.execute(wanted)
+    ]  # fmt: skip
 
 
 def _grouped(

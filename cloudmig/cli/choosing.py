@@ -28,9 +28,9 @@ def study_named(text: str) -> StudyRef | None:
         return None
     if text.startswith("in-"):
         raise ConfigError(
-            "that is the pseudonym of an instance, and only studies can be looked up",
-            hint="Name its study (st-...), which stands beside it; the study's manifest in the"
-            " bucket names the instances.",
+            "that is the pseudonym of an instance, and a study is wanted",
+            hint="Name its study (st-...), which stands beside it, or"
+            " `cloudmig status --resolve` it.",
         )
     if not is_usable_uid(text):
         raise ConfigError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudmig.cli.choosing import study_named, study_not_known
+from cloudmig.errors import ConfigError
 
 if TYPE_CHECKING:
     from cloudmig.bootstrap import Parts
     from cloudmig.catalog.records import CatalogedStudy, ExtraObjectRow, UnnamedStudyRow
 
-__all__ = ["look_up_extra", "look_up_study", "look_up_unnamed"]
+__all__ = ["look_up_extra", "look_up_instance", "look_up_study", "look_up_unnamed"]
 
 _PAGE = 5000
 
@@ -56,3 +57,29 @@ async def look_up_extra(parts: Parts, text: str) -> ExtraObjectRow | None:
         return None
     rows = await parts.catalog.call(Catalog.extra_objects)
     return next((row for row in rows if parts.pseudonyms.is_of(text, row.extra.known_by)), None)
+
+
+async def look_up_instance(parts: Parts, text: str) -> tuple[str, str] | None:
+    """Return the study's and the instance's UID behind a pseudonym (`in-...`).
+
+    Instances of a closed study are in its manifest alone, so only those that something was said
+    about can be found: what arrived and was set aside, what a verdict named.
+    """
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+
+    if not text.startswith("in-"):
+        return None
+    after = 0
+    while page := await parts.catalog.call(Catalog.instances_named, after, _PAGE):
+        for event in page:
+            named = event.detail.get("named")  # By a verdict: UID and finding.
+            told = [uid for uid, _ in named] if isinstance(named, list) else []
+            for uid in (event.sop_instance_uid, *told):
+                if uid and parts.pseudonyms.is_of(text, uid):
+                    return event.study_instance_uid, uid
+        after = page[-1].event_id
+    raise ConfigError(
+        "nothing that the catalog says of an instance has that pseudonym",
+        hint="Pseudonyms belong to one installation (one state_dir). Resolve the study's (st-...)"
+        " beside it: its manifest in the bucket names the instances.",
+    )

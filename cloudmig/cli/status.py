@@ -79,10 +79,15 @@ def _print_pseudonym(invocation: Invocation, uid: str) -> None:
 async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
     """Return the Study Instance UID; of a study without one, when it was made and what it holds.
 
-    Of an object in no manifest, where it lies.
+    Of an instance both its UIDs; of an object in no manifest, where it lies.
     """
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
-    from cloudmig.cli.looking import look_up_extra, look_up_study, look_up_unnamed  # noqa: PLC0415
+    from cloudmig.cli.looking import (  # noqa: PLC0415
+        look_up_extra,
+        look_up_instance,
+        look_up_study,
+        look_up_unnamed,
+    )
 
     async with open_catalog_only(invocation.configuration()) as parts:
         extra = await look_up_extra(parts, pseudonym)
@@ -96,6 +101,9 @@ async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
             # The key alone is not found in a bucket where the destination has a prefix.
             where = settings and f"{settings.url.rstrip('/')}/{extra.extra.key}"
             return found | ({"location": where} if where else {})
+        instance = await look_up_instance(parts, pseudonym)
+        if instance is not None:
+            return dict(zip(("study_instance_uid", "sop_instance_uid"), instance, strict=True))
         unnamed = await look_up_unnamed(parts, pseudonym)
         if unnamed is None:
             study = await look_up_study(parts, pseudonym)

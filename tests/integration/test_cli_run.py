@@ -67,6 +67,29 @@ def test_a_migration_by_its_commands_ends_closed_and_names_nobody(tmp_path: Path
         assert study.patient.patient_id not in shown
 
 
+def test_an_instance_that_a_verdict_named_is_found_by_its_pseudonym(tmp_path: Path) -> None:
+    """Also after its repair, when nothing but the ledger knows it any more."""
+    with ScriptedPacs(STUDIES[:1]) as pacs:
+        planned(tmp_path, pacs)
+        assert cloudmig(tmp_path, "run")[0] == 0
+        spoiled = max((tmp_path / "copies").rglob("*.dcm"))
+        spoiled.write_bytes(spoiled.read_bytes()[:-2])
+        code, out, _ = cloudmig(tmp_path, "verify", "--json")
+        assert code == 1
+        [finding] = json.loads(out)["findings"]
+        assert cloudmig(tmp_path, "run")[0] == 0
+
+    code, out, err = cloudmig(tmp_path, "status", "--resolve", finding["instance"], "--json")
+
+    assert code == 0, err
+    assert json.loads(out) == {
+        "pseudonym": finding["instance"],
+        "study_instance_uid": STUDIES[0].study_instance_uid,
+        "sop_instance_uid": spoiled.name.removesuffix(".dcm"),
+    }
+    assert cloudmig(tmp_path, "status", "--resolve", "in-000000000000")[0] == 2
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupted_run_ends_with_130_and_the_next_one_goes_on(
     tmp_path: Path, times: int
