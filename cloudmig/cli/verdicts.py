@@ -46,7 +46,7 @@ def verdicts(
 
     A copy that agrees with its manifest is verified by them. What differs is named, and repaired by
     the next `cloudmig run`, which collects verdicts, too, while it runs. Ends with 1 when something
-    differs.
+    differs, or could not be read.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     summary, pseudonyms = invocation.run(lambda: _collect(invocation, follow=follow))
@@ -55,7 +55,7 @@ def verdicts(
         _show(invocation, summary, pseudonyms)
     if summary.stopped:
         end(ExitCode.STOPPED)
-    if summary.differs:
+    if summary.differs or summary.unreadable:
         end(ExitCode.QUARANTINE)
 
 

@@ -188,6 +188,9 @@ async def test_what_cannot_be_read_ends_among_the_dead_letters(
 
     assert cloud.waiting(cloud.dead_url) == len(poison)
     assert cloud.waiting() == 0
+    assert cloudmig(world, "verdicts", "--json")[0] == 0
+    cloud.send(poison[0])
+    assert cloudmig(world, "verdicts", "--json")[0] == 1, "somebody must look at it"
 
 
 async def test_a_queue_that_does_not_answer_stops_no_run_and_is_told_once(
