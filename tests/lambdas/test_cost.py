@@ -53,10 +53,11 @@ def test_the_requests_of_a_migration_are_those_of_the_page(
         kept["log_bytes_per_object"] = round(large["bytes"]["log"] / (STUDIES * LARGE))
         COUNTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     page = json.loads(COUNTED.read_bytes())[read]
-    # How full a batch is depends on the machine; what is done per object and study does not.
+    # How full a batch is depends on the machine, and so does, for an object in twenty, whether its
+    # study was judged while it was looked at; the rest does not.
     assert found.keys() == page.keys()
     for name, (of_object, of_study) in found.items():
-        slack = 0.15 if "Batch" in name else 0.02
+        slack = 0.15 if "Batch" in name else 0.1
         assert of_object == pytest.approx(page[name][0], abs=slack), name
         if "Batch" not in name:
             assert of_study == pytest.approx(page[name][1], abs=0.6), name
