@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import boto3
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 from cloudmig.destinations.opening import StoreSettings
@@ -17,8 +20,28 @@ from cloudmig.destinations.opening import StoreSettings
 __all__ = ["Bucket", "moto_endpoint"]
 
 
+#: moto looks for the key and then puts it, in two steps: two put-if-absents at once may both
+#: succeed. No store does that.
+_PUT = threading.RLock()
+
+
+def _put_as_stores_do(put: Callable[[S3Response], object]) -> Callable[[S3Response], object]:
+    def put_object(response: S3Response) -> object:
+        with _PUT:
+            return put(response)
+
+    return put_object
+
+
 @contextmanager
 def moto_endpoint() -> Iterator[str]:
+    put = _put_as_stores_do(S3Response.put_object)
+    with mock.patch.object(S3Response, "put_object", put), _served() as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def _served() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
