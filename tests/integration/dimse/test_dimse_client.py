@@ -31,7 +31,7 @@ from cloudmig.dimse.contexts import (
     choose_transfer_syntax,
 )
 from cloudmig.dimse.limits import Limits, Timers
-from cloudmig.dimse.messages import StoreCommand
+from cloudmig.dimse.messages import StoreCommand, SubOperations
 from cloudmig.dimse.server import Admission, AssociationRequest, StorageServer
 from cloudmig.errors import SourceRefused, SourceUnavailable
 from tests.integration.dimse.sink import Sink
@@ -177,12 +177,24 @@ async def test_find_yields_every_match_and_the_final_status() -> None:
                 assert answers[0].transfer_syntax_uid == EXPLICIT
 
 
-async def test_move_brings_the_objects_to_our_server_and_counts_them() -> None:
-    handler = Handler()
-    async with StorageServer(Everybody(handler), host="127.0.0.1", port=0) as server:
-        with pacs(server.port) as peer:
-            async with await associate(peer, QUERY_CONTEXTS, timers=TIMERS) as association:
-                answers = [one async for one in association.move(MOVE, a_query(), "EDGE")]
+async def test_move_brings_the_objects_to_our_server_and_counts_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def move() -> list[SubOperations]:
+        async with StorageServer(Everybody(handler), host="127.0.0.1", port=0) as server:
+            with pacs(server.port) as peer:
+                async with await associate(peer, QUERY_CONTEXTS, timers=TIMERS) as association:
+                    return [one async for one in association.move(MOVE, a_query(), "EDGE")]
+
+    for last in (False, False, True):
+        handler = Handler()
+        try:
+            answers = await move()
+            break
+        except SourceUnavailable:
+            # On a busy machine a thread of pynetdicom takes the answer that another waits for.
+            if last or "unexpected C-STORE service message" not in caplog.text:
+                raise
 
     assert answers[-1].status == 0
     assert answers[-1].completed == OBJECTS
