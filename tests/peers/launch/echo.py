@@ -7,12 +7,29 @@ import ssl
 
 from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import AssociationSocket
 
 __all__ = ["echo"]
 
 # The default handlers double the cost of an association, and print what they see.
 _config.LOG_HANDLER_LEVEL = "none"
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+
+_shut_down = AssociationSocket._shutdown_socket
+
+
+def _shut_down_and_close(held: AssociationSocket) -> None:
+    """Close what pynetdicom forgets where the connection or the TLS handshake failed.
+
+    The garbage collector would complain, in whichever test runs by then.
+    """
+    left = held.socket
+    _shut_down(held)
+    if left is not None:
+        left.close()
+
+
+AssociationSocket._shutdown_socket = _shut_down_and_close  # type: ignore[method-assign]
 
 
 def echo(
@@ -32,9 +49,6 @@ def echo(
         host, port, ae_title=called_aet, tls_args=(tls, host) if tls else None
     )
     if not association.is_established:
-        left = association.dul.socket
-        if left is not None and left.socket is not None:
-            left.socket.close()  # pynetdicom forgets it, and the garbage collector complains.
         return False
     status = association.send_c_echo()
     association.release()
