@@ -99,11 +99,10 @@ class _OnSite:
 
     @classmethod
     def of(cls, parts: Parts, name: str, settings: DestinationSettings) -> _OnSite:
-        prefix = f"{settings.prefix}/" if settings.prefix else ""
         profile = profile_named(settings.profile, settings.profile_overrides)
         key = settings.kms_key_id
         expected = Expectations(
-            prefix=prefix,
+            prefix=settings.key_prefix,
             read="checksum" if profile.stored_checksum else "stream",
             # An alias cannot be compared with the ARN that the store answers.
             kms_key_arn=None if key is None else key if key.startswith("arn:") else "",
@@ -118,7 +117,7 @@ class _OnSite:
             s3=client, table=MemoryTable(), verdicts=outbox, studies=outbox, expected=expected,
             now=parts.now, threads=_LOOKS_AT_ONCE,
         )  # fmt: skip
-        return cls(desk, settings.bucket, prefix, settings.attempts_max)
+        return cls(desk, settings.bucket, settings.key_prefix, settings.attempts_max)
 
     async def judge(self, archive: str, copy: CopyToVerify) -> StudyVerdict | None:
         """Return the verdict on a copy, None for a manifest that only a newer version can read."""

@@ -110,7 +110,7 @@ def reconcile_destination(
                 address,
                 Settings(
                     bucket=settings.bucket,
-                    prefix=f"{settings.prefix}/" if settings.prefix else "",
+                    prefix=settings.key_prefix,
                     results=Address("", ""),
                     rules=ReconcileRules(
                         later_classes=settings.later_classes, kms=settings.kms_key_id is not None

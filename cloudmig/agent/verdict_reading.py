@@ -50,7 +50,7 @@ class Addresses:
         """Return the addresses of some destinations. Messages write a prefix with its slash."""
         return cls(
             {
-                (each.bucket, f"{each.prefix}/" if each.prefix else ""): name
+                (each.bucket, each.key_prefix): name
                 for name, each in config.destinations.items()
                 if name in destinations
             },

@@ -275,6 +275,11 @@ class DestinationSettings(Section):
         return urllib.parse.urlsplit(self.url).path.strip("/") if self.scheme != "file" else ""
 
     @property
+    def key_prefix(self) -> str:
+        """The prefix as it stands in a bucket's keys: empty, or with a slash at its end."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    @property
     def directory(self) -> Path | None:
         """The folder of a `file://` destination."""
         return Path(self.url.removeprefix("file://")) if self.scheme == "file" else None

@@ -85,8 +85,7 @@ def _readers(parts: Parts, destination: str, *, is_first: bool) -> list[StudyRea
     """Return the bucket's reader, then the endpoint's where it serves this destination."""
     sla, settings = parts.config.sla, parts.config.destinations[destination]
     client = open_store_client(destination, settings, connections_max=sla.reads_at_once + 2)
-    prefix = f"{settings.prefix}/" if settings.prefix else ""
-    readers: list[StudyReader] = [BucketReader(client, settings.bucket, prefix)]
+    readers: list[StudyReader] = [BucketReader(client, settings.bucket, settings.key_prefix)]
     served = sla.dicomweb_of or (destination if is_first else None)
     if sla.dicomweb is not None and served == destination:
         secret = sla.dicomweb_authorization
