@@ -25,6 +25,7 @@ from cloudmig.cloud.headers import BEGINNING_BYTES_MAX, Header, HeaderTorn, read
 from cloudmig.cloud.instants import instant
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import DestinationUnavailable
+from cloudmig.model.instance import ARCHIVE_CLASSES
 from cloudmig.objects import DATASET_DIGEST, FILE_DIGEST, PARTS_DIGEST
 
 __all__ = ["STORE_CHECKSUM", "STREAMED", "UNDECIDED", "Sight", "look", "status_of"]
@@ -33,8 +34,6 @@ STREAMED = "STREAMED"  #: Every byte was read.
 STORE_CHECKSUM = "STORE_CHECKSUM"  #: By the SHA-256 that the store computed itself.
 UNDECIDED = "UNDECIDED"  #: Neither was to be had: nothing is known of the content.
 
-#: S3 classes that answer a GET only after a restore.
-COLD_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _PIECE_BYTES = 1 << 20
 #: Nearly every header ends before; some classes charge for each byte that is read.
 _RANGE_BYTES_FIRST = 16 << 10
@@ -156,7 +155,7 @@ def _from_head(head: dict[str, Any], at: str) -> Sight:
     version_id = head.get("VersionId")
     storage_class = head.get("StorageClass") or "STANDARD"
     # The archive tiers of Intelligent-Tiering have no class of their own.
-    cold = storage_class in COLD_CLASSES or bool(head.get("ArchiveStatus"))
+    cold = storage_class in ARCHIVE_CLASSES or bool(head.get("ArchiveStatus"))
     restored = 'ongoing-request="false"' in head.get("Restore", "")
     return Sight(
         at=at,
