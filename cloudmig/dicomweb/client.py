@@ -16,7 +16,6 @@ from email.policy import HTTP
 from pathlib import Path
 
 import aiohttp
-from yarl import URL
 
 from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
 from cloudmig.dicomweb.auth import Authorizer, TokenFailed
@@ -191,7 +190,7 @@ class DicomWebClient:
         query: Sequence[tuple[str, str]] = (),
         body: RelatedBody | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = URL(f"{self._url}{path}", encoded=True).update_query(list(query))
+        url = f"{self._url}{path}"
         doing = "store" if body is not None else "ask"
         is_sent = False
         try:
@@ -202,7 +201,12 @@ class DicomWebClient:
                     shown = await self._authorizer.header(self._open())
                     headers["Authorization"] = shown
                 async with self._open().request(
-                    method, url, headers=headers, data=body, allow_redirects=False
+                    method,
+                    url,
+                    params=list(query),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
                 ) as response:
                     is_sent = True
                     refused = response.status == 401 and self._authorizer is not None

@@ -1,4 +1,4 @@
-"""multipart/related both ways (RFC 2387, RFC 2046 5.1.1; PS3.18 8.7.1): streamed, never held.
+"""Bodies in parts, multipart/related (RFC 2387, RFC 2046 5.1.1; PS3.18 8.7.1), never held whole.
 
 What goes out can be sent again: its parts are buffers that somebody else holds, and sending only
 reads them. Its length is known, so no chunked encoding is needed, which some servers mistake for
