@@ -1,7 +1,8 @@
 """Which instances a store may be choking on, so that one bad one holds nothing else back.
 
-An instance that failed together with others is sent alone the next time. One that failed alone is
-to blame only if the store took others meanwhile, or after a long time: a full disk looks the same.
+An instance that failed together with others is sent alone the next time. One that fails alone again
+is to blame only if the store took others between its failures, or after a long time: a full disk
+gives the same answers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _FAILURES_MIN = 2
 @dataclass(slots=True)
 class _Record:
     since_s: float
-    stored_before: int
+    stored_before: int  #: How many instances the store had taken when it failed last.
     failures_alone: int = 0
 
 
@@ -41,11 +42,12 @@ class Suspects:
         self._records.move_to_end(sop_instance_uid)
         if len(self._records) > _SUSPECTS_MAX:
             self._records.popitem(last=False)
+        took_others = self._stored > record.stored_before
+        record.stored_before = self._stored
         record.failures_alone += is_alone
         if record.failures_alone < _FAILURES_MIN:
             return False
-        was_long = self._now() - record.since_s >= self._patience_s
-        return was_long or self._stored > record.stored_before
+        return took_others or self._now() - record.since_s >= self._patience_s
 
     def acquit(self, sop_instance_uid: str) -> None:
         """Take note that the store took an instance."""
