@@ -74,6 +74,8 @@ class DicomWebDestination:
             requests_max=profile.requests_max,
             gather_s=gather_s,
         )
+        #: Stores that can be waiting at once: batches that are sent, and as many that gather.
+        self.stores_max = 2 * profile.requests_max * profile.batch_instances_max
         self._running: dict[str, asyncio.Future[StoreOutcome | None]] = {}
 
     @property
