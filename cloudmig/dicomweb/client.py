@@ -56,6 +56,7 @@ class HttpLimits:
 
     connect_max_s: float = 10.0
     silence_max_s: float = 120.0  #: Of a server that reads, thinks or answers.
+    total_max_s: float = 3600.0  #: Of one request and its answer, however lively they are.
     connections_max: int = 16
     #: Idle connections are closed before the server does it: a store is never sent into a closed
     #: one, which could not be told from one that broke off.
@@ -237,7 +238,7 @@ class DicomWebClient:
                     ssl=self._ssl or True,
                 ),
                 timeout=aiohttp.ClientTimeout(
-                    total=None,
+                    total=limits.total_max_s,
                     sock_connect=limits.connect_max_s,
                     sock_read=limits.silence_max_s,
                 ),

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
 __all__ = ["MultipartTorn", "PartBytes", "RelatedBody", "RelatedParts"]
@@ -60,6 +61,15 @@ class RelatedBody(Payload):
         writer: AbstractStreamWriter,
         content_length: int | None,  # noqa: ARG002 - it is our own size
     ) -> None:
+        try:
+            await self._write_parts(writer)
+        except BaseException:
+            # What was not sent must not wait in a buffer for a peer that reads no more.
+            if isinstance(writer, StreamWriter) and writer.transport is not None:
+                writer.transport.abort()
+            raise
+
+    async def _write_parts(self, writer: AbstractStreamWriter) -> None:
         for part in self._parts:
             if len(part) <= _JOINED_BYTES_MAX:
                 await self._send(writer, b"".join((self._head, part, b"\r\n")))

@@ -19,6 +19,9 @@ from tests.contract.stow_server import ScriptedStow
 
 __all__ = ["Web", "a_study_of", "open_web"]
 
+#: What a request may hold where a profile says nothing else.
+FULL_BATCHES = {"batch_instances_max": 100, "batch_bytes_max": 256 << 20}
+
 
 @dataclass
 class Web:
@@ -61,7 +64,8 @@ async def open_web(
     overrides: dict[str, Any] | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[Web]:
-    """Run a server and open a destination on it."""
+    """Run a server and open a destination on it; batches are those of the issue."""
+    overrides = {**FULL_BATCHES, **(overrides or {})}
     async with (server or ScriptedStow()).running() as running:
         client = DicomWebClient(running.url, authorizer=authorizer, limits=limits)
         destination = DicomWebDestination(
