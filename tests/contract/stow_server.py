@@ -77,6 +77,7 @@ class ScriptedStow:
     at_once: int = 0
     at_once_max: int = 0
     hold: asyncio.Event | None = None  #: Store requests wait for it.
+    port: int = 0  #: 0 takes a free one.
     url: str = ""
 
     @asynccontextmanager
@@ -93,7 +94,7 @@ class ScriptedStow:
         app.router.add_post("/token", self._token)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=ssl_context)
         await site.start()
         port = runner.addresses[0][1]
         self.url = f"{'https' if ssl_context else 'http'}://127.0.0.1:{port}/dicom-web"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cloudmig.agent.service import run_agent
 from cloudmig.demo.pacs import Script
+from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.destinations.wrapping import ObjectKeeper
 from tests.contract.stow_server import Answer, Reset, ScriptedStow
-from tests.integration.migration_world import World, a_study
+from tests.integration.migration_world import World, a_study, free_port
 from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 5)]
@@ -105,3 +111,33 @@ async def test_what_may_not_become_a_member_goes_to_the_bucket_only(tmp_path: Pa
             assert "quarantine" in world.held()
         assert misnamed not in held_in(server)
         assert len(server.held) == 19
+
+
+async def test_a_store_that_is_down_holds_nobody_back_and_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
+        assert policy is None
+        return BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
+
+    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", impatient)
+    server = ScriptedStow(port=free_port())
+    server.url = f"http://127.0.0.1:{server.port}/dicom-web"
+    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, server))
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with world.opened() as parts:
+            running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+            async with asyncio.timeout(20):
+                while world.held() != world.truth():
+                    await asyncio.sleep(0.05)
+            assert not running.done(), "the other copy is still owed"
+            async with server.running():
+                summary = await asyncio.wait_for(running, 30)
+        assert not summary.halted
+        assert held_in(server) == world.truth()
+        async with server.running():
+            await world.explain_everything()
+    assert world.quarantined() == {}
+    assert len(world.ledger("copy_owed")) >= 1
