@@ -82,6 +82,13 @@ class DicomWebDestination:
     def name(self) -> str:
         return self._name
 
+    async def ping(self) -> None:
+        """Return when the store answers us, else raise what keeps it from that."""
+        try:
+            await self._client.ping()
+        except DicomWebFailed as error:
+            raise translate(error) from error
+
     async def store(
         self, staged: StagedInstance, *, slot: Slot = Slot.PRIMARY, storage_class: str = ""
     ) -> StoreOutcome:

@@ -105,6 +105,13 @@ class DicomWebClient:
     def limits(self) -> HttpLimits:
         return self._limits
 
+    async def ping(self) -> None:
+        """Return when the server answers a query for any study; what it answers is not read."""
+        query = [("limit", "1")]
+        async with self._asked("GET", "/studies", accept=_JSON, query=query) as response:
+            if response.status not in {200, 204}:
+                raise _failed("query", response)
+
     async def store(self, study: StudyRef, body: RelatedBody) -> StoreReply:
         """Send instances of one study (STOW-RS). The reply may leave each of them open."""
         path = f"/studies/{study.study_instance_uid}"

@@ -87,6 +87,7 @@ class ScriptedStow:
         """Listen on a free port of the loopback interface."""
         app = web.Application(client_max_size=1 << 30)
         app.router.add_post("/dicom-web/studies/{study}", self._store)
+        app.router.add_get("/dicom-web/studies", self._any_study)
         app.router.add_get("/dicom-web/studies/{study}/instances", self._query)
         app.router.add_get(
             "/dicom-web/studies/{study}/series/{series}/instances/{sop}", self._retrieve
@@ -182,6 +183,9 @@ class ScriptedStow:
             for uid in uids[offset : offset + limit]
         ]
         return web.Response(body=json.dumps(rows).encode(), content_type="application/dicom+json")
+
+    async def _any_study(self, request: web.Request) -> web.Response:
+        return self._unauthorized(request) or web.json_response([{"00100010": CANARY}])
 
     async def _retrieve(self, request: web.Request) -> web.Response:
         if (refusal := self._unauthorized(request)) is not None:
