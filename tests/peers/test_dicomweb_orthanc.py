@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ from cloudmig.model.instance import StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.references import InstanceRef
 from tests.contract.destination_contract import ARCHIVE, an_instance, bytes_of, staged
-from tests.integration.migration_world import a_study
+from tests.integration.migration_world import World, a_study
 from tests.peers.corpus import corpus_files
 from tests.peers.launch import Orthanc
 from tests.peers.part10 import dataset_sha256, read_file_meta
@@ -197,3 +198,30 @@ async def test_orthanc_killed_in_the_middle_and_back_again_holds_everything(
     assert all(isinstance(each, Stored) for each in outcomes)
     for item in items[::10]:
         assert read_by_wado(orthanc, item) == item.body
+
+
+async def test_one_pull_fills_a_folder_and_orthanc_and_both_are_verified(
+    orthanc: Orthanc, tmp_path: Path
+) -> None:
+    studies = [a_study(number, series=(5, 30)) for number in range(510, 514)]
+    homes = {
+        "store": {"url": f"file://{tmp_path / 'store'}"},
+        "web": {
+            "url": base_url(orthanc), "evidence": "store", "dicomweb": {"profile": "orthanc"},
+        },
+    }  # fmt: skip
+    world = World(tmp_path, studies, destinations=homes)
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+        truth = world.truth()
+
+        for item in [item for study in studies for item in of_study(study.instances())]:
+            assert item.instance is not None
+            there = {dataset_sha256(read_by_wado(orthanc, item))}
+            assert there == truth[item.instance.sop_instance_uid]
+    assert world.held() == truth
+    assert world.quarantined() == {}
+    assert closing.statement.instances.verified == 140
+    asked = world.pacs.counters.retrieved_studies
+    assert set(asked.values()) == {1}, "one pull feeds both"
