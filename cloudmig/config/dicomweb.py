@@ -31,6 +31,7 @@ class DicomWebSettings(Section):
     scope: str = ""
     audience: str = ""
     secret_in_form: bool = False  #: Of the token request; else in its Authorization header.
+    sigv4_service: str | None = None  #: AWS: sign for this service, `medical-imaging`.
     certificate: FilePath | None = None  #: Mutual TLS: who we are.
     key: FilePath | None = None
     gather_s: Duration = 0.03  #: How long instances are gathered before a request is sent.
@@ -54,7 +55,7 @@ class DicomWebSettings(Section):
         ):
             if len({getattr(self, name) is None for name in (first, *others)}) > 1:
                 raise ValueError(f"{first} and {', '.join(others)} are set together or not at all")
-        ways = [self.username, self.token, self.token_url]
+        ways = [self.username, self.token, self.token_url, self.sigv4_service]
         if sum(way is not None for way in ways) > 1:
-            raise ValueError("one of username, token and token_url is enough: set no two of them")
+            raise ValueError("set one of username, token, token_url, sigv4_service, not two")
         return self

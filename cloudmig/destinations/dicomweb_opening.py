@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3.session
+
 from cloudmig.destinations.dicomweb import DicomWebDestination
 from cloudmig.destinations.dicomweb_profiles import dicomweb_profile
+from cloudmig.destinations.sigv4 import SigV4Authorizer
 from cloudmig.dicomweb import (
     Authorizer,
     BasicAuthorizer,
@@ -43,6 +46,11 @@ class WebSettings:
     scope: str = ""
     audience: str = ""
     secret_in_form: bool = False
+    sigv4_service: str | None = None  #: Sign for this service of AWS.
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
     ca_path: Path | None = None
     certificate_path: Path | None = None
     key_path: Path | None = None
@@ -84,6 +92,15 @@ def _authorizer(settings: WebSettings) -> Authorizer | None:
         return BasicAuthorizer(settings.username, settings.password or "")
     if settings.token is not None:
         return BearerAuthorizer(settings.token)
+    if settings.sigv4_service is not None:
+        session = boto3.session.Session(
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=settings.secret_access_key,
+            aws_session_token=settings.session_token,
+            region_name=settings.region,
+        )
+        region = session.region_name or "us-east-1"
+        return SigV4Authorizer(session, region=region, service=settings.sigv4_service)
     if settings.token_url is None:
         return None
     return ClientCredentials(

@@ -1,4 +1,4 @@
-"""Who we are towards a DICOMweb server: nobody, a name and password, a token, OAuth2.
+"""Who we are towards a DICOMweb server: nobody, a name and password, a token, a signature.
 
 A secret is never part of an error, a log line or a `repr`.
 """
@@ -9,15 +9,15 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import aiohttp
 
 __all__ = [
-    "Authorizer", "BasicAuthorizer", "BearerAuthorizer", "ClientCredentials", "TokenFailed",
-    "TokenSettings",
+    "AuthorizationFailed", "Authorizer", "BasicAuthorizer", "BearerAuthorizer",
+    "ClientCredentials", "RequestToSign", "TokenSettings",
 ]  # fmt: skip
 
 _ANSWER_BYTES_MAX = 64 << 10
@@ -26,23 +26,35 @@ _LIFE_DEFAULT_S = 300.0
 _MARGIN_MAX_S = 60.0
 
 
-class TokenFailed(Exception):  # noqa: N818 - named for what happened, as in errors.py
-    """No token was given. `status` is None where the token server gave no answer."""
+class AuthorizationFailed(Exception):  # noqa: N818 - named for what happened, as in errors.py
+    """We have nothing to show. `status` is None where that may pass."""
 
     def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Authorizer(Protocol):
-    """Gives the Authorization header of each request."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestToSign:
+    """What a signature may cover."""
 
-    async def header(self, session: aiohttp.ClientSession) -> str:
-        """Return the header, asking for a new token where the old one is about to end."""
+    method: str
+    url: str  #: Without the query.
+    query: Sequence[tuple[str, str]] = ()
+    body_sha256: Callable[[], str]  #: Hex; reads the whole body, so it blocks.
+
+
+class Authorizer(Protocol):
+    """Gives the headers by which a server knows us."""
+
+    async def headers(
+        self, session: aiohttp.ClientSession, request: RequestToSign
+    ) -> Mapping[str, str]:
+        """Return the headers, asking for a new token where the old one is about to end."""
         ...
 
-    def rejected(self, header: str) -> bool:
-        """Take note that a server answered 401 to it; say whether another one can be had."""
+    def rejected(self, shown: Mapping[str, str]) -> bool:
+        """Take note that a server answered 401 to them; say whether others can be had."""
         ...
 
 
@@ -53,11 +65,14 @@ class BasicAuthorizer:
     username: str
     password: str = field(repr=False)
 
-    async def header(self, session: aiohttp.ClientSession) -> str:  # noqa: ARG002
-        pair = f"{self.username}:{self.password}".encode()
-        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+    async def headers(
+        self,
+        session: aiohttp.ClientSession,  # noqa: ARG002
+        request: RequestToSign,  # noqa: ARG002
+    ) -> Mapping[str, str]:
+        return _basic(self.username, self.password)
 
-    def rejected(self, header: str) -> bool:  # noqa: ARG002
+    def rejected(self, shown: Mapping[str, str]) -> bool:  # noqa: ARG002
         return False
 
 
@@ -67,10 +82,14 @@ class BearerAuthorizer:
 
     token: str = field(repr=False)
 
-    async def header(self, session: aiohttp.ClientSession) -> str:  # noqa: ARG002
-        return f"Bearer {self.token}"
+    async def headers(
+        self,
+        session: aiohttp.ClientSession,  # noqa: ARG002
+        request: RequestToSign,  # noqa: ARG002
+    ) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
-    def rejected(self, header: str) -> bool:  # noqa: ARG002
+    def rejected(self, shown: Mapping[str, str]) -> bool:  # noqa: ARG002
         return False
 
 
@@ -100,14 +119,18 @@ class ClientCredentials:
         self._renew_at_s = 0.0
         self._asking = asyncio.Lock()
 
-    async def header(self, session: aiohttp.ClientSession) -> str:
+    async def headers(
+        self,
+        session: aiohttp.ClientSession,
+        request: RequestToSign,  # noqa: ARG002
+    ) -> Mapping[str, str]:
         async with self._asking:  # Whoever comes meanwhile takes the same token.
             if not self._token or self._now() >= self._renew_at_s:
                 await self._renew(session)
-            return f"Bearer {self._token}"
+            return {"Authorization": f"Bearer {self._token}"}
 
-    def rejected(self, header: str) -> bool:
-        if header == f"Bearer {self._token}":
+    def rejected(self, shown: Mapping[str, str]) -> bool:
+        if shown["Authorization"] == f"Bearer {self._token}":
             self._token = ""
         return True
 
@@ -120,8 +143,7 @@ class ClientCredentials:
         if settings.style == "form":
             form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
         else:
-            shown = BasicAuthorizer(settings.client_id, settings.client_secret)
-            headers["Authorization"] = await shown.header(session)
+            headers |= _basic(settings.client_id, settings.client_secret)
         begun_s = self._now()
         try:
             async with session.post(
@@ -133,12 +155,17 @@ class ClientCredentials:
                 while len(body) < _ANSWER_BYTES_MAX and not answer.content.at_eof():
                     body += await answer.content.read(_ANSWER_BYTES_MAX - len(body))
         except (aiohttp.ClientError, OSError) as error:
-            raise TokenFailed(f"no token: {type(error).__name__}", None) from error
+            raise AuthorizationFailed(f"no token: {type(error).__name__}", None) from error
         if status != 200:
-            raise TokenFailed(f"no token: the token server answered {status}", status)
+            raise AuthorizationFailed(f"no token: the token server answered {status}", status)
         self._token, life_s = _read_token(body)
         # Before its end, by a margin that leaves a short token most of its life.
         self._renew_at_s = begun_s + life_s - min(_MARGIN_MAX_S, life_s / 5)
+
+
+def _basic(username: str, password: str) -> dict[str, str]:
+    pair = f"{username}:{password}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
 
 
 def _read_token(body: bytes) -> tuple[str, float]:
@@ -147,9 +174,9 @@ def _read_token(body: bytes) -> tuple[str, float]:
         token, life = answer["access_token"], answer.get("expires_in")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # The body may hold a token all the same: not even the cause may show it.
-        raise TokenFailed("no token in the token server's answer", 200) from None
+        raise AuthorizationFailed("no token in the token server's answer", 200) from None
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-        raise TokenFailed("no usable token in the token server's answer", 200)
+        raise AuthorizationFailed("no usable token in the token server's answer", 200)
     try:
         life_s = float(life)
     except (TypeError, ValueError):

@@ -7,8 +7,9 @@ end. Nothing here tries again, except once with a new token after a 401.
 
 from __future__ import annotations
 
+import hashlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -18,7 +19,7 @@ from pathlib import Path
 import aiohttp
 
 from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
-from cloudmig.dicomweb.auth import Authorizer, TokenFailed
+from cloudmig.dicomweb.auth import AuthorizationFailed, Authorizer, RequestToSign
 from cloudmig.dicomweb.multipart import MultipartTorn, RelatedBody, RelatedParts
 from cloudmig.model.references import InstanceRef, StudyRef
 
@@ -203,11 +204,8 @@ class DicomWebClient:
         is_sent = False
         try:
             for is_last in (False, True):
-                headers = {"Accept": accept, "Accept-Encoding": "identity"}
-                shown = ""
-                if self._authorizer is not None:
-                    shown = await self._authorizer.header(self._open())
-                    headers["Authorization"] = shown
+                shown = await self._credentials(method, url, query, body)
+                headers = {"Accept": accept, "Accept-Encoding": "identity", **shown}
                 async with self._open().request(
                     method,
                     url,
@@ -222,7 +220,7 @@ class DicomWebClient:
                         continue
                     yield response
                     return
-        except TokenFailed as error:
+        except AuthorizationFailed as error:
             raise DicomWebFailed(f"{doing}: {error}", status=error.status) from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise DicomWebFailed(
@@ -232,8 +230,21 @@ class DicomWebClient:
             is_sent = is_sent or not isinstance(error, aiohttp.ClientConnectorError)
             raise DicomWebFailed(f"{doing}: {type(error).__name__}", is_sent=is_sent) from error
 
-    def _rejected(self, header: str) -> bool:
-        return self._authorizer is not None and self._authorizer.rejected(header)
+    async def _credentials(
+        self,
+        method: str,
+        url: str,
+        query: Sequence[tuple[str, str]],
+        body: RelatedBody | None,
+    ) -> Mapping[str, str]:
+        if self._authorizer is None:
+            return {}
+        digest = _no_body_sha256 if body is None else body.sha256
+        request = RequestToSign(method=method, url=url, query=query, body_sha256=digest)
+        return await self._authorizer.headers(self._open(), request)
+
+    def _rejected(self, shown: Mapping[str, str]) -> bool:
+        return self._authorizer is not None and self._authorizer.rejected(shown)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -263,6 +274,10 @@ class DicomWebClient:
                 response.close()
                 return None
         return bytes(said)
+
+
+def _no_body_sha256() -> str:
+    return hashlib.sha256().hexdigest()
 
 
 def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:

@@ -8,6 +8,7 @@ an empty body.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mmap
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -52,6 +53,16 @@ class RelatedBody(Payload):
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         raise TypeError("images are no text")
+
+    def sha256(self) -> str:
+        """Return the digest of the whole body, in hex; reads all of it, so call it in a thread."""
+        digest = hashlib.sha256()
+        for part in self._parts:
+            digest.update(self._head)
+            digest.update(part)
+            digest.update(b"\r\n")
+        digest.update(self._tail)
+        return digest.hexdigest()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self.write_with_length(writer, None)

@@ -13,6 +13,7 @@ import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -77,6 +78,7 @@ class ScriptedStow:
     at_once: int = 0
     at_once_max: int = 0
     hold: asyncio.Event | None = None  #: Store requests wait for it.
+    guards: list[Any] = field(default_factory=list)  #: Middlewares of aiohttp.
     port: int = 0  #: 0 takes a free one.
     url: str = ""
 
@@ -85,7 +87,7 @@ class ScriptedStow:
         self, ssl_context: ssl.SSLContext | None = None
     ) -> AsyncIterator[ScriptedStow]:
         """Listen on a free port of the loopback interface."""
-        app = web.Application(client_max_size=1 << 30)
+        app = web.Application(client_max_size=1 << 30, middlewares=self.guards)
         app.router.add_post("/dicom-web/studies/{study}", self._store)
         app.router.add_get("/dicom-web/studies", self._any_study)
         app.router.add_get("/dicom-web/studies/{study}/instances", self._query)
