@@ -1,11 +1,11 @@
 """What the verifying functions work with, from the environment that Terraform gives them.
 
-PREFIX TABLE_NAME VERDICT_QUEUE_URL STUDY_QUEUE_URL
-READ           stream | checksum
-KMS_KEY_ARN    the key that must have been used; empty: any encryption; absent: not looked at
-LOCK_MODE      GOVERNANCE | COMPLIANCE; empty: no lock is asked for
-LATER_CLASSES  classes that a lifecycle may have moved objects to, with commas
-PSEUDONYM_KEY  hex of the key of pseudonyms in logs; without it studies are not named there
+    PREFIX TABLE_NAME VERDICT_QUEUE_URL STUDY_QUEUE_URL
+    READ           stream | checksum
+    KMS_KEY_ARN    the key that must have been used; empty: any encryption; absent: not looked at
+    LOCK_MODE      GOVERNANCE | COMPLIANCE; empty: no lock is asked for
+    LATER_CLASSES  classes that a lifecycle may have moved objects to, with commas
+    PSEUDONYM_KEY  hex of the key of pseudonyms in logs; without it studies are not named there
 """
 
 from __future__ import annotations
