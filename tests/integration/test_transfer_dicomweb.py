@@ -97,6 +97,27 @@ async def test_what_the_store_loses_or_spoils_is_found_by_verification(tmp_path:
         assert {each.destination for each in found.findings} == {"web"}
 
 
+async def test_what_is_lost_is_stored_again_and_what_is_spoilt_needs_a_person(
+    tmp_path: Path,
+) -> None:
+    """DICOMweb has no request that replaces."""
+    first, second = STUDIES[0].instances()[0], STUDIES[1].instances()[0]
+    async with ScriptedStow().running() as server:
+        world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, server))
+        with world.serving():
+            await world.migrate()
+            del server.held[first.study_instance_uid, first.sop_instance_uid]
+            spoilt = second.study_instance_uid, second.sop_instance_uid
+            server.held[spoilt] = server.held[spoilt][:-2] + b"\x55\x55"
+            await world.verify()
+
+            await world.run()
+
+            assert held_in(server)[first.sop_instance_uid] == world.truth()[first.sop_instance_uid]
+            assert set(world.quarantined()) == {second.study_instance_uid}
+            await world.explain_everything()
+
+
 async def test_what_may_not_become_a_member_goes_to_the_bucket_only(tmp_path: Path) -> None:
     """The command names another instance than the data set: nobody may serve that to a viewer."""
     misnamed = STUDIES[0].instances()[1].sop_instance_uid
