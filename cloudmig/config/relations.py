@@ -41,7 +41,7 @@ def contradictions(
         yield from _associations(listen, sources)
     yield from _names(sources, destinations)
     yield from _verdicts(destinations)
-    yield from _dicomweb(destinations, known_destinations)
+    yield from _dicomweb(destinations, rules, known_destinations)
     yield from _rules(rules, known_sources, known_destinations)
     if sla is not None:
         yield from _service_levels(sla, destinations, known_destinations)
@@ -122,7 +122,9 @@ def _names(
 
 
 def _dicomweb(
-    destinations: Mapping[str, DestinationSettings], known: frozenset[str]
+    destinations: Mapping[str, DestinationSettings],
+    rules: Sequence[Rule],
+    known: frozenset[str],
 ) -> Iterator[str]:
     """A DICOMweb store keeps instances only: its manifests need a store that keeps objects."""
     for name, destination in destinations.items():
@@ -149,6 +151,12 @@ def _dicomweb(
             yield f'destinations.{name}.evidence names "{where}", which is a DICOMweb store, too'
         if destination.storage_class not in {"", "STANDARD"}:
             yield f"destinations.{name}.storage_class: a DICOMweb store has no storage classes"
+        for rule in rules:
+            if name in rule.copy_to and rule.storage_class not in {None, "", "STANDARD"}:
+                yield (
+                    f'rule "{rule.name}" sets storage_class and copies to "{name}", a DICOMweb'
+                    " store, which has none: set storage_class of the other destinations instead"
+                )
 
 
 def _verdicts(destinations: Mapping[str, DestinationSettings]) -> Iterator[str]:

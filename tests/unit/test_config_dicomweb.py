@@ -14,7 +14,12 @@ from cloudmig.errors import ConfigError
 SECRET = "s3cret-in-the-file"
 
 
-def parsed(web: dict[str, Any], *, bucket: dict[str, Any] | None = None) -> Configuration:
+def parsed(
+    web: dict[str, Any],
+    *,
+    bucket: dict[str, Any] | None = None,
+    rule: dict[str, Any] | None = None,
+) -> Configuration:
     return parse(
         {
             "sources": {"main": {"archive": "main", "host": "pacs", "port": 104, "aet": "PACS"}},
@@ -22,7 +27,7 @@ def parsed(web: dict[str, Any], *, bucket: dict[str, Any] | None = None) -> Conf
                 "bucket": {"url": "s3://images", **(bucket or {})},
                 "viewer": {"url": "https://viewer/dicom-web", **web},
             },
-            "rules": [{"name": "all", "copy_to": ["bucket", "viewer"]}],
+            "rules": [{"name": "all", "copy_to": ["bucket", "viewer"], **(rule or {})}],
         },
         path=Path("/etc/cloudmig/cloudmig.toml"),
     )
@@ -70,3 +75,8 @@ def test_a_bucket_has_none_of_it(setting: dict[str, Any]) -> None:
         parsed({"evidence": "bucket"}, bucket=setting)
 
     assert SECRET not in str(caught.value)
+
+
+def test_a_rule_gives_no_storage_class_to_a_store_that_has_none() -> None:
+    with pytest.raises(ConfigError, match="which has none"):
+        parsed({"evidence": "bucket"}, rule={"storage_class": "GLACIER_IR"})
