@@ -15,8 +15,15 @@ from pydantic import SecretStr
 
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.cloud.verdict_queue import SqsQueue
-from cloudmig.config import Configuration, DestinationSettings, SourceSettings
+from cloudmig.config import (
+    Configuration,
+    DestinationSettings,
+    DicomWebSettings,
+    SourceSettings,
+)
 from cloudmig.destinations.breaker import BreakerDestination
+from cloudmig.destinations.dicomweb_opening import WebSettings, open_dicomweb
+from cloudmig.destinations.evidence_elsewhere import EvidenceElsewhere
 from cloudmig.destinations.multipart import OpenUpload
 from cloudmig.destinations.opening import (
     StoreSettings,
@@ -150,6 +157,8 @@ def _open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     destinations: dict[tuple[str, str], Destination] = {}
     breakers: dict[str, list[BreakerDestination]] = defaultdict(list)
     for name, settings in parts.config.destinations.items():
+        if settings.is_dicomweb:
+            continue
         for source, source_settings in parts.config.sources.items():
             store = open_object_store(
                 name,
@@ -167,8 +176,56 @@ def _open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
             )
             breakers[name].append(protected.breaker)
             destinations[name, source] = protected.destination
+    for name, settings in parts.config.destinations.items():
+        if not settings.is_dicomweb:
+            continue
+        for source, source_settings in parts.config.sources.items():
+            web = open_dicomweb(name, web_settings(settings), archive=source_settings.archive)
+            stack.push_async_callback(web.close)
+            protected = protect(
+                web,
+                retry=RetryPolicy(attempts_max=settings.attempts_max),
+                limits=ThrottleLimits(calls_max=web.stores_max),
+            )
+            assert settings.evidence is not None, "the configuration checked it"
+            keeper = destinations[settings.evidence, source]
+            breakers[name].append(protected.breaker)
+            destinations[name, source] = EvidenceElsewhere(protected.destination, keeper)
     parts.destinations = destinations
     parts.breakers = breakers
+
+
+def web_settings(settings: DestinationSettings) -> WebSettings:
+    """Return what opens a DICOMweb store."""
+    web = settings.dicomweb or DicomWebSettings()
+    return WebSettings(
+        url=settings.url,
+        profile=web.profile,
+        profile_path=web.profile_file,
+        profile_overrides=web.profile_overrides,
+        username=web.username,
+        password=_plain(web.password),
+        token=_plain(web.token),
+        token_url=web.token_url,
+        client_id=web.client_id,
+        client_secret=_plain(web.client_secret),
+        scope=web.scope,
+        audience=web.audience,
+        secret_in_form=web.secret_in_form,
+        sigv4_service=web.sigv4_service,
+        region=settings.region,
+        access_key_id=_plain(settings.access_key_id),
+        secret_access_key=_plain(settings.secret_access_key),
+        session_token=_plain(settings.session_token),
+        ca_path=settings.ca,
+        certificate_path=web.certificate,
+        key_path=web.key,
+        connect_timeout_s=settings.connect_s,
+        timeout_s=settings.timeout_s,
+        connections_max=settings.concurrency,
+        gather_s=web.gather_s,
+        patience_s=settings.outage_max_s,
+    )
 
 
 def store_settings(settings: DestinationSettings) -> StoreSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.loading import Configuration, load, parse
 from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
@@ -15,6 +16,7 @@ from cloudmig.config.settings import (
 from cloudmig.config.sla import SlaSettings, SlaTierSettings
 
 __all__ = [
-    "AgentSettings", "Configuration", "DestinationSettings", "ListenSettings", "PeerSettings",
-    "Rule", "SlaSettings", "SlaTierSettings", "SourceSettings", "TlsSettings", "load", "parse",
+    "AgentSettings", "Configuration", "DestinationSettings", "DicomWebSettings", "ListenSettings",
+    "PeerSettings", "Rule", "SlaSettings", "SlaTierSettings", "SourceSettings", "TlsSettings",
+    "load", "parse",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.relations import contradictions
 from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
@@ -190,6 +191,8 @@ def _owner(model: type[Section], place: list[str]) -> type[Section]:
     """Return the model in which the last part of a location was looked for."""
     if place[:1] == ["tls"]:
         return TlsSettings
+    if model is DestinationSettings and place[:1] == ["dicomweb"]:
+        return DicomWebSettings
     if place[:1] == ["peers"]:
         return PeerSettings
     if model is SlaSettings and place[:1] == ["tiers"]:

@@ -41,6 +41,7 @@ def contradictions(
         yield from _associations(listen, sources)
     yield from _names(sources, destinations)
     yield from _verdicts(destinations)
+    yield from _dicomweb(destinations, rules, known_destinations)
     yield from _rules(rules, known_sources, known_destinations)
     if sla is not None:
         yield from _service_levels(sla, destinations, known_destinations)
@@ -118,6 +119,44 @@ def _names(
                 f"destinations.{name}.endpoint means something for s3:// only, not for"
                 f" {destination.scheme}://"
             )
+
+
+def _dicomweb(
+    destinations: Mapping[str, DestinationSettings],
+    rules: Sequence[Rule],
+    known: frozenset[str],
+) -> Iterator[str]:
+    """A DICOMweb store keeps instances only: its manifests need a store that keeps objects."""
+    for name, destination in destinations.items():
+        if not destination.is_dicomweb:
+            for setting in ("evidence", "dicomweb"):
+                if getattr(destination, setting) is not None:
+                    yield (
+                        f"destinations.{name}.{setting} means something for https:// only, not"
+                        f" for {destination.scheme}://"
+                    )
+            continue
+        where = destination.evidence
+        if where is None:
+            yield (
+                f"destinations.{name}.evidence is missing: name the destination that keeps the"
+                " manifests of its copies, for a DICOMweb store cannot"
+            )
+        elif where not in known:
+            yield (
+                f'destinations.{name}.evidence names "{where}", which is not configured'
+                f" (configured: {_listed(known)})"
+            )
+        elif where in destinations and destinations[where].is_dicomweb:
+            yield f'destinations.{name}.evidence names "{where}", which is a DICOMweb store, too'
+        if destination.storage_class not in {"", "STANDARD"}:
+            yield f"destinations.{name}.storage_class: a DICOMweb store has no storage classes"
+        for rule in rules:
+            if name in rule.copy_to and rule.storage_class not in {None, "", "STANDARD"}:
+                yield (
+                    f'rule "{rule.name}" sets storage_class and copies to "{name}", a DICOMweb'
+                    " store, which has none: set storage_class of the other destinations instead"
+                )
 
 
 def _verdicts(destinations: Mapping[str, DestinationSettings]) -> Iterator[str]:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
     AeTitle,
     ArchiveName,
@@ -21,6 +22,7 @@ from cloudmig.config.quantities import (
     Size,
     StorageClass,
 )
+from cloudmig.config.section import Section
 
 __all__ = [
     "AgentSettings", "DestinationSettings", "ListenSettings", "PeerSettings", "Section",
@@ -30,17 +32,13 @@ __all__ = [
 _SPOOL_BYTES_MAX = 8 << 30
 #: The URL schemes and the profile each has where none is named.
 _SCHEMES = {"s3": "aws", "file": "file", "memory": "memory", "gs": "gcs", "az": "azure"}
+#: The schemes of a DICOMweb store, which has profiles of its own.
+_WEB_SCHEMES = frozenset({"https", "http"})
 
 #: The names in `destinations/profiles.toml`; a test holds the two equal.
 Profile = Literal[
     "aws", "moto", "swift", "ceph", "minio", "gcs", "azure", "file", "memory", "plain"
 ]
-
-
-class Section(BaseModel):
-    """A part of the file: frozen, and nothing unknown in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class TlsSettings(Section):
@@ -209,6 +207,8 @@ class DestinationSettings(Section):
     verdict_queue: str | None = None  #: URL of the queue through which the functions answer.
     verdict_endpoint: str | None = None  #: Where that queue is not on AWS.
     later_classes: tuple[StorageClass, ...] = ()  #: Classes to which lifecycle rules may move.
+    evidence: str | None = None  #: `https://` only: the destination that keeps its manifests.
+    dicomweb: DicomWebSettings | None = None  #: `https://` only.
 
     @model_validator(mode="before")
     @classmethod
@@ -222,8 +222,8 @@ class DestinationSettings(Section):
     @classmethod
     def _known_url(cls, url: str) -> str:
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in _SCHEMES:
-            schemes = ", ".join(f"{scheme}://" for scheme in _SCHEMES)
+        if parts.scheme not in _SCHEMES.keys() | _WEB_SCHEMES:
+            schemes = ", ".join(f"{scheme}://" for scheme in (*_SCHEMES, "https"))
             raise ValueError(f"must start with one of {schemes}")
         if parts.scheme != "file" and not parts.netloc:
             raise ValueError(f"names no bucket: {parts.scheme}://BUCKET/optional-prefix")
@@ -263,6 +263,11 @@ class DestinationSettings(Section):
     @property
     def scheme(self) -> str:
         return urllib.parse.urlsplit(self.url).scheme
+
+    @property
+    def is_dicomweb(self) -> bool:
+        """Say whether it is a DICOMweb store, named by its address."""
+        return self.scheme in _WEB_SCHEMES
 
     @property
     def bucket(self) -> str:

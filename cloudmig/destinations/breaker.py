@@ -47,6 +47,7 @@ class BreakerDestination(WrappedDestination):
         self._policy = policy or BreakerPolicy()
         self._now = now
         self._failures = 0
+        self._last_cause: BaseException | None = None
         self._probe_at: float | None = None  #: None while closed.
         self._probing = False
 
@@ -77,8 +78,11 @@ class BreakerDestination(WrappedDestination):
     async def _watched(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await call()
-        except DestinationUnavailable:
-            self._failures += 1
+        except DestinationUnavailable as error:
+            # Many stores may share one request, and then one cause: that is one failure.
+            if error.__cause__ is None or error.__cause__ is not self._last_cause:
+                self._failures += 1
+            self._last_cause = error.__cause__
             if self._failures >= self._policy.failures_max:
                 self._probe_at = self._now() + self._policy.pause_s
             raise
@@ -89,4 +93,4 @@ class BreakerDestination(WrappedDestination):
         return result
 
     def _close(self) -> None:
-        self._failures, self._probe_at = 0, None
+        self._failures, self._probe_at, self._last_cause = 0, None, None

@@ -136,7 +136,7 @@ async def _decide(
     outcome = await copy.destination.store(
         staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
     )
-    assert isinstance(outcome, Stored), "a conflict's key holds its own digest"
+    assert not isinstance(outcome, Taken), "a conflict's key holds its own digest"
     await attempt.find(
         "conflict_found",
         QuarantineReason.CONFLICT,
@@ -147,11 +147,13 @@ async def _decide(
         differences=list(comparison.differences),
         undecided=comparison.undecided,
     )
-    await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
+    if isinstance(outcome, Stored):
+        await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
+    # Else the store holds one content per instance: the second one is listed, and not kept here.
     if staged.instance.sop_instance_uid not in copy.receipts:
         # The first content was put by an attempt that did not live to write it down.
         await _note(attempt, copy, staged, held)
-    return True
+    return isinstance(outcome, Stored)
 
 
 async def _compare(
@@ -194,13 +196,15 @@ async def _spooled(attempt: Attempt, pieces: AsyncIterator[bytes]) -> AsyncItera
 async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:
     """Keep what may not become a member of the study under its digest, for a person."""
     reason = QuarantineReason(trouble or QuarantineReason.UNUSABLE_UID.value)
+    is_kept = False
     for copy in attempt.open_copies():
         try:
             outcome = await copy.destination.store(staged, slot=Slot.QUARANTINE)
         except DestinationUnavailable as error:
             copy.owed = copy.owed or str(error)
             return False
-        assert isinstance(outcome, Stored), "a quarantine key holds its own digest"
+        assert not isinstance(outcome, Taken), "a quarantine key holds its own digest"
+        is_kept = is_kept or isinstance(outcome, Stored)  # A DICOMweb store takes no such thing.
     await attempt.find(
         "object_quarantined",
         reason,
@@ -208,4 +212,4 @@ async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) ->
         file_sha256=staged.file_sha256,
         size_bytes=staged.size_bytes,
     )
-    return True
+    return is_kept

@@ -10,6 +10,7 @@ import pytest
 from cloudmig.config import (
     AgentSettings,
     DestinationSettings,
+    DicomWebSettings,
     ListenSettings,
     Rule,
     SlaSettings,
@@ -24,6 +25,7 @@ SECTIONS: dict[str, type[Section]] = {
     "`[listen]`": ListenSettings,
     "`[sources.<name>]`": SourceSettings,
     "`[destinations.<name>]`": DestinationSettings,
+    "`[destinations.<name>.dicomweb]`": DicomWebSettings,
     "`[[rules]]`": Rule,
     "`[sla]`": SlaSettings,
     "`[sla.tiers.<tier>]`": SlaTierSettings,

@@ -237,3 +237,24 @@ async def test_bytes_are_paced() -> None:
     await asyncio.gather(*(throttled.store(item) for item in items))
 
     assert loop.time() - started >= 0.15, "the fourth waits for the three before it"
+
+
+async def test_stores_that_shared_one_request_fail_once_for_the_breaker() -> None:
+    """A request of a hundred instances fails a hundred stores: that is no store that is down."""
+
+    def of_one_request(times: int) -> list[Exception | None]:
+        cause = DestinationUnavailable("reset")
+        errors: list[Exception | None] = []
+        for _ in range(times):
+            error = DestinationUnavailable("reset")
+            error.__cause__ = cause
+            errors.append(error)
+        return errors
+
+    keeper = ScriptedKeeper([*of_one_request(100), *of_one_request(100), *of_one_request(1)])
+    breaker = BreakerDestination(keeper, BreakerPolicy(failures_max=3, pause_s=30), now=Clock())
+
+    await fail(breaker, 200)
+    assert not breaker.is_open
+    await fail(breaker, 1)
+    assert breaker.is_open

@@ -19,6 +19,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
+from cloudmig.agent.doctor.web_store import check_web_store
 from cloudmig.bootstrap import store_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.opening import open_control
@@ -61,6 +62,8 @@ def check_destination(
     subject = f"destination {name}"
     if destination.directory is not None:
         return [_check_directory(subject, destination.directory)]
+    if destination.is_dicomweb:
+        return check_web_store(subject, name, destination, archive, timeout_s=timeout_s)
     connect_s = min(destination.connect_s, timeout_s)
     settings = replace(
         store_settings(destination), connect_timeout_s=connect_s, timeout_s=timeout_s

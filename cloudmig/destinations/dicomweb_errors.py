@@ -1,0 +1,68 @@
+"""What a DICOMweb store's refusals mean to us: statuses and Failure Reasons, one table each.
+
+no answer, 408 425 429 5xx      DestinationUnavailable   try later
+401 403 404 405 406 415 501 3xx DestinationRefused       a person must change something
+A9xx Cxxx 0122 0124             Refused                  this instance, here, never
+any other Failure Reason        look, then try later     PS3.18 table I.2-2 leaves it open
+"""
+
+from __future__ import annotations
+
+from cloudmig.destinations.dicomweb_profiles import DicomWebProfile
+from cloudmig.dicomweb import DicomWebFailed
+from cloudmig.errors import DestinationError, DestinationRefused, DestinationUnavailable
+
+__all__ = ["error_for_status", "is_final", "reason_text", "translate"]
+
+_HINTS = {
+    401: "check the credentials of the destination",
+    403: "the credentials are known and may not do this: look at the store's permissions",
+    404: "the url of the destination is not that of a DICOMweb service",
+    405: "the service does not take this request: is STOW-RS switched on there?",
+    406: "the service cannot answer in DICOM JSON",
+    407: "a proxy stands before the store and wants to know us",
+    415: "the service takes no application/dicom",
+    501: "the service does not take this request: is STOW-RS switched on there?",
+}
+
+#: Final by themselves (PS3.18 table I.2-2, PS3.4 table B.2-1): SOP class not supported, refused.
+_FINAL = frozenset({0x0122, 0x0124})
+
+
+def translate(error: DicomWebFailed) -> DestinationError:
+    """Return our error for a request that failed."""
+    if error.is_untrusted:
+        return DestinationRefused(str(error), hint="set ca to the authority of the store")
+    if error.status is not None and is_refusal(error.status):
+        return error_for_status(error.status, doing="ask")
+    return DestinationUnavailable(str(error))
+
+
+def is_refusal(status: int) -> bool:
+    """Say whether a status means that nobody may, or that this is not the place."""
+    return status in _HINTS or 300 <= status < 400
+
+
+def error_for_status(status: int, *, doing: str) -> DestinationError:
+    """Return our error for a status that answers for all instances at once."""
+    if 300 <= status < 400:
+        return DestinationRefused(
+            f"{doing}: HTTP {status}", hint="redirects are not followed: correct the url"
+        )
+    if is_refusal(status):
+        return DestinationRefused(f"{doing}: HTTP {status}", hint=_HINTS[status])
+    return DestinationUnavailable(f"{doing}: HTTP {status}")
+
+
+def is_final(reason: int | None, profile: DicomWebProfile) -> bool:
+    """Say whether an instance that failed for this reason and is not there never will be."""
+    if reason is None or reason in profile.passing_reasons:
+        return False
+    family = reason >> 8
+    is_known = reason in _FINAL or family == 0xA9 or 0xC0 <= family <= 0xCF
+    return is_known or reason in profile.final_reasons
+
+
+def reason_text(reason: int | None) -> str:
+    """Return a Failure Reason as the standard writes it."""
+    return "no reason given" if reason is None else f"failure reason {reason:04X}H"

@@ -1,0 +1,127 @@
+"""Build a DICOMweb destination from plain settings."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3.session
+
+from cloudmig.destinations.dicomweb import DicomWebDestination
+from cloudmig.destinations.dicomweb_profiles import dicomweb_profile
+from cloudmig.destinations.sigv4 import SigV4Authorizer
+from cloudmig.dicomweb import (
+    Authorizer,
+    BasicAuthorizer,
+    BearerAuthorizer,
+    ClientCredentials,
+    DicomWebClient,
+    HttpLimits,
+    TokenSettings,
+    tls_context,
+)
+from cloudmig.errors import ConfigError
+
+__all__ = ["WebSettings", "open_dicomweb"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """Where a DICOMweb store is and how to talk to it, checked by its reader."""
+
+    url: str
+    profile: str = "plain"
+    profile_path: Path | None = None
+    profile_overrides: Mapping[str, Any] = field(default_factory=dict)
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    scope: str = ""
+    audience: str = ""
+    secret_in_form: bool = False
+    sigv4_service: str | None = None  #: Sign for this service of AWS.
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    ca_path: Path | None = None
+    certificate_path: Path | None = None
+    key_path: Path | None = None
+    connect_timeout_s: float = 10.0
+    timeout_s: float = 120.0  #: Of a silence while sending, waiting or reading.
+    connections_max: int = 16
+    gather_s: float = 0.03
+    patience_s: float = 3600.0
+
+
+def open_dicomweb(name: str, settings: WebSettings, *, archive: str) -> DicomWebDestination:
+    """Return the destination, unwrapped. Touches no network."""
+    profile = dicomweb_profile(
+        settings.profile, settings.profile_overrides, extra=settings.profile_path
+    )
+    client = DicomWebClient(
+        settings.url,
+        authorizer=_authorizer(settings),
+        ssl_context=_context(name, settings),
+        limits=HttpLimits(
+            connect_max_s=settings.connect_timeout_s,
+            silence_max_s=settings.timeout_s,
+            connections_max=settings.connections_max,
+            keepalive_s=profile.keepalive_s,
+        ),
+    )
+    return DicomWebDestination(
+        name,
+        client,
+        profile,
+        archive=archive,
+        gather_s=settings.gather_s,
+        patience_s=settings.patience_s,
+    )
+
+
+def _authorizer(settings: WebSettings) -> Authorizer | None:
+    if settings.username is not None:
+        return BasicAuthorizer(settings.username, settings.password or "")
+    if settings.token is not None:
+        return BearerAuthorizer(settings.token)
+    if settings.sigv4_service is not None:
+        session = boto3.session.Session(
+            aws_access_key_id=settings.access_key_id,
+            aws_secret_access_key=settings.secret_access_key,
+            aws_session_token=settings.session_token,
+            region_name=settings.region,
+        )
+        region = session.region_name or "us-east-1"
+        return SigV4Authorizer(session, region=region, service=settings.sigv4_service)
+    if settings.token_url is None:
+        return None
+    return ClientCredentials(
+        TokenSettings(
+            token_url=settings.token_url,
+            client_id=settings.client_id or "",
+            client_secret=settings.client_secret or "",
+            scope=settings.scope,
+            audience=settings.audience,
+            style="form" if settings.secret_in_form else "basic",
+        )
+    )
+
+
+def _context(name: str, settings: WebSettings) -> ssl.SSLContext | None:
+    if urlsplit(settings.url).scheme != "https" and settings.certificate_path is None:
+        return None
+    try:
+        return tls_context(settings.ca_path, settings.certificate_path, settings.key_path)
+    except OSError as error:
+        raise ConfigError(
+            f"destination {name}: certificate, key or ca cannot be used: {type(error).__name__}",
+            hint="they are PEM files that the agent may read; the key has no password",
+        ) from error

@@ -1,0 +1,270 @@
+"""Sends batches of one study by STOW-RS and finds out what became of each instance.
+
+    listed before          read it back: ours -> Stored, another one -> Taken
+    named as stored        Stored, or looked for, or read back, as the profile wants it
+    with a warning         read it back: a server may have altered it (PS3.18 10.5.3, B000H)
+    failed, or not named   look for it: there -> read it back
+    and not there          final reason -> Refused; else try later, and alone
+    whole request refused  413: in halves; 400, 409, 422: one by one
+
+A success counts for an instance only when the answer names it (PS3.18 10.5.3). Nothing of an
+answer's text gets into an error. Nothing is sent again here that may have arrived: whoever
+repeats a store comes by `deliver`, which looks first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from cloudmig.destinations.bodies import StagedBody, map_spooled
+from cloudmig.destinations.dicomweb_errors import (
+    error_for_status,
+    is_final,
+    is_refusal,
+    reason_text,
+    translate,
+)
+from cloudmig.destinations.dicomweb_profiles import DicomWebProfile
+from cloudmig.destinations.gathering import Order
+from cloudmig.destinations.presence import Presence
+from cloudmig.destinations.suspects import Suspects
+from cloudmig.dicomweb import DicomWebClient, DicomWebFailed, RelatedBody
+from cloudmig.dicomweb.client import StoreReply
+from cloudmig.dicomweb.multipart import PartBytes
+from cloudmig.errors import DestinationUnavailable, SpoolFull
+from cloudmig.model.instance import Receipt, StagedInstance
+from cloudmig.model.outcome import Refused, Stored, Taken
+from cloudmig.model.references import StudyRef
+
+__all__ = ["StudySender"]
+
+_READS_AT_ONCE = 4
+_PAUSE_MAX_S = 60.0
+#: Statuses that refuse a request for what is in it, perhaps in one part of it.
+_CONTENT_REFUSED = frozenset({400, 409, 413, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """An instance of which an answer does not say that it is there as it was sent."""
+
+    order: Order
+    why: str
+    is_final: bool = False
+    is_unnamed: bool = False  #: The answer says nothing of this instance itself.
+
+
+class StudySender:
+    """Settles or fails every order it is given."""
+
+    def __init__(
+        self,
+        client: DicomWebClient,
+        profile: DicomWebProfile,
+        *,
+        receipt_of: Callable[[StagedInstance], Receipt],
+        read_back: Callable[[StagedInstance], Awaitable[Receipt | None]],
+        lower_bytes_max: Callable[[int], None],
+        now: Callable[[], float],
+        patience_s: float,
+    ) -> None:
+        self._client = client
+        self._profile = profile
+        self._receipt_of = receipt_of
+        self._read_back = read_back
+        self._lower_bytes_max = lower_bytes_max
+        self._now = now
+        self._presence = Presence(client, profile, now=now)
+        self._suspects = Suspects(now=now, patience_s=patience_s)
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
+        self._not_before_s = 0.0
+
+    async def deliver(self, study: StudyRef, orders: Sequence[Order]) -> None:
+        """Send what the store does not list yet; compare what it does."""
+        try:
+            there = await self._presence.of(study)
+        except DicomWebFailed as error:
+            raise translate(error) from error
+        known = [order for order in orders if order.sop_instance_uid in there]
+        new = [order for order in orders if order.sop_instance_uid not in there]
+        async with asyncio.TaskGroup() as group:
+            for order in known:
+                group.create_task(self._judge(study, order, fresh=False))
+            group.create_task(self._send(study, new))
+
+    def forget(self, study: StudyRef) -> None:
+        """Look anew at a study: somebody may have deleted something there."""
+        self._presence.forget(study)
+
+    async def _send(self, study: StudyRef, orders: Sequence[Order]) -> None:
+        together = [order for order in orders if order.sop_instance_uid not in self._suspects]
+        await self._request(study, together)
+        for order in orders:
+            if order not in together:
+                await self._request(study, [order])
+
+    async def _request(self, study: StudyRef, orders: Sequence[Order]) -> None:
+        """Send one request and settle its orders, with narrower requests where that may help."""
+        sent, bodies = await _open_bodies(orders)
+        if not sent:
+            return
+        await asyncio.sleep(min(_PAUSE_MAX_S, max(0.0, self._not_before_s - self._now())))
+        body = RelatedBody(bodies, silence_max_s=self._client.limits.silence_max_s)
+        try:
+            reply = await self._client.store(study, body)
+        except DicomWebFailed as error:
+            self._presence.forget(study)
+            failure = translate(error)
+            for order in sent:
+                if error.is_sent and error.status is None:
+                    self._suspects.accuse(order.sop_instance_uid, is_alone=False)
+                order.fail(failure)
+            return
+        self._not_before_s = self._now() + reply.retry_after_s
+        if is_refusal(reply.status):
+            failure = error_for_status(reply.status, doing="store")
+            for order in sent:
+                order.fail(failure)
+            return
+        await self._read_reply(study, sent, reply)
+
+    async def _read_reply(
+        self, study: StudyRef, orders: Sequence[Order], reply: StoreReply
+    ) -> None:
+        doubts = [doubt for order in orders if (doubt := self._doubt(order, reply, orders))]
+        doubtful = {doubt.order for doubt in doubts}
+        doubts += await self._confirm(study, [each for each in orders if each not in doubtful])
+        if not doubts:
+            return
+        self._presence.forget(study)
+        if reply.status >= 500 or reply.status in {408, 425, 429}:
+            # Busy or broken: asking it more questions now would not help. `deliver` looks.
+            is_alone = len(orders) == 1
+            for doubt in doubts:
+                if reply.status == 500:
+                    self._suspects.accuse(doubt.order.sop_instance_uid, is_alone=is_alone)
+                doubt.order.fail(error_for_status(reply.status, doing="store"))
+            return
+        await self._look(study, doubts, reply, is_alone=len(orders) == 1)
+
+    def _doubt(self, order: Order, reply: StoreReply, orders: Sequence[Order]) -> _Doubt | None:
+        """Return why an answer does not prove that an instance is there as it was sent."""
+        uid, answer = order.sop_instance_uid, reply.answer
+        if uid in answer.stored:
+            warning = answer.stored[uid]
+            return None if warning is None else _Doubt(order, f"warning {warning:04X}H")
+        named = uid in answer.failed
+        if not named and not (answer.unnamed and len(orders) == 1):
+            return _Doubt(order, f"HTTP {reply.status} does not say", is_unnamed=True)
+        reason = answer.failed[uid] if named else answer.unnamed[0]
+        return _Doubt(order, reason_text(reason), is_final=is_final(reason, self._profile))
+
+    async def _confirm(self, study: StudyRef, orders: Sequence[Order]) -> list[_Doubt]:
+        """Settle what an answer names as stored; return what is not there all the same."""
+        if not orders:
+            return []
+        if self._profile.confirm == "read":
+            async with asyncio.TaskGroup() as group:
+                for order in orders:
+                    group.create_task(self._judge(study, order, fresh=True))
+            return []
+        listed = {order.sop_instance_uid for order in orders}
+        if self._profile.confirm == "look":
+            try:
+                listed = await self._presence.look(study, list(listed))
+            except DicomWebFailed as error:
+                for order in orders:
+                    order.fail(translate(error))
+                return []
+        for order in orders:
+            if order.sop_instance_uid in listed:
+                self._take(study, order)
+                order.settle(Stored(self._receipt_of(order.staged), fresh=True))
+        why = "named as stored, and not listed"
+        return [_Doubt(each, why) for each in orders if each.sop_instance_uid not in listed]
+
+    async def _look(
+        self, study: StudyRef, doubts: Sequence[_Doubt], reply: StoreReply, *, is_alone: bool
+    ) -> None:
+        """Look for what an answer leaves open, and decide about what is not there."""
+        try:
+            listed = await self._presence.look(
+                study, [doubt.order.sop_instance_uid for doubt in doubts]
+            )
+        except DicomWebFailed as error:
+            for doubt in doubts:
+                doubt.order.fail(translate(error))
+            return
+        again: list[Order] = []
+        async with asyncio.TaskGroup() as group:
+            for doubt in doubts:
+                if doubt.order.sop_instance_uid in listed:
+                    group.create_task(self._judge(study, doubt.order, fresh=True))
+                elif doubt.is_final:
+                    doubt.order.settle(Refused(f"store: {doubt.why}"))
+                elif doubt.is_unnamed and not is_alone and reply.status in _CONTENT_REFUSED:
+                    again.append(doubt.order)
+                elif is_alone and reply.status == 413:
+                    doubt.order.settle(Refused("store: HTTP 413; too large for this store"))
+                else:
+                    self._blame(doubt, is_alone=is_alone)
+        await self._narrower(study, again, reply.status)
+
+    async def _narrower(self, study: StudyRef, orders: Sequence[Order], status: int) -> None:
+        """Send again what was certainly not stored, in requests that hold less."""
+        if status == 413 and orders:
+            size_bytes = sum(order.staged.size_bytes for order in orders)
+            self._lower_bytes_max(size_bytes // 2)
+            half = (len(orders) + 1) // 2
+            for part in (orders[:half], orders[half:]):
+                await self._request(study, part)
+            return
+        for order in orders:
+            await self._request(study, [order])
+
+    def _blame(self, doubt: _Doubt, *, is_alone: bool) -> None:
+        if self._suspects.accuse(doubt.order.sop_instance_uid, is_alone=is_alone):
+            doubt.order.settle(Refused(f"store: {doubt.why}; the store took others meanwhile"))
+        else:
+            doubt.order.fail(DestinationUnavailable(f"store: {doubt.why}; it is not there"))
+
+    async def _judge(self, study: StudyRef, order: Order, *, fresh: bool) -> None:
+        """Read back what is there: only its bytes say whether it is ours."""
+        try:
+            async with self._reads:
+                held = await self._read_back(order.staged)
+        except DicomWebFailed as error:
+            order.fail(translate(error))
+            return
+        if held is None:
+            self._presence.forget(study)
+            order.fail(DestinationUnavailable("store: it is said to be there, and cannot be read"))
+        elif held.dataset_sha256 == order.staged.dataset_sha256:
+            self._take(study, order)
+            order.settle(Stored(held, fresh=fresh))
+        else:
+            order.settle(Taken(held))
+
+    def _take(self, study: StudyRef, order: Order) -> None:
+        self._presence.add(study, order.sop_instance_uid)
+        self._suspects.acquit(order.sop_instance_uid)
+
+
+async def _open_bodies(orders: Sequence[Order]) -> tuple[list[Order], list[PartBytes]]:
+    """Return what is to be sent, spooled files mapped; who has lost his bytes is told so."""
+    opened: list[Order] = []
+    bodies: list[PartBytes] = []
+    for order in orders:
+        staged = order.staged
+        try:
+            if staged.body is not None:
+                bodies.append(staged.body)
+            else:
+                bodies.append(await asyncio.to_thread(map_spooled, StagedBody.of(staged)))
+        except (SpoolFull, OSError) as error:
+            order.fail(SpoolFull(f"the spool cannot be read: {type(error).__name__}"))
+            continue
+        opened.append(order)
+    return opened, bodies

@@ -1,0 +1,52 @@
+"""AWS Signature Version 4 for DICOMweb: the endpoint of HealthImaging takes nothing else.
+
+The body is hashed before it is sent, in a thread: the signature covers its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import boto3.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cloudmig.dicomweb import AuthorizationFailed, RequestToSign
+
+__all__ = ["SigV4Authorizer"]
+
+_CONTENT_DIGEST = "X-Amz-Content-SHA256"
+
+
+class SigV4Authorizer:
+    """Signs each request with the credentials that a session has at that moment."""
+
+    def __init__(self, session: boto3.session.Session, *, region: str, service: str) -> None:
+        self._session = session
+        self._region = region
+        self._service = service
+
+    async def headers(self, _http: object, request: RequestToSign) -> Mapping[str, str]:
+        return await asyncio.to_thread(self._sign, request)
+
+    def rejected(self, shown: Mapping[str, str]) -> bool:  # noqa: ARG002
+        return False
+
+    def _sign(self, request: RequestToSign) -> Mapping[str, str]:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise AuthorizationFailed("no AWS credentials were found", 401)
+        try:
+            frozen = credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise AuthorizationFailed(f"no credentials: {type(error).__name__}", None) from error
+        signed = AWSRequest(
+            method=request.method,
+            url=request.url,
+            params=dict(request.query),
+            headers={_CONTENT_DIGEST: request.body_sha256()},
+        )
+        SigV4Auth(frozen, self._service, self._region).add_auth(signed)
+        return dict(signed.headers.items())

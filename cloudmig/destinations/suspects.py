@@ -1,0 +1,55 @@
+"""Which instances a store may be choking on, so that one bad one holds nothing else back.
+
+An instance that failed together with others is sent alone the next time. One that fails alone again
+is to blame only if the store took others between its failures, or after a long time: a full disk
+gives the same answers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Suspects"]
+
+_SUSPECTS_MAX = 10_000
+_FAILURES_MIN = 2
+
+
+@dataclass(slots=True)
+class _Record:
+    since_s: float
+    stored_before: int  #: How many instances the store had taken when it failed last.
+    failures_alone: int = 0
+
+
+class Suspects:
+    """Remembers failures of instances by SOP Instance UID, the latest only."""
+
+    def __init__(self, *, now: Callable[[], float], patience_s: float) -> None:
+        self._now = now
+        self._patience_s = patience_s
+        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._stored = 0
+
+    def __contains__(self, sop_instance_uid: object) -> bool:
+        return sop_instance_uid in self._records
+
+    def accuse(self, sop_instance_uid: str, *, is_alone: bool) -> bool:
+        """Take note of a failure; say whether the instance itself is to blame."""
+        record = self._records.setdefault(sop_instance_uid, _Record(self._now(), self._stored))
+        self._records.move_to_end(sop_instance_uid)
+        if len(self._records) > _SUSPECTS_MAX:
+            self._records.popitem(last=False)
+        took_others = self._stored > record.stored_before
+        record.stored_before = self._stored
+        record.failures_alone += is_alone
+        if record.failures_alone < _FAILURES_MIN:
+            return False
+        return took_others or self._now() - record.since_s >= self._patience_s
+
+    def acquit(self, sop_instance_uid: str) -> None:
+        """Take note that the store took an instance."""
+        self._stored += 1
+        self._records.pop(sop_instance_uid, None)

@@ -1,0 +1,158 @@
+"""Bodies in parts, multipart/related (RFC 2387, RFC 2046 5.1.1; PS3.18 8.7.1), never held whole.
+
+What goes out can be sent again: its parts are buffers that somebody else holds, and sending only
+reads them. Its length is known, so no chunked encoding is needed, which some servers mistake for
+an empty body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mmap
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
+from aiohttp.payload import Payload
+
+__all__ = ["MultipartTorn", "PartBytes", "RelatedBody", "RelatedParts"]
+
+_DICOM = "application/dicom"
+_PIECE_BYTES = 256 << 10
+#: Parts up to this size are copied behind their heads: one packet instead of two.
+_JOINED_BYTES_MAX = 64 << 10
+_HEAD_BYTES_MAX = 64 << 10
+
+
+PartBytes = bytes | bytearray | mmap.mmap
+
+
+class MultipartTorn(ValueError):  # noqa: N818 - named for what happened, as in errors.py
+    """The body is no multipart body, or ends before its last delimiter."""
+
+
+class RelatedBody(Payload):
+    """Part 10 files as one request body (PS3.18 10.5.1). May be written any number of times."""
+
+    _autoclose = True  # It owns nothing that would have to be closed.
+
+    def __init__(self, parts: Sequence[PartBytes], *, silence_max_s: float = 60.0) -> None:
+        # 128 random bits: no part holds them, unless it was made to after they were drawn.
+        boundary = secrets.token_hex(16)
+        super().__init__(
+            None, content_type=f'multipart/related; type="{_DICOM}"; boundary={boundary}'
+        )
+        self._parts = parts
+        self._silence_max_s = silence_max_s
+        self._head = f"--{boundary}\r\nContent-Type: {_DICOM}\r\n\r\n".encode("ascii")
+        self._tail = f"--{boundary}--\r\n".encode("ascii")
+        each = sum(len(self._head) + len(part) + 2 for part in parts)
+        self._size = each + len(self._tail)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
+        raise TypeError("images are no text")
+
+    def sha256(self) -> str:
+        """Return the digest of the whole body, in hex; reads all of it, so call it in a thread."""
+        digest = hashlib.sha256()
+        for part in self._parts:
+            digest.update(self._head)
+            digest.update(part)
+            digest.update(b"\r\n")
+        digest.update(self._tail)
+        return digest.hexdigest()
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 - it is our own size
+    ) -> None:
+        try:
+            await self._write_parts(writer)
+        except BaseException:
+            # What was not sent must not wait in a buffer for a peer that reads no more.
+            if isinstance(writer, StreamWriter) and writer.transport is not None:
+                writer.transport.abort()
+            raise
+
+    async def _write_parts(self, writer: AbstractStreamWriter) -> None:
+        for part in self._parts:
+            if len(part) <= _JOINED_BYTES_MAX:
+                await self._send(writer, b"".join((self._head, part, b"\r\n")))
+                continue
+            await self._send(writer, self._head)
+            view = memoryview(part)
+            for start in range(0, len(view), _PIECE_BYTES):
+                await self._send(writer, view[start : start + _PIECE_BYTES])
+            await self._send(writer, b"\r\n")
+        await self._send(writer, self._tail)
+
+    async def _send(self, writer: AbstractStreamWriter, piece: bytes | memoryview) -> None:
+        # The client's time-outs begin when the body is sent: a peer that stops reading is ours.
+        async with asyncio.timeout(self._silence_max_s):
+            await writer.write(piece)
+
+
+class RelatedParts:
+    """The parts of an answer, one after the other, while they arrive."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], boundary: str) -> None:
+        if not boundary:
+            raise MultipartTorn("no boundary")
+        self._pieces = pieces
+        self._delimiter = b"\r\n--" + boundary.encode("latin-1")
+        # The first delimiter may stand at the very beginning, without a line break before it.
+        self._held = bytearray(b"\r\n")
+        self._is_inside = False
+
+    async def next_part(self) -> bool:
+        """Go on to the next part's content, over what is left of this one; False at the end."""
+        if self._is_inside:
+            async for _ in self.content():
+                pass
+        begin = await self._find(self._delimiter, 0)
+        after = begin + len(self._delimiter)
+        while len(self._held) < after + 2:
+            await self._fill()
+        if self._held[after : after + 2] == b"--":
+            return False
+        end = await self._find(b"\r\n\r\n", after)
+        del self._held[: end + 4]
+        self._is_inside = True
+        return True
+
+    async def content(self) -> AsyncGenerator[bytes, None]:
+        """Yield the content of the part; raises `MultipartTorn` where it does not end."""
+        assert self._is_inside, "next_part comes first"
+        while True:
+            end = self._held.find(self._delimiter)
+            if end >= 0:
+                if end:
+                    yield bytes(self._held[:end])
+                    del self._held[:end]
+                self._is_inside = False
+                return
+            # The delimiter may begin in the last bytes there are.
+            safe = len(self._held) - len(self._delimiter) + 1
+            if safe > 0:
+                yield bytes(self._held[:safe])
+                del self._held[:safe]
+            await self._fill()
+
+    async def _find(self, wanted: bytes, start: int) -> int:
+        while (found := self._held.find(wanted, start)) < 0:
+            if len(self._held) > _HEAD_BYTES_MAX:
+                raise MultipartTorn("no part begins")
+            await self._fill()
+        return found
+
+    async def _fill(self) -> None:
+        piece = await anext(self._pieces, b"")
+        if not piece:
+            raise MultipartTorn("the body ends too early")
+        self._held += piece

@@ -1,0 +1,86 @@
+"""Multipart bodies: what is written can be read, in whatever pieces it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloudmig.dicomweb import MultipartTorn, RelatedBody, RelatedParts
+
+
+class Sink:
+    """Takes what a client would send."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    async def write(self, piece: bytes | memoryview) -> None:
+        self.taken += piece
+
+
+async def written(body: RelatedBody) -> bytes:
+    sink = Sink()
+    await body.write_with_length(sink, None)  # type: ignore[arg-type]
+    return bytes(sink.taken)
+
+
+async def in_pieces(data: bytes, size_bytes: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size_bytes):
+        yield data[start : start + size_bytes]
+
+
+async def read_all(data: bytes, boundary: str, size_bytes: int) -> list[bytes]:
+    parts = RelatedParts(in_pieces(data, size_bytes), boundary)
+    found = []
+    while await parts.next_part():
+        found.append(b"".join([piece async for piece in parts.content()]))
+    return found
+
+
+def boundary_of(body: RelatedBody) -> str:
+    return body.content_type.partition("boundary=")[2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    contents=st.lists(st.binary(max_size=300), min_size=1, max_size=5),
+    size_bytes=st.integers(1, 400),
+)
+async def test_what_is_written_is_read_whatever_the_pieces(
+    contents: Sequence[bytes], size_bytes: int
+) -> None:
+    body = RelatedBody(contents)
+
+    assert await read_all(await written(body), boundary_of(body), size_bytes) == contents
+
+
+async def test_a_body_can_be_sent_any_number_of_times_and_its_size_is_known() -> None:
+    body = RelatedBody([b"small", bytearray(b"L" * 700_000), b""])
+
+    first, second = await written(body), await written(body)
+
+    assert first == second
+    assert len(first) == body.size
+    assert body.content_type.startswith('multipart/related; type="application/dicom"; boundary=')
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"--b", b"--b\r\n", b"--b\r\nA: b\r\n\r\n", b"--b\r\n\r\ncontent", b"--b\r\n\r\nc\r\n--b",
+    b"no delimiter at all" * 10_000,
+])  # fmt: skip
+async def test_a_body_that_ends_too_early_is_never_taken_for_a_whole_one(data: bytes) -> None:
+    with pytest.raises(MultipartTorn):
+        await read_all(data, "b", 7)
+
+
+async def test_parts_may_be_left_unread_and_have_any_heads() -> None:
+    data = b"preamble\r\n--b \r\nX: y\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\nepilogue"
+    parts = RelatedParts(in_pieces(data, 3), "b")
+
+    assert await parts.next_part()
+    assert await parts.next_part()
+    assert b"".join([piece async for piece in parts.content()]) == b"two"
+    assert not await parts.next_part()

@@ -1,0 +1,66 @@
+"""A bad instance is told from a store in trouble by what the store does with others."""
+
+from __future__ import annotations
+
+from cloudmig.destinations.suspects import Suspects
+
+
+class Clock:
+    at_s = 0.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+
+def test_an_instance_is_to_blame_when_others_are_taken_between_its_failures() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+
+    assert not suspects.accuse("bad", is_alone=True)
+    suspects.acquit("good")
+
+    assert suspects.accuse("bad", is_alone=True)
+
+
+def test_a_store_that_takes_nothing_more_blames_nobody() -> None:
+    """Others were taken before: that is what a disk does which fills up."""
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    suspects.acquit("before")
+
+    assert not any(suspects.accuse("1.2", is_alone=True) for _ in range(100))
+
+
+def test_failures_in_company_prove_nothing_and_lead_to_going_alone() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    for _ in range(10):
+        assert not suspects.accuse("1.2", is_alone=False)
+        suspects.acquit("another")
+
+    assert "1.2" in suspects
+    assert "another" not in suspects
+
+
+def test_in_the_end_patience_runs_out() -> None:
+    clock = Clock()
+    suspects = Suspects(now=clock, patience_s=3600)
+    suspects.accuse("1.2", is_alone=True)
+    clock.at_s = 3600.0
+
+    assert suspects.accuse("1.2", is_alone=True)
+
+
+def test_what_was_stored_in_the_end_begins_anew() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    suspects.accuse("1.2", is_alone=True)
+    suspects.acquit("1.2")
+
+    assert "1.2" not in suspects
+    assert not suspects.accuse("1.2", is_alone=True)
+
+
+def test_memory_is_bounded() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    for number in range(12_000):
+        suspects.accuse(f"1.2.{number}", is_alone=False)
+
+    assert "1.2.0" not in suspects
+    assert "1.2.11999" in suspects
