@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ from cloudmig.cli.invocation import (
     LogLevelOption,
     end,
 )
+from cloudmig.cli.stopping import stopping
 
 if TYPE_CHECKING:
     from cloudmig.agent.service import RunSummary
@@ -62,7 +61,7 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
     by_person = asyncio.Event()  # The agent sets `stop`, too, when it halts.
     with (
         _reporting(invocation, settings) as reporter,
-        _stopping((stop, by_person), reporter),
+        stopping(stop, by_person, tell=lambda: reporter.event("run.stopping")),
     ):
         async with open_agent(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
@@ -98,28 +97,6 @@ def _reporting(invocation: Invocation, settings: Configuration) -> Iterator[Repo
 
     with ProgressReporter(invocation.console) as reporter:
         yield reporter
-
-
-@contextmanager
-def _stopping(events: Sequence[asyncio.Event], reporter: Reporter) -> Iterator[None]:
-    """Stop cleanly on the first Ctrl-C or SIGTERM, at once on the second."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        if all(event.is_set() for event in events):
-            # Leases run out and the next run repeats idempotent work: nothing needs a clean end.
-            os._exit(ExitCode.STOPPED)
-        for event in events:
-            event.set()
-        reporter.event("run.stopping")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _tell(invocation: Invocation, summary: RunSummary, *, stopped: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from cloudmig.cli.invocation import (
     LogLevelOption,
     end,
 )
+from cloudmig.cli.stopping import stopping
 
 if TYPE_CHECKING:
     from cloudmig.agent.verdicts import VerdictSummary
@@ -64,7 +64,7 @@ async def _collect(invocation: Invocation, *, follow: bool) -> tuple[VerdictSumm
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415
 
     stop = asyncio.Event()
-    with _reporting(invocation, follow=follow) as reporter, _stopping(stop):
+    with _reporting(invocation, follow=follow) as reporter, stopping(stop):
         async with open_agent(invocation.configuration(), reporter) as parts:
             invocation.log(parts.pseudonyms)
             summary = await collect_verdicts(parts, stop=stop, follow=follow)
@@ -96,25 +96,6 @@ def _reporting(invocation: Invocation, *, follow: bool) -> Iterator[Reporter]:
 
     with CountingReporter(invocation.console, "collecting verdicts") as reporter:
         yield reporter
-
-
-@contextmanager
-def _stopping(stop: asyncio.Event) -> Iterator[None]:
-    """End with what is under way on the first Ctrl-C; the second one is Python's own."""
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stop.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def document(summary: VerdictSummary, pseudonyms: Pseudonyms) -> dict[str, object]:
