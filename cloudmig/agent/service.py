@@ -121,7 +121,7 @@ def _spare_the_collector() -> None:
 async def _registered(run: _Run) -> AsyncIterator[None]:
     """Hold our AE titles in the catalog: two agents never share one."""
     parts, settings = run.parts, run.parts.config.agent
-    titles = sorted({aet for each in parts.config.sources.values() for aet in each.ae_titles})
+    titles = sorted({aet for each in parts.config.pacs.values() for aet in each.ae_titles})
     ttl_s = settings.lease_s
     await parts.catalog.call(Catalog.register_agent, run.owner, titles, ttl_s)
 

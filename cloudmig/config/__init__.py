@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from cloudmig.config.dicomweb import DicomWebSettings
+from cloudmig.config.dicomweb import DicomWebSettings, WebCredentials
 from cloudmig.config.loading import Configuration, load, parse
 from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
     ListenSettings,
+)
+from cloudmig.config.sla import SlaSettings, SlaTierSettings
+from cloudmig.config.sources import (
+    DirectorySettings,
+    PacsSettings,
     PeerSettings,
     SourceSettings,
     TlsSettings,
+    WebSourceSettings,
 )
-from cloudmig.config.sla import SlaSettings, SlaTierSettings
 
 __all__ = [
-    "AgentSettings", "Configuration", "DestinationSettings", "DicomWebSettings", "ListenSettings",
-    "PeerSettings", "Rule", "SlaSettings", "SlaTierSettings", "SourceSettings", "TlsSettings",
+    "AgentSettings", "Configuration", "DestinationSettings", "DicomWebSettings",
+    "DirectorySettings", "ListenSettings", "PacsSettings", "PeerSettings", "Rule", "SlaSettings",
+    "SlaTierSettings", "SourceSettings", "TlsSettings", "WebCredentials", "WebSourceSettings",
     "load", "parse",
 ]  # fmt: skip

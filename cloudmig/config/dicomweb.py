@@ -1,4 +1,4 @@
-"""`[destinations.<name>.dicomweb]`: how a DICOMweb store is talked to."""
+"""`[destinations.<name>.dicomweb]` and `[sources.<name>.dicomweb]`: how DICOMweb is talked to."""
 
 from __future__ import annotations
 
@@ -11,17 +11,12 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from cloudmig.config.quantities import Duration, FilePath
 from cloudmig.config.section import Section
 
-__all__ = ["DicomWebSettings"]
+__all__ = ["DicomWebSettings", "WebCredentials"]
 
 
-class DicomWebSettings(Section):
-    """Profile and credentials: a name, a token, or OAuth2 client credentials; and mutual TLS."""
+class WebCredentials(Section):
+    """A name, a token, or OAuth2 client credentials; and mutual TLS."""
 
-    profile: str = "plain"  #: In `destinations/dicomweb_profiles.toml` or in `profile_file`.
-    profile_file: FilePath | None = None  #: Profiles of your own, in the same form.
-    profile_overrides: Mapping[str, bool | int | float | str | list[int]] = Field(
-        default_factory=dict
-    )
     username: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
@@ -34,7 +29,6 @@ class DicomWebSettings(Section):
     sigv4_service: str | None = None  #: AWS: sign for this service, `medical-imaging`.
     certificate: FilePath | None = None  #: Mutual TLS: who we are.
     key: FilePath | None = None
-    gather_s: Duration = 0.03  #: How long instances are gathered before a request is sent.
 
     @field_validator("token_url", mode="after")
     @classmethod
@@ -59,3 +53,14 @@ class DicomWebSettings(Section):
         if sum(way is not None for way in ways) > 1:
             raise ValueError("set one of username, token, token_url, sigv4_service, not two")
         return self
+
+
+class DicomWebSettings(WebCredentials):
+    """The credentials of a store, and its profile."""
+
+    profile: str = "plain"  #: In `destinations/dicomweb_profiles.toml` or in `profile_file`.
+    profile_file: FilePath | None = None  #: Profiles of your own, in the same form.
+    profile_overrides: Mapping[str, bool | int | float | str | list[int]] = Field(
+        default_factory=dict
+    )
+    gather_s: Duration = 0.03  #: How long instances are gathered before a request is sent.

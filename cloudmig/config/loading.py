@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cloudmig.config.dicomweb import DicomWebSettings
+from cloudmig.config.dicomweb import DicomWebSettings, WebCredentials
 from cloudmig.config.relations import contradictions
 from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
     ListenSettings,
-    PeerSettings,
     Section,
-    SourceSettings,
-    TlsSettings,
 )
 from cloudmig.config.sla import SlaSettings, SlaTierSettings
+from cloudmig.config.sources import (
+    DirectorySettings,
+    PacsSettings,
+    PeerSettings,
+    SourceSettings,
+    TlsSettings,
+    WebSourceSettings,
+    source_model,
+)
 from cloudmig.errors import ConfigError
 
 __all__ = ["Configuration", "load", "parse"]
@@ -47,6 +53,11 @@ class Configuration(Section):
     rules: tuple[Rule, ...]
     sla: SlaSettings = SlaSettings()
     path: Path | None = None  #: The file it was read from.
+
+    @property
+    def pacs(self) -> dict[str, PacsSettings]:
+        """The sources that speak DIMSE."""
+        return {name: s for name, s in self.sources.items() if isinstance(s, PacsSettings)}
 
 
 def load(path: Path) -> Configuration:
@@ -78,8 +89,8 @@ def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration
             reading.mistakes.append(f"unknown section [{name}]{_did_you_mean(name, _SECTIONS)}")
     agent = reading.section(AgentSettings, data.get("agent", {}), "agent")
     listen = reading.section(ListenSettings, data.get("listen", {}), "listen")
-    sources = reading.named(SourceSettings, data, "sources")
-    destinations = reading.named(DestinationSettings, data, "destinations")
+    sources = reading.named(source_model, data, "sources")
+    destinations = reading.named(lambda _: DestinationSettings, data, "destinations")
     rules = reading.rules(data.get("rules", []))
     sla = reading.section(SlaSettings, data.get("sla", {}), "sla")
     reading.mistakes += contradictions(
@@ -123,7 +134,9 @@ class _Reading:
             ]
             return None
 
-    def named(self, model: type[S], data: Mapping[str, Any], where: str) -> dict[str, S]:
+    def named(
+        self, model_of: Callable[[object], type[S]], data: Mapping[str, Any], where: str
+    ) -> dict[str, S]:
         """Return the sections under `[where.<name>]` that are right."""
         group = data.get(where)
         if not isinstance(group, dict) or not group:
@@ -136,7 +149,7 @@ class _Reading:
                     f"{where}.{name} stands outside a named section: write [{where}.<name>]"
                 )
                 continue
-            section = self.section(model, content, f"{where}.{name}")
+            section = self.section(model_of(content), content, f"{where}.{name}")
             if section is not None:
                 found[name] = section
         return found
@@ -164,7 +177,7 @@ def _absolute(section: S, folder: Path) -> S:
             changes[name] = folder / value
         elif isinstance(value, Section):
             changes[name] = _absolute(value, folder)
-    if isinstance(section, DestinationSettings) and section.directory is not None:
+    if isinstance(section, DestinationSettings | DirectorySettings) and section.directory:
         changes["url"] = f"file://{folder / section.directory}"
     return section.model_copy(update=changes)
 
@@ -193,6 +206,8 @@ def _owner(model: type[Section], place: list[str]) -> type[Section]:
         return TlsSettings
     if model is DestinationSettings and place[:1] == ["dicomweb"]:
         return DicomWebSettings
+    if model is WebSourceSettings and place[:1] == ["dicomweb"]:
+        return WebCredentials
     if place[:1] == ["peers"]:
         return PeerSettings
     if model is SlaSettings and place[:1] == ["tiers"]:

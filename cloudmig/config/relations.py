@@ -11,9 +11,9 @@ from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
     ListenSettings,
-    SourceSettings,
 )
 from cloudmig.config.sla import SlaSettings
+from cloudmig.config.sources import PacsSettings, SourceSettings, WebSourceSettings
 
 __all__ = ["CREDIT_BYTES", "contradictions"]
 
@@ -75,7 +75,11 @@ def _associations(listen: ListenSettings, sources: Mapping[str, SourceSettings])
             f"listen.associations_per_peer_max ({listen.associations_per_peer_max}) is above"
             f" listen.associations_max ({listen.associations_max})"
         )
-    inbound = {name: source for name, source in sources.items() if source.retrieve != "c-get"}
+    inbound = {
+        name: source
+        for name, source in sources.items()
+        if isinstance(source, PacsSettings) and source.retrieve != "c-get"
+    }
     lanes = sum(source.lanes for source in inbound.values())
     if lanes > listen.associations_max:
         yield (
@@ -88,11 +92,11 @@ def _associations(listen: ListenSettings, sources: Mapping[str, SourceSettings])
                 f"sources.{name}.lanes ({source.lanes}) is above"
                 f" listen.associations_per_peer_max ({listen.associations_per_peer_max})"
             )
-    for name, source in sources.items():
-        if source.idle_s > source.total_s:
+    for name, timed in sources.items():
+        if isinstance(timed, PacsSettings | WebSourceSettings) and timed.idle_s > timed.total_s:
             yield (
-                f"sources.{name}.idle_s ({source.idle_s:g}) is above sources.{name}.total_s"
-                f" ({source.total_s:g}): it could never run out"
+                f"sources.{name}.idle_s ({timed.idle_s:g}) is above sources.{name}.total_s"
+                f" ({timed.total_s:g}): it could never run out"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import socket
 import urllib.parse
 from collections.abc import Mapping
@@ -13,8 +12,6 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
-    AeTitle,
-    ArchiveName,
     Count,
     Duration,
     FilePath,
@@ -23,11 +20,9 @@ from cloudmig.config.quantities import (
     StorageClass,
 )
 from cloudmig.config.section import Section
+from cloudmig.config.sources import TlsSettings
 
-__all__ = [
-    "AgentSettings", "DestinationSettings", "ListenSettings", "PeerSettings", "Section",
-    "SourceSettings", "TlsSettings",
-]  # fmt: skip
+__all__ = ["AgentSettings", "DestinationSettings", "ListenSettings", "Section"]
 
 _SPOOL_BYTES_MAX = 8 << 30
 #: The URL schemes and the profile each has where none is named.
@@ -39,37 +34,6 @@ _WEB_SCHEMES = frozenset({"https", "http"})
 Profile = Literal[
     "aws", "moto", "swift", "ceph", "minio", "gcs", "azure", "file", "memory", "plain"
 ]
-
-
-class TlsSettings(Section):
-    """Certificates of DICOM TLS (PS3.15 B.12, BCP 195). Paths are relative to the file."""
-
-    ca: FilePath  #: Whom we believe.
-    certificate: FilePath | None = None  #: Who we are.
-    key: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _certificate_and_key_together(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key are set together or not at all")
-        return self
-
-
-class PeerSettings(Section):
-    """A further address from which a PACS sends, written `AE_TITLE@host`."""
-
-    aet: AeTitle
-    host: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: object) -> object:
-        if isinstance(value, str):
-            aet, at, host = value.rpartition("@")
-            if not at:
-                raise ValueError('must look like "AE_TITLE@host"')
-            return {"aet": aet, "host": host}
-        return value
 
 
 class AgentSettings(Section):
@@ -153,35 +117,6 @@ class ListenSettings(Section):
         if tls is not None and tls.certificate is None:
             raise ValueError("a listener needs certificate and key")
         return tls
-
-
-class SourceSettings(Section):
-    """`[sources.<name>]`: a PACS that is read."""
-
-    archive: ArchiveName  #: First part of every object key: names the source for ever.
-    host: Annotated[str, Field(min_length=1)]
-    port: Port
-    aet: AeTitle
-    ae_titles: Annotated[tuple[AeTitle, ...], Field(min_length=1)] = ("CLOUDMIG",)
-    retrieve: Literal["auto", "c-move", "c-get"] = "auto"
-    lanes: Count = 4
-    peers: tuple[PeerSettings, ...] = ()
-    tls: TlsSettings | None = None
-    verify_hostname: bool = True
-    find_limit: Count | None = None  #: A known result limit of C-FIND.
-    universal_query: bool = True  #: Compare the sweep with one query for everything.
-    inventory_from: dt.date = dt.date(1900, 1, 1)
-    connect_s: Duration = 10.0
-    idle_s: Duration = 120.0
-    total_s: Duration = 7200.0
-    grace_s: Duration = 10.0  #: Between the final C-MOVE status and the last store.
-
-    @field_validator("ae_titles", mode="after")
-    @classmethod
-    def _each_once(cls, ae_titles: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(ae_titles)) != len(ae_titles):
-            raise ValueError("names an AE title twice")
-        return ae_titles
 
 
 class DestinationSettings(Section):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from cloudmig import bootstrap
+from cloudmig.bootstrap import destinations, opening
 from cloudmig.cli.main import run
 from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.opening import open_object_store
@@ -24,10 +24,10 @@ def _shrink() -> None:
     LargeObjects.__init__ = functools.partialmethod(  # type: ignore[method-assign]
         large_init, part_bytes_min=LARGE_BYTES
     )
-    bootstrap.open_object_store = functools.partial(  # type: ignore[attr-defined]
+    destinations.open_object_store = functools.partial(  # type: ignore[attr-defined]
         open_object_store, large_bytes_min=LARGE_BYTES
     )
-    bootstrap.StagingLimits = functools.partial(  # type: ignore[attr-defined,misc]
+    opening.StagingLimits = functools.partial(  # type: ignore[attr-defined,misc]
         StagingLimits, credit_bytes=LARGE_BYTES, memory_object_bytes_max=LARGE_BYTES
     )
 

@@ -57,9 +57,10 @@ async def a_gate(endpoint: str, port: int) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = "cloudmig.bootstrap.BreakerDestination"
+    policy = BreakerPolicy(failures_max=3, pause_s=0.3)
     monkeypatch.setattr(
-        policy, lambda inner: BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
+        "cloudmig.destinations.opening.BreakerDestination",
+        lambda inner, _: BreakerDestination(inner, policy),
     )
 
 
@@ -138,7 +139,7 @@ async def test_a_full_spool_refuses_with_a700_and_takes_the_object_later(
 
     monkeypatch.setattr(Spool, "write", write)
     monkeypatch.setattr(
-        "cloudmig.bootstrap.StagingLimits",
+        "cloudmig.bootstrap.opening.StagingLimits",
         lambda **more: StagingLimits(credit_bytes=4 << 20, memory_object_bytes_max=5 << 20),
     )
     studies = [heavy(STUDIES[0], extra_bytes=9_000_000), *STUDIES[1:]]

@@ -12,10 +12,10 @@ from cloudmig.config import (
     DestinationSettings,
     DicomWebSettings,
     ListenSettings,
+    PacsSettings,
     Rule,
     SlaSettings,
     SlaTierSettings,
-    SourceSettings,
 )
 from cloudmig.config.settings import Section
 
@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, type[Section]] = {
     "`[agent]`": AgentSettings,
     "`[listen]`": ListenSettings,
-    "`[sources.<name>]`": SourceSettings,
+    "`[sources.<name>]`": PacsSettings,
     "`[destinations.<name>]`": DestinationSettings,
     "`[destinations.<name>.dicomweb]`": DicomWebSettings,
     "`[[rules]]`": Rule,

@@ -110,7 +110,7 @@ def _check_rights(connection: psycopg.Connection, shown: str) -> Iterator[Findin
 
 
 def _check_titles(connection: psycopg.Connection, config: Configuration) -> Iterator[Finding]:
-    ours = sorted({title for source in config.sources.values() for title in source.ae_titles})
+    ours = sorted({title for source in config.pacs.values() for title in source.ae_titles})
     row = connection.execute("SELECT to_regclass('agent_ae_title')").fetchone()
     if row is None or row[0] is None:
         return

@@ -20,7 +20,7 @@ def check_certificates(config: Configuration) -> list[Finding]:
     found: list[Finding] = []
     if config.listen.tls is not None:
         found += _check(config.listen.tls, "listen.tls", "machine")
-    for name, source in config.sources.items():
+    for name, source in config.pacs.items():
         if source.tls is not None:
             found += _check(source.tls, f"sources.{name}.tls", f"source {name}")
     return found

@@ -45,7 +45,7 @@ async def examine(
                 check_source(config, name, listen, wait_max_s=wait_max_s),
                 check_max_s,
             )
-            for name in config.sources
+            for name in config.pacs
         ]
         checks += [
             _limited(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from cloudmig.config import Configuration, SourceSettings
+from cloudmig.config import Configuration, PacsSettings
 from cloudmig.dimse.server import StorageServer
 from cloudmig.dimse.tls import server_context
 from cloudmig.sources.dimse import AllowedPeer, ArrivalDesk, StoragePolicy
@@ -37,7 +37,7 @@ async def listening(config: Configuration) -> AsyncIterator[Listening]:
     limits = StagingLimits(memory_object_bytes_max=_MEMORY_BYTES)
     desk = ArrivalDesk(StagingArea(MemoryBudget(_MEMORY_BYTES), spool, limits))
     peers: dict[str, list[AllowedPeer]] = {}
-    for source in config.sources.values():
+    for source in config.pacs.values():
         allowed = await _allowed(source)
         for ae_title in source.ae_titles:
             peers.setdefault(ae_title, []).extend(allowed)
@@ -61,7 +61,7 @@ async def listening(config: Configuration) -> AsyncIterator[Listening]:
         yield Listening(desk, port)
 
 
-async def _allowed(source: SourceSettings) -> list[AllowedPeer]:
+async def _allowed(source: PacsSettings) -> list[AllowedPeer]:
     """Return the addresses and AE titles the PACS may send from."""
     senders = [(source.host, source.aet), *((peer.host, peer.aet) for peer in source.peers)]
     allowed = []

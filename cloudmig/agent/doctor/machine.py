@@ -90,7 +90,7 @@ def check_open_files(config: Configuration) -> list[Finding]:
 
 def check_listen_port(config: Configuration) -> list[Finding]:
     """See whether our storage SCP could listen. The port is free again afterwards."""
-    if all(source.retrieve == "c-get" for source in config.sources.values()):
+    if all(source.retrieve == "c-get" for source in config.pacs.values()):
         return []
     host, port = config.listen.host, config.listen.port
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.agent.doctor.listening import Listening
-from cloudmig.config import Configuration, SourceSettings
+from cloudmig.config import Configuration, PacsSettings
 from cloudmig.dimse.client import Peer, associate
 from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext
 from cloudmig.dimse.limits import Limits, Timers
@@ -39,7 +39,7 @@ async def check_source(
     config: Configuration, name: str, listen: Listening, *, wait_max_s: float
 ) -> list[Finding]:
     """Examine one PACS; what cannot be found out any more is left out."""
-    source = config.sources[name]
+    source = config.pacs[name]
     examination = _Examination(f"source {name}", name, source, config, listen, wait_max_s)
     return [finding async for finding in examination.findings()]
 
@@ -54,7 +54,7 @@ class _Examination:
 
     subject: str
     name: str
-    source: SourceSettings
+    source: PacsSettings
     config: Configuration
     listen: Listening
     wait_max_s: float

@@ -1,13 +1,10 @@
-"""Puts an agent together: the only module that names concrete sources and destinations."""
+"""Opens every destination, wrapped as it is used, and the queues that bring word of them."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import datetime as dt
-import socket
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import boto3.session
@@ -15,12 +12,7 @@ from pydantic import SecretStr
 
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.cloud.verdict_queue import SqsQueue
-from cloudmig.config import (
-    Configuration,
-    DestinationSettings,
-    DicomWebSettings,
-    SourceSettings,
-)
+from cloudmig.config import Configuration, DestinationSettings, DicomWebSettings
 from cloudmig.destinations.breaker import BreakerDestination
 from cloudmig.destinations.dicomweb_opening import WebSettings, open_dicomweb
 from cloudmig.destinations.evidence_elsewhere import EvidenceElsewhere
@@ -34,123 +26,15 @@ from cloudmig.destinations.opening import (
 from cloudmig.destinations.queue_client import queue_client_maker
 from cloudmig.destinations.retrying import RetryPolicy
 from cloudmig.destinations.throttled import ThrottleLimits
-from cloudmig.dimse.limits import Limits, Timers
-from cloudmig.dimse.server import StorageServer
-from cloudmig.dimse.tls import client_context, server_context
-from cloudmig.errors import CatalogError, ConfigError
 from cloudmig.pipeline.parts import Parts, VerdictPost
 from cloudmig.ports import Destination, QueuedMessage, VerdictQueue
-from cloudmig.sources.dimse import (
-    AllowedPeer,
-    ArrivalDesk,
-    DimseSource,
-    DimseSourceSettings,
-    StoragePolicy,
-)
-from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
-from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
 
-__all__ = ["Parts", "open_agent", "open_catalog_only", "open_store_client", "store_settings"]
+__all__ = [
+    "open_destinations", "open_store_client", "store_settings", "verdict_posts", "web_settings",
+]  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def open_catalog_only(config: Configuration) -> AsyncIterator[Parts]:
-    """Open what needs neither PACS nor bucket: status, plan, quarantine, close."""
-    async with _opened(config, SilentReporter(), with_ends=False) as parts:
-        yield parts
-
-
-@contextlib.asynccontextmanager
-async def open_agent(config: Configuration, reporter: Reporter) -> AsyncIterator[Parts]:
-    """Open catalog, sources and destinations. Touches no network until they are used."""
-    async with _opened(config, reporter, with_ends=True) as parts:
-        yield parts
-
-
-@contextlib.asynccontextmanager
-async def _opened(
-    config: Configuration, reporter: Reporter, *, with_ends: bool
-) -> AsyncIterator[Parts]:
-    state_dir = config.agent.state_dir
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise CatalogError(
-            f"state_dir cannot be made: {error.strerror}", hint="see agent.state_dir"
-        ) from error
-    pseudonyms = Pseudonyms.from_state_dir(state_dir)
-    catalog = await asyncio.to_thread(Catalog.open, config.agent.catalog_url)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(catalog.close)
-        thread = await stack.enter_async_context(CatalogThread(catalog))
-        area = StagingArea(
-            MemoryBudget(config.agent.memory_bytes_max),
-            Spool(config.agent.spool_dir, bytes_max=config.agent.spool_bytes_max),
-            StagingLimits(credit_wait_max_s=config.listen.answer_wait_max_s),
-        )
-        parts = Parts(
-            config=config,
-            catalog=thread,
-            sources={},
-            destinations={},
-            area=area,
-            reporter=reporter,
-            pseudonyms=pseudonyms,
-            now=lambda: dt.datetime.now(dt.UTC),
-        )
-        if with_ends:
-            desk = ArrivalDesk(area)
-            parts.sources = {
-                name: _source(name, settings, config, desk, pseudonyms)
-                for name, settings in config.sources.items()
-            }
-            for source in parts.sources.values():
-                stack.push_async_callback(source.close)
-            _open_destinations(parts, stack)
-            parts.verdict_posts = _verdict_posts(config)
-            if any(settings.retrieve != "c-get" for settings in config.sources.values()):
-                parts.listener = await _listener(config, desk)
-        yield parts
-
-
-def _source(
-    name: str,
-    settings: SourceSettings,
-    config: Configuration,
-    desk: ArrivalDesk,
-    pseudonyms: Pseudonyms,
-) -> DimseSource:
-    tls = settings.tls
-    return DimseSource(
-        DimseSourceSettings(
-            name=name,
-            host=settings.host,
-            port=settings.port,
-            aet=settings.aet,
-            ae_titles=settings.ae_titles,
-            retrieve=settings.retrieve,
-            lanes=settings.lanes,
-            grace_s=settings.grace_s,
-            find_limit=settings.find_limit,
-            timers=Timers(
-                connect_s=settings.connect_s,
-                answer_s=settings.idle_s,
-                network_s=settings.idle_s,
-                total_s=settings.total_s,
-            ),
-            limits=Limits(object_bytes_max=config.agent.object_bytes_max),
-            ssl_context=None
-            if tls is None
-            else client_context(
-                tls.ca, tls.certificate, tls.key, verify_hostname=settings.verify_hostname
-            ),
-        ),
-        desk,
-        patient_key=pseudonyms.of_patient,
-    )
-
-
-def _open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     """One destination per store and source: an archive's name is part of every key."""
     session = boto3.session.Session()
     uploads = CatalogUploadLog(parts.catalog)
@@ -259,7 +143,7 @@ def open_store_client(
     )
 
 
-def _verdict_posts(config: Configuration) -> list[VerdictPost]:
+def verdict_posts(config: Configuration) -> list[VerdictPost]:
     """One post per queue, however many destinations it brings word of."""
     posts: dict[tuple[str, str | None], list[str]] = {}
     for name, settings in config.destinations.items():
@@ -299,49 +183,6 @@ class LazyVerdictQueue:
 
 def _plain(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-async def _listener(config: Configuration, desk: ArrivalDesk) -> StorageServer:
-    """Return our storage SCP, not yet started, open to the configured senders only."""
-    peers: dict[str, set[AllowedPeer]] = defaultdict(set)
-    for settings in config.sources.values():
-        senders = [(settings.host, settings.aet)]
-        senders += [(peer.host, peer.aet) for peer in settings.peers]
-        for host, aet in senders:
-            for address in await _addresses(host):
-                for our_aet in settings.ae_titles:
-                    peers[our_aet].add(AllowedPeer(address, aet))
-    policy = StoragePolicy(desk, peers)
-    listen = config.listen
-    tls = listen.tls
-    context = None
-    if tls is not None:
-        assert tls.certificate is not None, "the configuration checked it"
-        context = server_context(tls.ca, tls.certificate, tls.key)
-    return StorageServer(
-        policy,
-        host=listen.host,
-        port=listen.port,
-        timers=Timers(artim_s=listen.artim_s, idle_s=listen.idle_s),
-        limits=Limits(
-            pdu_bytes_max=listen.pdu_bytes_max,
-            object_bytes_max=config.agent.object_bytes_max,
-            associations_max=listen.associations_max,
-            associations_per_peer_max=listen.associations_per_peer_max,
-        ),
-        ssl_context=context,
-        may_connect=policy.may_connect,
-    )
-
-
-async def _addresses(host: str) -> set[str]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigError(
-            f"the name of a PACS host cannot be resolved: {host}", hint="check sources.*.host"
-        ) from error
-    return {str(address[0]) for *_, address in found}
 
 
 class CatalogUploadLog:

@@ -1,0 +1,71 @@
+"""Opens an agent, or its catalog alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import AsyncIterator
+
+from cloudmig.bootstrap.destinations import open_destinations, verdict_posts
+from cloudmig.bootstrap.sources import open_sources
+from cloudmig.catalog import Catalog, CatalogThread
+from cloudmig.config import Configuration
+from cloudmig.errors import CatalogError
+from cloudmig.pipeline.parts import Parts
+from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
+from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
+
+__all__ = ["open_agent", "open_catalog_only"]
+
+
+@contextlib.asynccontextmanager
+async def open_catalog_only(config: Configuration) -> AsyncIterator[Parts]:
+    """Open what needs neither PACS nor bucket: status, plan, quarantine, close."""
+    async with _opened(config, SilentReporter(), with_ends=False) as parts:
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def open_agent(config: Configuration, reporter: Reporter) -> AsyncIterator[Parts]:
+    """Open catalog, sources and destinations. Touches no network until they are used."""
+    async with _opened(config, reporter, with_ends=True) as parts:
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    config: Configuration, reporter: Reporter, *, with_ends: bool
+) -> AsyncIterator[Parts]:
+    state_dir = config.agent.state_dir
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CatalogError(
+            f"state_dir cannot be made: {error.strerror}", hint="see agent.state_dir"
+        ) from error
+    pseudonyms = Pseudonyms.from_state_dir(state_dir)
+    catalog = await asyncio.to_thread(Catalog.open, config.agent.catalog_url)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(catalog.close)
+        thread = await stack.enter_async_context(CatalogThread(catalog))
+        area = StagingArea(
+            MemoryBudget(config.agent.memory_bytes_max),
+            Spool(config.agent.spool_dir, bytes_max=config.agent.spool_bytes_max),
+            StagingLimits(credit_wait_max_s=config.listen.answer_wait_max_s),
+        )
+        parts = Parts(
+            config=config,
+            catalog=thread,
+            sources={},
+            destinations={},
+            area=area,
+            reporter=reporter,
+            pseudonyms=pseudonyms,
+            now=lambda: dt.datetime.now(dt.UTC),
+        )
+        if with_ends:
+            await open_sources(parts, stack)
+            open_destinations(parts, stack)
+            parts.verdict_posts = verdict_posts(config)
+        yield parts
