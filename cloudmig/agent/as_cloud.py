@@ -8,7 +8,6 @@ the catalog, and the ledger says that it was done on site.
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from cloudmig.agent.verdict_reading import checked_verdict
@@ -25,24 +24,28 @@ from cloudmig.cloud.verify_study import verify_study
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.profiles import profile_named
 from cloudmig.destinations.s3_control import translated
-from cloudmig.errors import CloudmigError, ConfigError, DestinationUnavailable
+from cloudmig.errors import ConfigError, DestinationUnavailable
 from cloudmig.manifest import ManifestUnreadable
 from cloudmig.messages import ObjectFinding, StudyRequest, StudyVerdict
 from cloudmig.model.extra_object import ExtraObject
-from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
-from cloudmig.pipeline.verification import Finding, VerifySummary, stored_copies
+from cloudmig.pipeline.verification import (
+    FINDINGS_MAX,
+    VerifySummary,
+    found,
+    stored_copies,
+    verify_each,
+)
 
 __all__ = ["verify_as_cloud"]
 
 _COPIES_AT_ONCE = 4
 _LOOKS_AT_ONCE = 8
 _PAUSE_FIRST_S = 0.2
-_FINDINGS_MAX = 10_000
 
 
 async def verify_as_cloud(
-    parts: Parts, *, part: int = 1, parts_total: int = 1, again: bool = False
+    opened: Parts, *, part: int = 1, parts: int = 1, again: bool = False
 ) -> VerifySummary:
     """Judge stored copies as the functions would. Safe to stop and to repeat.
 
@@ -50,40 +53,23 @@ async def verify_as_cloud(
     S3's own calls. Raises `DestinationError` when a store cannot be asked.
     """
     desks = {
-        name: _OnSite.of(parts, name, settings)
-        for name, settings in parts.config.destinations.items()
+        name: _OnSite.of(opened, name, settings)
+        for name, settings in opened.config.destinations.items()
         if settings.scheme == "s3"
     }
     if not desks:
-        raise _no_s3(next(iter(parts.config.destinations)))
-    summary, lock = VerifySummary(), asyncio.Lock()
+        raise _no_s3(next(iter(opened.config.destinations)))
+    summary = VerifySummary()
     named: set[ExtraObject] = set()  # Whatever was found wrong, in which those extra are.
-    queue = stored_copies(parts, part, parts_total, again=again)
 
-    async def work() -> None:
-        while True:
-            async with lock:
-                copy = await anext(queue, None)
-            if copy is None:
-                return
-            if copy.destination not in desks:
-                raise _no_s3(copy.destination)
-            named.update(await _verify_copy(parts, desks[copy.destination], copy, summary))
-            parts.reporter.event(
-                "verify.progress",
-                copies=summary.copies,
-                instances=summary.instances,
-                failed=summary.failed,
-            )
+    async def verify(copy: CopyToVerify) -> None:
+        if copy.destination not in desks:
+            raise _no_s3(copy.destination)
+        named.update(await _verify_copy(opened, desks[copy.destination], copy, summary))
 
-    try:
-        async with aclosing(queue), asyncio.TaskGroup() as group:
-            for _ in range(_COPIES_AT_ONCE):
-                group.create_task(work())
-    except* CloudmigError as errors:
-        raise decisive(errors) from errors
+    await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
     # Also those that an earlier look raised: they lie there until a person has decided.
-    waiting = await parts.catalog.call(Catalog.extra_objects, released=False)
+    waiting = await opened.catalog.call(Catalog.extra_objects, released=False)
     summary.extras = len(named & {each.extra for each in waiting})
     return summary
 
@@ -197,20 +183,8 @@ async def _verify_copy(
     summary.how["CLOUD"] += 1
     summary.agreed += heard.word is Word.AGREED
     summary.failed += heard.word is Word.DIFFERS
-    study = copy.study.study_instance_uid
-    for bad in heard.findings:
-        parts.reporter.event(
-            "verify.difference",
-            destination=copy.destination,
-            study=study,
-            instance=bad.sop_instance_uid,
-            finding=bad.finding,
-        )
-    room = max(0, _FINDINGS_MAX - len(summary.findings))
-    summary.findings += [
-        Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
-        for bad in heard.findings[:room]
-    ]
+    differences = [found(parts.reporter, copy, each) for each in heard.findings]
+    summary.findings += differences[: max(0, FINDINGS_MAX - len(summary.findings))]
     return named
 
 

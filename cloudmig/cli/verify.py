@@ -64,8 +64,9 @@ def verify(
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     number, parts = _part(part)
-    look = _verify_as_cloud if as_cloud else _verify
-    summary, pseudonyms = invocation.run(lambda: look(invocation, number, parts, again=again))
+    summary, pseudonyms = invocation.run(
+        lambda: _verify(invocation, number, parts, again=again, as_cloud=as_cloud)
+    )
     invocation.answer(document(summary, pseudonyms))
     _show(invocation, summary, pseudonyms)
     if summary.failed or summary.extras:
@@ -80,28 +81,19 @@ def _part(text: str) -> tuple[int, int]:
 
 
 async def _verify(
-    invocation: Invocation, part: int, parts_total: int, *, again: bool
+    invocation: Invocation, part: int, parts: int, *, again: bool, as_cloud: bool
 ) -> tuple[VerifySummary, Pseudonyms]:
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
-    from cloudmig.pipeline.verification import verify_copies  # noqa: PLC0415
     from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
+
+    if as_cloud:
+        from cloudmig.agent.as_cloud import verify_as_cloud as look  # noqa: PLC0415
+    else:
+        from cloudmig.pipeline.verification import verify_copies as look  # noqa: PLC0415
 
     async with open_agent(invocation.configuration(), SilentReporter()) as opened:
         invocation.log(opened.pseudonyms)
-        summary = await verify_copies(opened, part=part, parts=parts_total, again=again)
-        return summary, opened.pseudonyms
-
-
-async def _verify_as_cloud(
-    invocation: Invocation, part: int, parts_total: int, *, again: bool
-) -> tuple[VerifySummary, Pseudonyms]:
-    from cloudmig.agent.as_cloud import verify_as_cloud  # noqa: PLC0415
-    from cloudmig.bootstrap import open_agent  # noqa: PLC0415
-    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
-
-    async with open_agent(invocation.configuration(), SilentReporter()) as opened:
-        invocation.log(opened.pseudonyms)
-        summary = await verify_as_cloud(opened, part=part, parts_total=parts_total, again=again)
+        summary = await look(opened, part=part, parts=parts, again=again)
         return summary, opened.pseudonyms
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -24,12 +24,16 @@ from cloudmig.model.instance import ARCHIVE_CLASSES, Location
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.ports import Destination
+from cloudmig.telemetry import Reporter
 
-__all__ = ["Finding", "VerifySummary", "stored_copies", "verify_copies"]
+__all__ = [
+    "FINDINGS_MAX", "Finding", "VerifySummary", "found", "stored_copies", "verify_copies",
+    "verify_each",
+]  # fmt: skip
 
 _COPIES_AT_ONCE = 4
 _READS_AT_ONCE = 8
-_FINDINGS_MAX = 10_000
+FINDINGS_MAX = 10_000  #: How many a summary keeps; the catalog has them all.
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,24 @@ async def verify_copies(
     Raises `DestinationError` when a store cannot be read; what was decided stays decided.
     """
     summary = VerifySummary()
-    queue = stored_copies(opened, part, parts, again=again)
+
+    async def verify(copy: CopyToVerify) -> None:
+        await _verify_copy(opened, copy, summary)
+
+    await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
+    return summary
+
+
+async def verify_each(
+    opened: Parts,
+    queue: AsyncGenerator[CopyToVerify, None],
+    verify: Callable[[CopyToVerify], Awaitable[None]],
+    summary: VerifySummary,
+) -> None:
+    """Verify what is queued, some copies at once, and tell how far it is after each.
+
+    The first error ends it; of several at once the decisive one is raised.
+    """
     lock = asyncio.Lock()
 
     async def work() -> None:
@@ -82,7 +103,7 @@ async def verify_copies(
                 copy = await anext(queue, None)
             if copy is None:
                 return
-            await _verify_copy(opened, copy, summary)
+            await verify(copy)
             opened.reporter.event(
                 "verify.progress",
                 copies=summary.copies,
@@ -96,20 +117,32 @@ async def verify_copies(
                 group.create_task(work())
     except* CloudmigError as errors:
         raise decisive(errors) from errors
-    return summary
 
 
 async def stored_copies(
-    parts: Parts, part: int, parts_total: int, *, again: bool
+    opened: Parts, part: int, parts: int, *, again: bool
 ) -> AsyncGenerator[CopyToVerify, None]:
     """Yield the copies that need a verdict; with `again` those that have one, too."""
     after: int | None = None
-    while page := await parts.catalog.call(
-        Catalog.copies_to_verify, part=part, parts=parts_total, again=again, after=after
+    while page := await opened.catalog.call(
+        Catalog.copies_to_verify, part=part, parts=parts, again=again, after=after
     ):
         for copy in page:
             yield copy
         after = page[-1].copy_id
+
+
+def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance) -> Finding:
+    """Tell what is wrong with a copy, and return it."""
+    study = copy.study.study_instance_uid
+    reporter.event(
+        "verify.difference",
+        destination=copy.destination,
+        study=study,
+        instance=bad.sop_instance_uid,
+        finding=bad.finding,
+    )
+    return Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
 
 
 async def _verify_copy(parts: Parts, copy: CopyToVerify, summary: VerifySummary) -> None:
@@ -130,22 +163,8 @@ async def _verify_copy(parts: Parts, copy: CopyToVerify, summary: VerifySummary)
     summary.how[verdict] += 1
     summary.agreed += not bad
     summary.failed += bool(bad)
-    for each in bad[: max(0, _FINDINGS_MAX - len(summary.findings))]:
-        finding = Finding(
-            copy.source,
-            copy.destination,
-            copy.study.study_instance_uid,
-            each.sop_instance_uid,
-            each.finding,
-        )
-        summary.findings.append(finding)
-        parts.reporter.event(
-            "verify.difference",
-            destination=copy.destination,
-            study=copy.study.study_instance_uid,
-            instance=each.sop_instance_uid,
-            finding=each.finding,
-        )
+    room = max(0, FINDINGS_MAX - len(summary.findings))
+    summary.findings += [found(parts.reporter, copy, each) for each in bad[:room]]
 
 
 async def _compare(

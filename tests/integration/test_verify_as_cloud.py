@@ -38,7 +38,7 @@ async def verify(
     world: World, *, part: int = 1, parts: int = 1, again: bool = False
 ) -> VerifySummary:
     async with world.opened() as opened:
-        return await verify_as_cloud(opened, part=part, parts_total=parts, again=again)
+        return await verify_as_cloud(opened, part=part, parts=parts, again=again)
 
 
 async def test_a_wave_closes_by_the_functions_code_run_on_site(
