@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -18,10 +19,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from cloudmig.cli.invocation import Invocation
 from cloudmig.cli.wording import bytes_words, count_words
 from cloudmig.pipeline.parts import Counters
 
-__all__ = ["CountingReporter", "ProgressReporter"]
+__all__ = ["CountingReporter", "PassingBar", "ProgressReporter"]
 
 
 class ProgressReporter:
@@ -128,3 +130,36 @@ class CountingReporter:
                 f"{fields.get('destinations', '')}: {fields.get('message', '')}; asking again",
                 style="yellow",
             )
+
+
+class PassingBar:
+    """A bar on a terminal that is gone afterwards; nothing where nobody looks."""
+
+    def __init__(self, invocation: Invocation, doing: str) -> None:
+        shown = not invocation.json and sys.stdout.isatty()
+        self._bar = Progress(console=invocation.console, disable=not shown, transient=True)
+        self._task = self._bar.add_task(doing, total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, doing: str, total: int) -> None:
+        """Start anew, with other work and its size."""
+        self._bar.reset(self._task, total=total, description=doing)
+
+    def advance(self) -> None:
+        """Count one more as done."""
+        self._bar.advance(self._task)
+
+    def show(self, doing: str, *, done: int, total: int) -> None:
+        """Draw how far the work is."""
+        self._bar.update(self._task, description=doing, completed=done, total=total)

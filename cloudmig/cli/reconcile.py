@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import sys
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from cloudmig.cli.invocation import (
 
 if TYPE_CHECKING:
     from cloudmig.agent.reconciling import Reconciled
+    from cloudmig.cli.progress import PassingBar
     from cloudmig.cloud.reconcile_on_site import Progress
     from cloudmig.telemetry import Pseudonyms
 
@@ -61,15 +62,20 @@ def reconcile(
     where it has them. Exit code 1 when anything differs.
     """
     from cloudmig.agent.reconciling import reconcile_destination  # noqa: PLC0415 - quick `--help`
+    from cloudmig.cli.progress import PassingBar  # noqa: PLC0415
     from cloudmig.telemetry import Pseudonyms  # noqa: PLC0415
 
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     configuration = invocation.configuration()
     pseudonyms = Pseudonyms.from_state_dir(configuration.agent.state_dir)
     invocation.log(pseudonyms)
-    with _Bar(invocation) as bar:
+    with PassingBar(invocation, "reading the inventory") as bar:
         found = reconcile_destination(
-            configuration, inventory, destination=destination, workers=workers, on_progress=bar.show
+            configuration,
+            inventory,
+            destination=destination,
+            workers=workers,
+            on_progress=partial(_draw, bar),
         )
     if invocation.json:
         invocation.answer(document(found, pseudonyms))
@@ -79,32 +85,9 @@ def reconcile(
         end(ExitCode.QUARANTINE)
 
 
-class _Bar:
-    """A bar on a terminal; nothing where nobody looks."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        from rich.progress import Progress  # noqa: PLC0415 - `--help` shall be quick
-
-        shown = not invocation.json and sys.stdout.isatty()
-        self._bar = Progress(console=invocation.console, disable=not shown, transient=True)
-        self._task = self._bar.add_task("reading the inventory", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def show(self, progress: Progress) -> None:
-        """Draw how far the run is."""
-        doing = "sorting" if progress.step == "split" else "comparing"
-        self._bar.update(
-            self._task,
-            description=f"{doing}, {progress.rows:,} objects",
-            total=progress.units,
-            completed=progress.units_done,
-        )
+def _draw(bar: PassingBar, progress: Progress) -> None:
+    doing = "sorting" if progress.step == "split" else "comparing"
+    bar.show(f"{doing}, {progress.rows:,} objects", done=progress.units_done, total=progress.units)
 
 
 def document(found: Reconciled, pseudonyms: Pseudonyms) -> dict[str, object]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -75,40 +75,23 @@ def probe(
 async def _probe(invocation: Invocation, samples: int | None, seed: str | None) -> list[StoreProbe]:
     from cloudmig.agent.sla.probing import probe_stores  # noqa: PLC0415
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.cli.progress import PassingBar  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
         invocation.log(parts.pseudonyms)
-        with _Progress(invocation) as told:
+        with PassingBar(invocation, "looking through the catalog") as bar:
+
+            def count(sample: RetrievalSample) -> None:
+                if sample.how == "bucket":
+                    bar.advance()
+
             return await probe_stores(
-                parts, samples=samples, seed=seed, on_drawn=told.drawn, on_sample=told.sample
+                parts,
+                samples=samples,
+                seed=seed,
+                on_drawn=partial(bar.begin, "reading studies"),
+                on_sample=count,
             )
-
-
-class _Progress:
-    """A bar on a terminal; nothing where nobody looks."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        from rich.progress import Progress  # noqa: PLC0415
-
-        shown = not invocation.json and sys.stdout.isatty()
-        self._bar = Progress(console=invocation.console, disable=not shown, transient=True)
-        self._task = self._bar.add_task("looking through the catalog", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def drawn(self, studies: int) -> None:
-        """Take note of how many studies will be read."""
-        self._bar.reset(self._task, total=studies, description="reading studies")
-
-    def sample(self, sample: RetrievalSample) -> None:
-        """Take note of a study that was read."""
-        if sample.how == "bucket":
-            self._bar.advance(self._task)
 
 
 @app.command()
