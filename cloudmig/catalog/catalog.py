@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cloudmig.catalog.closing import ClosingCalls
 from cloudmig.catalog.cloud_verdicts import CloudVerdictCalls
+from cloudmig.catalog.copying import CopyingCalls
 from cloudmig.catalog.inventory import InventoryCalls
 from cloudmig.catalog.planning import PlanningCalls
 from cloudmig.catalog.sampling import SamplingCalls
@@ -18,6 +19,7 @@ class Catalog(
     PlanningCalls,
     WorkCalls,
     CloudVerdictCalls,
+    CopyingCalls,
     ClosingCalls,
     StandingCalls,
     SamplingCalls,

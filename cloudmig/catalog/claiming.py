@@ -17,13 +17,12 @@ from cloudmig.catalog.database import Database
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.errors import LeaseLost
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import CopyState, TransferState, advance
+from cloudmig.model.states import TO_MAKE, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, TransferJob
 
 __all__ = ["ClaimCalls"]
 
-#: Copies that a worker still has to make.
-_TO_MAKE = (CopyState.PLANNED.value, CopyState.OWED.value, CopyState.FAILED.value)
+_TO_MAKE = [state.value for state in TO_MAKE]
 
 # States stand as literals in these statements: only so can both databases prove that a partial
 # index covers them. SKIP LOCKED is PostgreSQL's; a SQLite writer is alone anyway.

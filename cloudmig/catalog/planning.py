@@ -18,7 +18,7 @@ from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, Decision
 
-__all__ = ["PlanningCalls", "spread_of"]
+__all__ = ["PlanningCalls", "insert_copies", "spread_of"]
 
 #: Decisions per transaction: a plan of a million studies must not lock the workers out.
 _CHUNK = 1000
@@ -157,7 +157,7 @@ class PlanningCalls(Database):
                 )
             ):
                 numbers[source, row.study_instance_uid] = row.transfer_id
-        _insert_copies(
+        insert_copies(
             connection,
             [
                 (numbers[one.source, one.study.study_instance_uid], plan)
@@ -197,7 +197,7 @@ class PlanningCalls(Database):
                     .where(copy.c.copy_id == held[destination].copy_id)
                     .values(storage_class=wanted[destination].storage_class)
                 )
-        _insert_copies(
+        insert_copies(
             connection,
             [(row.transfer_id, wanted[name]) for name in wanted if name not in held],
         )
@@ -235,7 +235,8 @@ def _copies_of(
     return copies
 
 
-def _insert_copies(connection: sa.Connection, plans: Sequence[tuple[int, CopyPlan]]) -> None:
+def insert_copies(connection: sa.Connection, plans: Sequence[tuple[int, CopyPlan]]) -> None:
+    """Insert planned copies by the number of their transfer."""
     rows = [
         {
             "transfer_id": transfer_id,

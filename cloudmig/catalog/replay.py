@@ -158,6 +158,8 @@ def rebuild(events: Iterable[LedgerEvent]) -> dict[StudyKey, ReplayedTransfer]:
             transfers[key] = _on_copy(transfers[key], event)
         elif event.kind in _STUDY_STATES:
             transfers[key] = _on_study(transfers.get(key), event)
+        elif event.kind in {"copy_planned", "copy_forgone"}:
+            transfers[key] = _on_plan_of_copy(transfers[key], event)
         elif event.kind == "study_counted":
             counted: Any = event.detail["instances_inventory"]
             transfers[key] = replace(transfers[key], instances_inventory=counted)
@@ -272,6 +274,19 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
         case "copy_failed":
             copy = replace(copy, verdict_how=detail["how"], judged_at=_judged_at(event))
     return replace(before, copies={**before.copies, event.destination: copy})
+
+
+def _on_plan_of_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
+    """A copy of a study that was done is planned, or taken out of the plan again."""
+    copies = dict(before.copies)
+    if event.kind == "copy_forgone":
+        assert copies.pop(event.destination).manifest_key is None, "what is made is not forgone"
+        return replace(before, copies=copies)
+    assert event.destination not in copies, "it is planned once"
+    detail: Mapping[str, Any] = event.detail
+    copies[event.destination] = ReplayedCopy(detail["storage_class"])
+    state = advance(before.state, TransferState.PLANNED)
+    return replace(before, state=state, reason=None, copies=copies)
 
 
 def _judged_at(event: LedgerEvent) -> dt.datetime:

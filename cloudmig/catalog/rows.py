@@ -7,12 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from cloudmig.catalog import schema
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
 
-__all__ = ["copy_row", "of_study", "rows_answered", "transfer_row"]
+__all__ = ["copy_row", "of_study", "rows_answered", "transfer_row", "with_copies"]
 
 
 def copy_row(row: AnyRow) -> CopyRow:
@@ -76,3 +77,14 @@ def rows_answered(rows: Iterable[dict[str, Any]], *, key: str) -> list[dict[str,
         kept[row[key]] = {**row, "instances_claimed": claimed}
     # In the order of the index: a page is then touched once and not once for every row.
     return [kept[name] for name in sorted(kept)]
+
+
+def with_copies(connection: sa.Connection, rows: Sequence[AnyRow]) -> list[TransferRow]:
+    """Return transfers with their copies, in the order of their rows."""
+    table = schema.copy
+    copies: dict[int, list[CopyRow]] = {row.transfer_id: [] for row in rows}
+    for copy in connection.execute(
+        sa.select(table).where(table.c.transfer_id.in_(list(copies))).order_by(table.c.copy_id)
+    ):
+        copies[copy.transfer_id].append(copy_row(copy))
+    return [transfer_row(row, copies[row.transfer_id]) for row in rows]

@@ -10,14 +10,13 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.extra_objects import ExtraObjectCalls
 from cloudmig.catalog.records import (
-    CopyRow,
     LedgerEvent,
     MultipartUpload,
     StatusCounts,
     TransferRow,
 )
 from cloudmig.catalog.restores import RestoreCalls
-from cloudmig.catalog.rows import copy_row, of_study, transfer_row
+from cloudmig.catalog.rows import of_study, with_copies
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.errors import CatalogError
@@ -92,7 +91,7 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
         if after is not None:
             wanted = wanted.where(table.transfer_id > after)
         with self._reading() as connection:
-            return _with_copies(connection, connection.execute(wanted).all())
+            return with_copies(connection, connection.execute(wanted).all())
 
     def transfer(self, source: str, study: StudyRef) -> TransferRow | None:
         """Return one transfer, or None where nothing was decided about the study."""
@@ -100,7 +99,7 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
             rows = connection.execute(
                 sa.select(schema.transfer).where(*of_study(schema.transfer, source, study))
             ).all()
-            return next(iter(_with_copies(connection, rows)), None)
+            return next(iter(with_copies(connection, rows)), None)
 
     def ledger(
         self, after: int = 0, limit: int = 1000, *, study: StudyRef | None = None
@@ -251,13 +250,3 @@ def _counts(
 
 def _add(counts: dict[_Key, int], key: _Key, count: int) -> None:
     counts[key] = counts.get(key, 0) + count
-
-
-def _with_copies(connection: sa.Connection, rows: Sequence[AnyRow]) -> list[TransferRow]:
-    table = schema.copy
-    copies: dict[int, list[CopyRow]] = {row.transfer_id: [] for row in rows}
-    for copy in connection.execute(
-        sa.select(table).where(table.c.transfer_id.in_(list(copies))).order_by(table.c.copy_id)
-    ):
-        copies[copy.transfer_id].append(copy_row(copy))
-    return [transfer_row(row, copies[row.transfer_id]) for row in rows]

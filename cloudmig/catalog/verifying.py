@@ -17,7 +17,7 @@ from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
-__all__ = ["Judgement", "VerificationCalls"]
+__all__ = ["Judgement", "VerificationCalls", "repairs_are_spent"]
 
 #: A copy that differs again after this many repairs waits for a person (design section 5).
 _REPAIRS_MAX = 2
@@ -110,6 +110,15 @@ class VerificationCalls(EndingCalls):
         self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement
     ) -> TransferState:
         """Write down what an independent check said about a copy, and what follows from it."""
+        self._mark(connection, transfer, held, said)
+        if said.agreed:
+            return self._after_agreement(connection, transfer)
+        return self._after_difference(connection, transfer, held, said.at)
+
+    def _mark(
+        self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement
+    ) -> None:
+        """Write down what an independent check said about a copy."""
         new = CopyState.VERIFIED if said.agreed else CopyState.FAILED
         judged_at = max(held.judged_at or said.judged_at, said.judged_at)
         advance_copy(CopyState(held.state), new)
@@ -141,10 +150,8 @@ class VerificationCalls(EndingCalls):
                 **({} if said.agreed else differing),
             },
         )
-        if said.agreed:
-            return self._after_agreement(connection, transfer)
-        self._record_findings(connection, held.copy_id, said.findings)
-        return self._after_difference(connection, transfer, held, said.at)
+        if not said.agreed:
+            self._record_findings(connection, held.copy_id, said.findings)
 
     def _after_agreement(self, connection: sa.Connection, transfer: AnyRow) -> TransferState:
         state = TransferState(transfer.state)
@@ -167,7 +174,7 @@ class VerificationCalls(EndingCalls):
         values: dict[str, object]
         if state is TransferState.QUARANTINED:
             return state  # A person has it already.
-        if held.repairs >= _REPAIRS_MAX:
+        if repairs_are_spent(held):
             reason = QuarantineReason.VERIFICATION_FAILED
             cause = f"{held.destination} differs after {held.repairs} repairs"
             new, kind = TransferState.QUARANTINED, "study_quarantined"
@@ -214,6 +221,11 @@ class VerificationCalls(EndingCalls):
             for one in findings
         }
         self._upsert(connection, table, list(rows.values()), update=None)
+
+
+def repairs_are_spent(held: AnyRow) -> bool:
+    """Say whether a copy that differs has been repaired as often as it may (design section 5)."""
+    return bool(held.repairs >= _REPAIRS_MAX)
 
 
 def _named(findings: Sequence[BadInstance]) -> list[list[str]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-__all__ = ["COPY_MOVES", "TRANSFER_MOVES", "CopyState", "TransferState", "advance", "advance_copy"]
+__all__ = [
+    "COPY_MOVES", "TO_MAKE", "TRANSFER_MOVES", "CopyState", "TransferState", "advance",
+    "advance_copy",
+]  # fmt: skip
 
 
 class TransferState(Enum):
@@ -29,6 +32,9 @@ class CopyState(Enum):
     VERIFIED = "verified"  #: A verdict agreed with the manifest.
     FAILED = "failed"  #: A verdict named differences; to be repaired.
 
+
+#: Copies that somebody still has to make.
+TO_MAKE = (CopyState.PLANNED, CopyState.OWED, CopyState.FAILED)
 
 _T = TransferState
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from cloudmig.catalog import Catalog
+from cloudmig.catalog.copying import CopyOrder
 from cloudmig.catalog.records import BadInstance
 from cloudmig.catalog.replay import (
     as_replayed,
@@ -114,6 +115,51 @@ class CatalogMachine(RuleBasedStateMachine):
                 copy, agreed=agreed, how="STORE_CHECKSUM", findings=findings, at=NOW
             )
 
+    @rule(
+        destination=st.sampled_from([*DESTINATIONS, "third"]),
+        rules=st.sampled_from([None, (), ("old",)]),
+        ending=st.sampled_from(["stored", "put back", "left", "forgone", "origin failed"]),
+    )
+    def copy_from_another(
+        self, destination: str, rules: tuple[str, ...] | None, ending: str
+    ) -> None:
+        """Make a copy from a verified one, of studies that are done as well."""
+        order = CopyOrder(("main",), destination, rules=rules)
+        for row in self.catalog.copies_to_make(order):
+            origin = next(
+                copy
+                for copy in row.copies
+                if copy.state is CopyState.VERIFIED and copy.destination != destination
+            )
+            wanted = CopyPlan(destination, "STANDARD")
+            claim = self.catalog.claim_copy("worker", row, origin, wanted, lease_s=600.0)
+            if claim is None:
+                assert row.state is TransferState.MOVING, "somebody else is at it"
+                continue
+            self.jobs.append(claim.job)
+            assert [each.destination for each in claim.job.copies] == [destination]
+            self._end_copy(claim.job, origin.destination, ending, planned=claim.planned)
+
+    def _end_copy(self, job: TransferJob, origin: str, ending: str, *, planned: bool) -> None:
+        [copy] = job.copies
+        bad = BadInstance("1.2.3", "altered", "k")
+        if ending == "left":
+            return
+        if ending == "stored":
+            held = self.catalog.open_work(job).copies[copy.destination]
+            store_copy(self.catalog, job, copy.destination, revision=held.manifest_revision + 1)
+        if ending == "origin failed" and self.catalog.fail_origin(job, origin, [bad], NOW):
+            self.catalog.finish(
+                job,
+                TransferState.QUARANTINED,
+                cause="because",
+                reason=QuarantineReason.VERIFICATION_FAILED,
+            )
+            return
+        if ending == "forgone" and planned:
+            self.catalog.forgo_copy(job, copy.destination, "archived")
+        self.catalog.finish(job, self.reached(job), cause="")
+
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
     def store_all(self, data: st.DataObject) -> None:
@@ -126,7 +172,7 @@ class CatalogMachine(RuleBasedStateMachine):
                 store_copy(
                     self.catalog, job, copy.destination, revision=revision, completeness=weak
                 )
-            self.catalog.finish(job, TransferState.STORED, cause="", instances_inventory=2)
+            self.catalog.finish(job, self.reached(job), cause="", instances_inventory=2)
         except LeaseLost:
             assert self.is_late(job)
 
@@ -276,6 +322,14 @@ class CatalogMachine(RuleBasedStateMachine):
             )
         assert statement.holds == (not self.catalog.unexplained())
         assert statement.late_copies == 0
+
+    def reached(self, job: TransferJob) -> TransferState:
+        """Return where a job leaves its study: it may have been for one copy of several."""
+        row = self.catalog.transfer("main", job.study)
+        assert row is not None
+        held = {CopyState.STORED, CopyState.VERIFIED}
+        done = all(copy.state in held for copy in row.copies)
+        return TransferState.STORED if done else TransferState.PLANNED
 
     def is_late(self, job: TransferJob) -> bool:
         row = self.catalog.transfer("main", job.study)
