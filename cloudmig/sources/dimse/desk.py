@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import mmap
 from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING
 
-from cloudmig.dicom.header import HeaderUnreadable, Identity, read_identity
+from cloudmig.dicom.header import Identity
 from cloudmig.dimse.messages import StoreCommand
 from cloudmig.errors import SpoolFull
 from cloudmig.model.instance import StagedInstance
-from cloudmig.model.quarantine import QuarantineReason
-from cloudmig.model.references import InstanceRef, is_usable_uid
+from cloudmig.model.references import is_usable_uid
+from cloudmig.sources.arrivals import HeldArrival, identity_of, judge_identity, staged_instance
 from cloudmig.staging import StagedBytes, StagingArea, StagingWriter
 
 if TYPE_CHECKING:
@@ -37,23 +36,20 @@ _TELL_EVERY_BYTES = 1 << 20
 _LATE_ANSWER_MAX_S = 25.0
 
 
-class DimseArrival:
-    """One object that arrived for a retrieve (port `Arrival`)."""
+class DimseArrival(HeldArrival):
+    """One object that arrived for a retrieve, and whose sender may still wait for our answer."""
 
-    __slots__ = ("_held", "_settled", "staged", "trouble", "unexpected")
+    __slots__ = ("_settled",)
 
     def __init__(
         self, staged: StagedInstance, held: StagedBytes, *, unexpected: bool, trouble: str
     ) -> None:
-        self.staged = staged
-        self.unexpected = unexpected
-        self.trouble = trouble
-        self._held = held
+        super().__init__(staged, held, unexpected=unexpected, trouble=trouble)
         self._settled: asyncio.Future[bool] | None = None
 
     def settle(self, *, stored: bool) -> None:
         """Give the room back and answer a sender that still waits."""
-        self._held.release()
+        super().settle(stored=stored)
         if self._settled is not None and not self._settled.done():
             self._settled.set_result(stored)
 
@@ -260,7 +256,7 @@ class _Intake:
     def _match(self, held: StagedBytes) -> DimseArrival | None:
         """Hand the object to the retrieve it belongs to. None when there is none."""
         command = self._command
-        identity = _identity_of(held, command.transfer_syntax_uid)
+        identity = identity_of(held, command.transfer_syntax_uid)
         named = identity or Identity("", "", "", "")
         retrieval = self._desk.owner(self._our_aet, named, command)
         if retrieval is None:
@@ -268,56 +264,14 @@ class _Intake:
             for other in self._desk.running(self._our_aet):
                 other.evidence.strays += 1
             return None
-        instance, trouble = _judge(identity, command)
-        staged = StagedInstance(
-            instance=instance,
+        instance, trouble = judge_identity(identity, command.affected_sop_instance_uid)
+        staged = staged_instance(
+            held,
+            instance,
             sop_class_uid=command.affected_sop_class_uid,
             transfer_syntax_uid=command.transfer_syntax_uid,
-            size_bytes=held.size_bytes,
-            file_sha256=held.file_sha256,
-            dataset_sha256=held.dataset_sha256,
-            body=held.body,
-            path=held.path,
         )
         expected = command.affected_sop_instance_uid in retrieval.request.expected
         arrival = DimseArrival(staged, held, unexpected=not expected, trouble=trouble)
         retrieval.arrived(arrival, command)
         return arrival
-
-
-def _identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
-    """Return what the data set calls itself, or None when it cannot be read."""
-    beginning, held.beginning = held.beginning, bytearray()  # Not to be kept for a spooled object.
-    try:
-        found = read_identity(memoryview(beginning)[held.dataset_offset :], transfer_syntax_uid)
-        if held.path is None or found.series_instance_uid:
-            return found
-    except HeaderUnreadable:
-        if held.path is None:
-            return None
-    # A header larger than what was kept in memory: look into the file.
-    try:
-        with (
-            held.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[held.dataset_offset :] as dataset,
-        ):
-            return read_identity(dataset, transfer_syntax_uid)
-    except (HeaderUnreadable, OSError):
-        return None
-
-
-def _judge(identity: Identity | None, command: StoreCommand) -> tuple[InstanceRef | None, str]:
-    """Return the reference of an arrived object and what is wrong with it, if anything."""
-    if identity is None:
-        return None, QuarantineReason.MALFORMED.value
-    try:
-        instance = InstanceRef(
-            identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid
-        )
-    except ValueError:
-        return None, QuarantineReason.UNUSABLE_UID.value
-    if identity.sop_instance_uid != command.affected_sop_instance_uid:
-        return instance, QuarantineReason.UID_MISMATCH.value
-    return instance, ""

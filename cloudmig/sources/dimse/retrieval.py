@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from cloudmig.dimse.client import Association
 from cloudmig.dimse.messages import StoreCommand, SubOperations
 from cloudmig.dimse.status import Category, category
 from cloudmig.errors import SourceBusy, SourceUnavailable
-from cloudmig.ports import RetrieveEvidence, RetrieveRequest
+from cloudmig.ports import RetrieveRequest
+from cloudmig.sources.arrivals import RunningRetrieval
 from cloudmig.sources.dimse.asking import VERIFICATION, Question
 from cloudmig.sources.dimse.desk import DeskHandler, DimseArrival
 
@@ -28,18 +28,15 @@ _BUSY = 0xA702
 _QUERY_RETRIEVE_ROOT = "1.2.840.10008.5.1.4.1.2."
 
 
-class DimseRetrieval:
-    """Port `Retrieval` over DIMSE. Works while its context is entered."""
+class DimseRetrieval(RunningRetrieval[DimseArrival]):
+    """Port `Retrieval` over DIMSE."""
 
     def __init__(self, source: DimseSource, request: RetrieveRequest) -> None:
-        self.request = request
-        self.evidence = RetrieveEvidence()
+        super().__init__(request)
         self.in_flight = 0  #: Objects of ours that have begun and not ended.
         self._source = source
-        self._arrivals: asyncio.Queue[DimseArrival | None] = asyncio.Queue()
         self._received: set[str] = set()
         self._count = 0
-        self._task: asyncio.Task[None] | None = None
         self._association: Association | None = None
         self._last_sign_s = 0.0
         self._sign = asyncio.Event()  #: Set by every sign of life; the grace time waits for it.
@@ -59,39 +56,13 @@ class DimseRetrieval:
         self._count += 1
         self._received.add(command.affected_sop_instance_uid)
         self._source.remember_class(command.affected_sop_class_uid)
-        self._arrivals.put_nowait(arrival)
+        self._hand_over(arrival)
 
     def offered(self, sop_class_uid: str, transfer_syntax_uids: Sequence[str]) -> None:
         """Note which syntaxes the PACS can send a SOP class in."""
         seen = self.evidence.offered.setdefault(sop_class_uid, [])
         seen += [uid for uid in transfer_syntax_uids if uid not in seen]
         self._source.remember_offer(sop_class_uid, transfer_syntax_uids)
-
-    # Port
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        while not self._arrivals.empty():
-            left = self._arrivals.get_nowait()
-            if left is not None:
-                left.settle(stored=False)
-
-    async def __aiter__(self) -> AsyncIterator[DimseArrival]:
-        assert self._task is not None, "enter the retrieval first"
-        while (arrival := await self._arrivals.get()) is not None:
-            yield arrival
-        await self._task  # Raises what went wrong, after everything that arrived.
 
     # The work
 
@@ -113,7 +84,6 @@ class DimseRetrieval:
             raise
         finally:
             self._association = None
-            self._arrivals.put_nowait(None)
 
     async def _ask(self, question: Question, association: Association) -> None:
         before = self._count

@@ -1,0 +1,150 @@
+"""What every source does with an object that arrived, however it came.
+
+Its identity is what its own data set says; what the sender called it only shows a disagreement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from cloudmig.dicom.header import HeaderUnreadable, Identity, read_identity
+from cloudmig.model.instance import StagedInstance
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import InstanceRef
+from cloudmig.ports import RetrieveEvidence, RetrieveRequest
+from cloudmig.staging import StagedBytes
+
+__all__ = ["HeldArrival", "RunningRetrieval", "identity_of", "judge_identity", "staged_instance"]
+
+
+class HeldArrival:
+    """One object that arrived and holds its room until it is settled (port `Arrival`)."""
+
+    __slots__ = ("_held", "staged", "trouble", "unexpected")
+
+    def __init__(
+        self, staged: StagedInstance, held: StagedBytes, *, unexpected: bool, trouble: str
+    ) -> None:
+        self.staged = staged
+        self.unexpected = unexpected
+        self.trouble = trouble
+        self._held = held
+
+    def settle(self, *, stored: bool) -> None:  # noqa: ARG002 - nobody waits for our answer
+        """Give the room back."""
+        self._held.release()
+
+
+ArrivalT = TypeVar("ArrivalT", bound=HeldArrival)
+
+
+class RunningRetrieval(ABC, Generic[ArrivalT]):
+    """A retrieve that works in a task of its own while its context is entered (port `Retrieval`).
+
+    A subclass writes `_work`, which hands over what arrives and raises what went wrong.
+    """
+
+    def __init__(self, request: RetrieveRequest) -> None:
+        self.request = request
+        self.evidence = RetrieveEvidence()
+        self._arrivals: asyncio.Queue[ArrivalT | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def _work(self) -> None:
+        """Ask the source and hand over what arrives, until nothing more is to come."""
+
+    def _hand_over(self, arrival: ArrivalT) -> None:
+        """Pass an object on; whoever takes it settles it."""
+        self._arrivals.put_nowait(arrival)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._work_to_the_end())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        while not self._arrivals.empty():
+            left = self._arrivals.get_nowait()
+            if left is not None:
+                left.settle(stored=False)
+
+    async def __aiter__(self) -> AsyncIterator[ArrivalT]:
+        assert self._task is not None, "enter the retrieval first"
+        while (arrival := await self._arrivals.get()) is not None:
+            yield arrival
+        await self._task  # Raises what went wrong, after everything that arrived.
+
+    async def _work_to_the_end(self) -> None:
+        try:
+            await self._work()
+        finally:
+            self._arrivals.put_nowait(None)
+
+
+def identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
+    """Return what the data set calls itself, or None when it cannot be read."""
+    beginning, held.beginning = held.beginning, bytearray()  # Not to be kept for a spooled object.
+    try:
+        found = read_identity(memoryview(beginning)[held.dataset_offset :], transfer_syntax_uid)
+        if held.path is None or found.series_instance_uid:
+            return found
+    except HeaderUnreadable:
+        if held.path is None:
+            return None
+    # A header larger than what was kept in memory: look into the file.
+    try:
+        with (
+            held.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as whole,
+            whole[held.dataset_offset :] as dataset,
+        ):
+            return read_identity(dataset, transfer_syntax_uid)
+    except (HeaderUnreadable, OSError):
+        return None
+
+
+def judge_identity(
+    identity: Identity | None, called_sop_instance_uid: str
+) -> tuple[InstanceRef | None, str]:
+    """Return the reference of an arrived object and what is wrong with it, if anything."""
+    if identity is None:
+        return None, QuarantineReason.MALFORMED.value
+    try:
+        instance = InstanceRef(
+            identity.study_instance_uid, identity.series_instance_uid, identity.sop_instance_uid
+        )
+    except ValueError:
+        return None, QuarantineReason.UNUSABLE_UID.value
+    if identity.sop_instance_uid != called_sop_instance_uid:
+        return instance, QuarantineReason.UID_MISMATCH.value
+    return instance, ""
+
+
+def staged_instance(
+    held: StagedBytes, instance: InstanceRef | None, *, sop_class_uid: str, transfer_syntax_uid: str
+) -> StagedInstance:
+    """Return the staged object that lies in `held`."""
+    return StagedInstance(
+        instance=instance,
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid=transfer_syntax_uid,
+        size_bytes=held.size_bytes,
+        file_sha256=held.file_sha256,
+        dataset_sha256=held.dataset_sha256,
+        body=held.body,
+        path=held.path,
+    )
