@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import boto3
 import pytest
@@ -17,16 +16,11 @@ from cloudmig.cloud.restore_table import (
     MemoryRestores,
     Restores,
 )
-from tests.contract.moto_bucket import moto_endpoint
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 PK, SK = "restores/images/v1/main/8c/1.2/", "1.2.1/1.2.1.1.dcm#v1"
 EARLY, LATE = "2026-03-01T08:00:00.000000Z", "2026-03-01T12:30:00.000000Z"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
 
 
 class RestoresContract:

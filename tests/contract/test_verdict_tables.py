@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,18 +19,13 @@ from cloudmig.cloud.verdict_table import (
     unsettled_keys,
     unsettled_since,
 )
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_world import dynamo_table
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 PK = "images/some/prefix/v1/main/8c/1.2/"
 EARLY, MIDDLE, LATE = (f"2026-11-22T09:00:0{second}.000000Z" for second in (1, 2, 3))
 NIGHT = "2026-11-23T00:00:00.000000Z"
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
 
 
 def an_item(sk: str = "1.2.1/1.2.1.1.dcm", at: str = MIDDLE, **changes: str) -> ObjectItem:

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -15,7 +14,8 @@ import pytest
 
 from cloudmig.cloud.reconcile_shelf import Address, FolderShelf, S3Shelf, Shelf, Shelves
 from tests.cloud_inventory import BUCKET, FOLDER, INVENTORIES, STUDY, Listing, a_record
-from tests.contract.moto_bucket import moto_endpoint
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 ROOT = Path(__file__).parents[2]
 RECORDS = [a_record(number) for number in range(3)]
@@ -50,12 +50,6 @@ profile = "moto"
 access_key_id = "testing"
 secret_access_key = "testing"
 """
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as url:
-        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from cloudmig.destinations.opening import open_object_store
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Stored
 from cloudmig.model.references import InstanceRef
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
 from tests.integration.cloud_world import (
     PREFIX,
     CloudWorld,
@@ -26,13 +25,9 @@ from tests.integration.cloud_world import (
     data_set_of,
 )
 
+pytest_plugins = ["tests.contract.store_fixtures"]
+
 INSTANCE = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.1")
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
 
 
 def staged(file: bytes, instance: InstanceRef | None = INSTANCE) -> StagedInstance:

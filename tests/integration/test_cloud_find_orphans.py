@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,17 +12,13 @@ from cloudmig.cloud.find_orphans import DAYS_BACK, OrphanSearch, find_orphans
 from cloudmig.cloud.verdict_table import MemoryTable, VerdictTable
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.messages import ObjectVerdict, StudyRequest
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
 from tests.integration.cloud_world import PREFIX, CloudWorld, dynamo_table
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 NOTHING = OrphanSearch(orphans=0, gone=0, asked=0, unknown=0)
 A_DAY_LATER = dt.timedelta(hours=24, seconds=1)
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
 
 
 @pytest.fixture(params=["memory", "dynamo"])

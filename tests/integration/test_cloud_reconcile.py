@@ -7,7 +7,6 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from cloudmig.cloud.reconcile_shelf import Address
 from cloudmig.messages import StudyRequest, decode
 from cloudmig.objects import manifest_key
 from tests.cloud_inventory import BUCKET, INVENTORIES, PREFIX, RESULTS, STUDY, Listing, a_record
-from tests.contract.moto_bucket import moto_endpoint
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 ACCEPTANCE = os.environ.get("CLOUDMIG_ACCEPTANCE") == "1"
 RECORDS = [a_record(number) for number in range(4)]
@@ -55,12 +55,6 @@ def test_ten_million_objects_take_less_than_ten_minutes_and_1_gb() -> None:
     assert (row["planted"], row["found"], row["false"], row["missed"]) == (1000, 1000, 0, 0)
     assert row["seconds"] < 600, row
     assert row["peak MB, all processes"] < 1000, row
-
-
-@pytest.fixture
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as url:
-        yield url
 
 
 def client(service: str, endpoint: str) -> Any:  # noqa: ANN401

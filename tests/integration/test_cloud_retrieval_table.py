@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -22,7 +21,8 @@ from cloudmig.model.instance import Location
 from cloudmig.model.references import StudyRef
 from cloudmig.model.service_levels import ServiceLevels, TierLevel
 from cloudmig.objects import manifest_key, study_prefix
-from tests.contract.moto_bucket import moto_endpoint
+
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 PREFIX = "some/prefix/"
 #: Of our own: all servers of a process share what moto holds.
@@ -95,13 +95,12 @@ class Cloud:
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with moto_endpoint() as endpoint:
-        made = Cloud(endpoint)
-        for number in range(1, 46):
-            made.put_study(number, TIERS[number % 3])
-        made.put_study(900, "STANDARD", prefix="another/")
-        yield made
+def cloud(endpoint: str) -> Cloud:
+    made = Cloud(endpoint)
+    for number in range(1, 46):
+        made.put_study(number, TIERS[number % 3])
+    made.put_study(900, "STANDARD", prefix="another/")
+    return made
 
 
 def test_every_study_of_the_table_can_be_drawn_and_none_of_another_prefix(cloud: Cloud) -> None:

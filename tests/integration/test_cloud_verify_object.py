@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from cloudmig.errors import DestinationUnavailable
 from cloudmig.messages import ObjectVerdict, StudyRequest, encode
 from cloudmig.model.references import InstanceRef
 from cloudmig.objects import conflict_key, quarantine_key, repair_key
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
 from tests.integration.cloud_world import (
     PREFIX,
     CloudWorld,
@@ -31,13 +31,9 @@ from tests.integration.cloud_world import (
     event_bridge_event,
 )
 
+pytest_plugins = ["tests.contract.store_fixtures"]
+
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
 
 
 @pytest.fixture(params=["checksum", "stream", "no checksums"])

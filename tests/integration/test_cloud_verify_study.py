@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from cloudmig.errors import DestinationUnavailable
 from cloudmig.manifest import ManifestUnreadable
 from cloudmig.messages import FINDINGS_MAX, StudyVerdict, decode, encode
 from cloudmig.objects import conflict_key, quarantine_key, repair_key
-from tests.contract.moto_bucket import Bucket, moto_endpoint
+from tests.contract.moto_bucket import Bucket
 from tests.integration.cloud_world import (
     PREFIX,
     CloudWorld,
@@ -34,11 +34,7 @@ from tests.integration.cloud_world import (
     event_bridge_event,
 )
 
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_endpoint() as address:
-        yield address
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 @pytest.fixture(params=["memory", "dynamo"])

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
-import pytest
-
 from cloudmig.agent.doctor import Verdict
 from cloudmig.agent.doctor.verdict_queue import check_verdict_queue
 from cloudmig.config import DestinationSettings
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_side import CloudSide
 from tests.integration.migration_world import free_port
 
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_endpoint() as url:
-        yield url
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 def examined(cloud: CloudSide, **changes: object) -> dict[str, tuple[Verdict, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,13 @@ import pytest
 from cloudmig.agent.verdicts import VerdictSummary, collect_verdicts
 from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.demo.studies import Study
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_side import CloudSide, later, names_of
 from tests.integration.migration_world import World, a_study
 
+pytest_plugins = ["tests.contract.store_fixtures"]
+
 STUDIES = tuple(a_study(number, series=(2, 1)) for number in range(1, 4))
 UIDS = [study.study_instance_uid for study in STUDIES]
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_endpoint() as url:
-        yield url
 
 
 def a_world(tmp_path: Path, cloud: CloudSide, studies: tuple[Study, ...] = STUDIES) -> World:

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from cloudmig.agent.verdicts import collect_verdicts
 from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.messages import ObjectVerdict, RestoreReport, StudyRequest, StudyVerdict, encode
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_side import CloudSide
 from tests.integration.migration_world import World, a_study, free_port
 from tests.integration.test_verdicts import SPOILED, STUDIES, UIDS, a_world, collect
 
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_endpoint() as url:
-        yield url
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 def cloudmig(world: World, *words: str, wrapped: str = "") -> tuple[int, dict[str, Any]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +12,11 @@ from cloudmig.catalog.records import QuarantineItem
 from cloudmig.errors import ConfigError
 from cloudmig.model.extra_object import ExtraObject
 from cloudmig.pipeline.verification import VerifySummary
-from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.cloud_side import CloudSide
 from tests.integration.migration_world import World
 from tests.integration.test_verdicts import SPOILED, STUDIES, UIDS
 
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_endpoint() as url:
-        yield url
+pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 def a_world(tmp_path: Path, cloud: CloudSide, **more: object) -> World:
