@@ -18,7 +18,7 @@ from mypy_boto3_s3 import S3Client
 
 from tests.peers.part10 import FileMeta, NotPart10, read_file_meta
 
-__all__ = ["HeldObject", "ManifestFile", "Survey", "download", "survey"]
+__all__ = ["Bucket", "HeldObject", "ManifestFile", "Survey", "read_manifests"]
 
 _READERS = 8
 _CHUNK = 1 << 20
@@ -78,14 +78,39 @@ class Survey:
     open_uploads: list[str] = field(default_factory=list)
 
 
-def survey(client: S3Client, bucket: str, archives: Sequence[str], prefix: str = "") -> Survey:
-    """List the bucket and read every object in it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket, or what lies below a prefix of it, as the judge reads it."""
+
+    client: S3Client = field(kw_only=False)
+    name: str = field(kw_only=False)
+    archives: Sequence[str] = ("main",)
+    prefix: str = ""
+    #: Prefixes of what belongs to other homes, which are judged for themselves.
+    elsewhere: tuple[str, ...] = ()
+
+    def survey(self) -> Survey:
+        """List the bucket and read every object in it."""
+        return _survey(self)
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object to a file."""
+        body = self.client.get_object(Bucket=self.name, Key=key)["Body"]
+        with path.open("wb") as file:
+            while chunk := body.read(_CHUNK):
+                file.write(chunk)
+
+
+def _survey(home: Bucket) -> Survey:
+    client, bucket, prefix = home.client, home.name, home.prefix
     found = Survey(
         versions=_versions(client, bucket, prefix), open_uploads=_open_uploads(client, bucket)
     )
-    roots = tuple(f"{prefix}v1/{archive}/" for archive in archives)
+    roots = tuple(f"{prefix}v1/{archive}/" for archive in home.archives)
     images, manifests = [], []
     for key in _keys(client, bucket, prefix):
+        if key.startswith(home.elsewhere):
+            continue
         if not key.startswith(roots):
             found.strangers.append(key)
         elif key.endswith(".json.gz") and "/manifest/" in key:
@@ -98,6 +123,13 @@ def survey(client: S3Client, bucket: str, archives: Sequence[str], prefix: str =
         found.objects = list(pool.map(lambda key: _read_image(client, bucket, key), images))
         found.manifests = list(pool.map(lambda key: _read_manifest(client, bucket, key), manifests))
     return found
+
+
+def read_manifests(client: S3Client, bucket: str, prefix: str) -> list[ManifestFile]:
+    """Read every manifest below a prefix: those of a home that cannot keep its own."""
+    keys = list(_keys(client, bucket, prefix))
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda key: _read_manifest(client, bucket, key), keys))
 
 
 def _keys(client: S3Client, bucket: str, prefix: str) -> Iterator[str]:
@@ -181,11 +213,3 @@ def _is_record(record: object) -> bool:
     if not isinstance(record, dict) or not isinstance(record.get("location"), dict):
         return False
     return "key" in record["location"] and record.keys() >= _RECORD_FIELDS
-
-
-def download(client: S3Client, bucket: str, key: str, path: Path) -> None:
-    """Write an object to a file."""
-    body = client.get_object(Bucket=bucket, Key=key)["Body"]
-    with path.open("wb") as file:
-        while chunk := body.read(_CHUNK):
-            file.write(chunk)

@@ -1,4 +1,4 @@
-"""The judge: compares what a bucket holds with what was loaded into the PACS.
+"""The judge: compares what a bucket, or another home, holds with what was loaded into the PACS.
 
     python -m tests.peers.judge --truth truth.csv --bucket images --endpoint http://127.0.0.1:5000
 
@@ -15,20 +15,41 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 from mypy_boto3_s3 import S3Client
 
-from tests.peers.bucket import HeldObject, download, survey
+from tests.peers.bucket import Bucket, HeldObject, Survey
 from tests.peers.compare import difference_in_child
 from tests.peers.evidence import problems
 from tests.peers.launch.moto import s3_client
 from tests.peers.loading import Loaded, held, read_truth
 
-__all__ = ["CONVERTED", "Difference", "Finding", "Verdict", "judge"]
+__all__ = [
+    "CONVERTED", "Difference", "Finding", "Home", "Told", "Verdict", "judge", "judge_home",
+]  # fmt: skip
 
 
 #: How the detail begins where an object came in another transfer syntax than it was loaded in.
 CONVERTED = "converted"
+
+#: (file, digest of what was found, its transfer syntax) -> where they differ.
+Told = dict[tuple[str, str, str], str]
+
+
+class Home(Protocol):
+    """Where copies are kept, read by the judge itself."""
+
+    @property
+    def name(self) -> str: ...
+
+    def survey(self) -> Survey:
+        """List everything and read it."""
+        ...
+
+    def download(self, key: str, path: Path) -> None:
+        """Write what a survey named to a file."""
+        ...
 
 
 class Finding(Enum):
@@ -113,9 +134,18 @@ def judge(
     prefix: str = "",
 ) -> Verdict:
     """Read the whole bucket and compare it with what the PACS took."""
+    return judge_home(truth, Bucket(client, bucket, archives=archives, prefix=prefix))
+
+
+def judge_home(truth: Iterable[Loaded], home: Home, told: Told | None = None) -> Verdict:
+    """Read all that is there and compare it with what the PACS took.
+
+    `told` keeps what comparisons said, for the next home: equal digests make equal answers.
+    """
     loaded = held(truth)
-    found = survey(client, bucket, archives, prefix)
-    verdict = Verdict(bucket, problems=problems(found, loaded))
+    told = {} if told is None else told
+    found = home.survey()
+    verdict = Verdict(home.name, problems=problems(found, loaded))
     objects: defaultdict[str, list[HeldObject]] = defaultdict(list)
     for each in found.objects:
         objects[each.sop_instance_uid].append(each)
@@ -124,7 +154,9 @@ def judge(
         # The same bytes loaded twice are one content.
         contents[record.sop_instance_uid].setdefault(record.dataset_sha256, record)
     for sop_instance_uid, records in contents.items():
-        _judge_instance(verdict, client, list(records.values()), objects.pop(sop_instance_uid, []))
+        _judge_instance(
+            verdict, home, list(records.values()), objects.pop(sop_instance_uid, []), told
+        )
     for strangers in objects.values():
         for each in strangers:
             verdict._add(Finding.EXTRA, None, each.key)
@@ -136,7 +168,7 @@ def judge(
 
 
 def _judge_instance(
-    verdict: Verdict, client: S3Client, records: list[Loaded], objects: list[HeldObject]
+    verdict: Verdict, home: Home, records: list[Loaded], objects: list[HeldObject], told: Told
 ) -> None:
     by_digest = {each.dataset_sha256: each for each in objects}
     for record in records:
@@ -146,22 +178,30 @@ def _judge_instance(
         elif not objects:
             verdict._add(Finding.MISSING, record)
         else:
-            told = {each.key: _compare(client, verdict.bucket, record, each) for each in objects}
-            key = min(told, key=lambda key: (bool(told[key]), key))
-            finding = Finding.DIFFERS if told[key] else Finding.EQUAL_ELEMENTS
+            found = {each.key: _compare(home, record, each, told) for each in objects}
+            key = min(found, key=lambda key: (bool(found[key]), key))
+            finding = Finding.DIFFERS if found[key] else Finding.EQUAL_ELEMENTS
             meta = next(each.meta for each in objects if each.key == key)
             syntaxes = (record.transfer_syntax_uid, meta.transfer_syntax_uid if meta else "none")
             sent = "" if syntaxes[0] == syntaxes[1] else f"{CONVERTED} {' -> '.join(syntaxes)} "
-            verdict._add(finding, record, key, sent + told[key])
+            verdict._add(finding, record, key, sent + found[key])
     if len(objects) > len(records):
         for each in sorted(objects, key=lambda each: len(each.key))[len(records) :]:
             verdict._add(Finding.TWICE, records[0], each.key)
 
 
-def _compare(client: S3Client, bucket: str, record: Loaded, image: HeldObject) -> str:
+def _compare(home: Home, record: Loaded, image: HeldObject, told: Told) -> str:
+    syntax = image.meta.transfer_syntax_uid if image.meta else ""
+    question = (record.path, image.dataset_sha256 or image.file_sha256, syntax)
+    if question not in told:
+        told[question] = _difference(home, record, image)
+    return told[question]
+
+
+def _difference(home: Home, record: Loaded, image: HeldObject) -> str:
     with tempfile.TemporaryDirectory(prefix="judge-") as folder:
         path = Path(folder) / "object.dcm"
-        download(client, bucket, image.key, path)
+        home.download(image.key, path)
         return difference_in_child(Path(record.path), path)
 
 

@@ -1,9 +1,12 @@
-"""Orthanc as a legacy PACS, plain or with mutual DICOM TLS."""
+"""Orthanc as a legacy PACS, plain or with mutual DICOM TLS, and as a DICOMweb store."""
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from tests.peers.launch.archive import Archive
 from tests.peers.launch.daemon import Daemon, Lane, program, render
 from tests.peers.launch.echo import echo
 
-__all__ = ["Orthanc", "OrthancTls"]
+__all__ = ["Orthanc", "OrthancStore", "OrthancTls"]
 
 
 class Orthanc(Archive):
@@ -38,6 +41,8 @@ class Orthanc(Archive):
             "PORT": self.port,
             "HTTP_PORT": self.http_port,
             "MODALITIES": json.dumps(modalities),
+            "USERS": json.dumps(self.users()),
+            "AUTHENTICATED": json.dumps(bool(self.users())),
             "TLS": self.server_settings(),
         }
         configuration = self.folder / "orthanc.json"
@@ -52,6 +57,55 @@ class Orthanc(Archive):
     def server_settings(self) -> str:
         """Return further settings of the server, as JSON members after a comma."""
         return ""
+
+    def users(self) -> dict[str, str]:
+        """Return who may use HTTP, by Basic authentication; nobody in particular where empty."""
+        return {}
+
+
+class OrthancStore(Orthanc):
+    """Orthanc as a store that a viewer reads by DICOMweb, behind a user and a password."""
+
+    name = "orthanc-store"
+    usual_ae_title = "CLOUD"
+    username = "mig"
+    password = "migpass"
+
+    @property
+    def base_url(self) -> str:
+        """Return the address of its DICOMweb service."""
+        return f"http://{self.host}:{self.http_port}/dicom-web"
+
+    def users(self) -> dict[str, str]:
+        """Ask everybody for a password."""
+        return {self.username: self.password}
+
+    def get(self, path: str, posted: bytes | None = None) -> bytes:
+        """Ask its REST API, by POST where something is to be posted."""
+        return self._ask(path, posted, "GET" if posted is None else "POST")
+
+    def delete(self, path: str) -> None:
+        """Delete a resource of its REST API."""
+        self._ask(path, None, "DELETE")
+
+    def _ask(self, path: str, posted: bytes | None, method: str) -> bytes:
+        said = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        request = urllib.request.Request(
+            f"http://{self.host}:{self.http_port}/{path}",
+            data=posted,
+            headers={"Authorization": f"Basic {said}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return bytes(answer.read())
+
+    def answers(self) -> bool:
+        """Ask by HTTP, which it speaks last."""
+        try:
+            self.get("dicom-web/studies?limit=1")
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return False
+        return True
 
 
 class OrthancTls(Orthanc):
