@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from dataclasses import replace
 
 import pytest
 
 from cloudmig.cloud.find_orphans import DAYS_BACK, OrphanSearch, find_orphans
-from cloudmig.cloud.verdict_table import MemoryTable, VerdictTable
+from cloudmig.cloud.verdict_table import MemoryTable
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.messages import ObjectVerdict, StudyRequest
 from tests.contract.moto_bucket import Bucket
-from tests.integration.cloud_world import PREFIX, CloudWorld, dynamo_table
+from tests.integration.cloud_world import PREFIX, CloudWorld
 
-pytest_plugins = ["tests.contract.store_fixtures"]
+pytest_plugins = ["tests.integration.cloud_fixtures"]
 
 NOTHING = OrphanSearch(orphans=0, gone=0, asked=0, unknown=0)
 A_DAY_LATER = dt.timedelta(hours=24, seconds=1)
-
-
-@pytest.fixture(params=["memory", "dynamo"])
-def world(endpoint: str, request: pytest.FixtureRequest) -> CloudWorld:
-    table: VerdictTable = MemoryTable()
-    if request.param == "dynamo":
-        table = dynamo_table(endpoint, f"verdicts-{uuid.uuid4().hex}", page_items=2)
-    return CloudWorld(Bucket.create(endpoint), table)
 
 
 def search(

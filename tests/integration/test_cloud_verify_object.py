@@ -31,24 +31,19 @@ from tests.integration.cloud_world import (
     event_bridge_event,
 )
 
-pytest_plugins = ["tests.contract.store_fixtures"]
+pytest_plugins = ["tests.integration.cloud_fixtures"]
 
 MIB = 1 << 20
 
 
 @pytest.fixture(params=["checksum", "stream", "no checksums"])
-def world(endpoint: str, request: pytest.FixtureRequest) -> CloudWorld:
+def world(quick: CloudWorld, request: pytest.FixtureRequest) -> CloudWorld:
     """Both ways of reading, and the store that has no SHA-256 to read."""
-    how = str(request.param)
-    expected = Expectations(prefix=PREFIX, read="stream" if how == "stream" else "checksum")
-    return CloudWorld(
-        Bucket.create(endpoint), MemoryTable(), expected, checksums=how != "no checksums"
+    quick.expected = replace(
+        quick.expected, read="stream" if request.param == "stream" else "checksum"
     )
-
-
-@pytest.fixture
-def trusting(endpoint: str) -> CloudWorld:
-    return CloudWorld(Bucket.create(endpoint), MemoryTable())
+    quick.checksums = request.param != "no checksums"
+    return quick
 
 
 def finding(verdict: ObjectVerdict | None) -> str:
@@ -153,9 +148,9 @@ def test_of_a_header_without_end_nothing_is_known(world: CloudWorld) -> None:
     assert finding(world.see(record.location.key)) == ""
 
 
-def test_a_multipart_upload_is_known_by_its_parts(trusting: CloudWorld) -> None:
+def test_a_multipart_upload_is_known_by_its_parts(quick: CloudWorld) -> None:
     """The store has a checksum over the parts' digests; the agent has written down the same."""
-    world = trusting
+    world = quick
     ref = InstanceRef("1.2.3", "1.2.3.1", "1.2.3.1.1")
     file = a_file(ref, pixels=bytes(6 * MIB))
     parts = [file[: 5 * MIB], file[5 * MIB :]]
@@ -307,13 +302,13 @@ KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0a1b2c3d"
     ],
 )  # fmt: skip
 def test_encryption_is_what_it_should_be(
-    trusting: CloudWorld, wanted: str | None, stored: dict[str, str], found: str
+    quick: CloudWorld, wanted: str | None, stored: dict[str, str], found: str
 ) -> None:
-    trusting.expected = replace(trusting.expected, kms_key_arn=wanted)
-    study = trusting.put_study(1, manifested=False)
-    trusting.put(study.keys[0], study.files[0], **stored)
+    quick.expected = replace(quick.expected, kms_key_arn=wanted)
+    study = quick.put_study(1, manifested=False)
+    quick.put(study.keys[0], study.files[0], **stored)
 
-    assert finding(trusting.see(study.keys[0])) == found
+    assert finding(quick.see(study.keys[0])) == found
 
 
 @pytest.mark.parametrize(
@@ -328,16 +323,16 @@ def test_encryption_is_what_it_should_be(
     ],
 )
 def test_a_lock_is_at_least_the_one_asked_for(
-    trusting: CloudWorld, wanted: str, held: str, found: str
+    quick: CloudWorld, wanted: str, held: str, found: str
 ) -> None:
-    trusting.expected = replace(trusting.expected, lock_mode=wanted)
-    study = trusting.put_study(1, manifested=False)
+    quick.expected = replace(quick.expected, lock_mode=wanted)
+    study = quick.put_study(1, manifested=False)
 
     def head(**arguments: str) -> dict[str, Any]:
-        answer = trusting.s3.head_object(**arguments)
+        answer = quick.s3.head_object(**arguments)
         return answer | ({"ObjectLockMode": held} if held else {})
 
-    assert finding(look_through(trusting, study.keys[0], "head_object", head)) == found
+    assert finding(look_through(quick, study.keys[0], "head_object", head)) == found
 
 
 # ----------------------------------------------------------------------------------- what is cold
@@ -493,16 +488,16 @@ def test_bytes_that_were_decided_about_are_not_read_again(world: CloudWorld) -> 
     assert item.unsettled
 
 
-def test_how_an_object_is_kept_is_looked_at_each_time(trusting: CloudWorld) -> None:
-    trusting.expected = replace(trusting.expected, kms_key_arn="", lock_mode="GOVERNANCE")
-    study = trusting.put_study(1, manifested=False)
+def test_how_an_object_is_kept_is_looked_at_each_time(quick: CloudWorld) -> None:
+    quick.expected = replace(quick.expected, kms_key_arn="", lock_mode="GOVERNANCE")
+    study = quick.put_study(1, manifested=False)
     kept: dict[str, str] = {}
 
     def head(**arguments: str) -> dict[str, Any]:
-        return trusting.s3.head_object(**arguments) | kept
+        return quick.s3.head_object(**arguments) | kept
 
     def look() -> str:
-        return finding(look_through(trusting, study.keys[0], "head_object", head))
+        return finding(look_through(quick, study.keys[0], "head_object", head))
 
     assert look() == "not encrypted"
     kept["ServerSideEncryption"] = "AES256"
@@ -741,20 +736,20 @@ def test_a_judged_object_that_looks_the_same_is_nothing_new(world: CloudWorld) -
 
 
 def test_a_judged_object_that_moved_is_unsettled_until_it_is_judged_again(
-    trusting: CloudWorld,
+    quick: CloudWorld,
 ) -> None:
-    study = trusting.put_study(1)
-    trusting.judge(study)
+    study = quick.put_study(1)
+    quick.judge(study)
 
     def head(**arguments: str) -> dict[str, Any]:
-        return trusting.s3.head_object(**arguments) | {"StorageClass": "GLACIER_IR"}
+        return quick.s3.head_object(**arguments) | {"StorageClass": "GLACIER_IR"}
 
-    look_through(trusting, study.keys[0], "head_object", head)
+    look_through(quick, study.keys[0], "head_object", head)
 
-    item = trusting.item(study.keys[0])
+    item = quick.item(study.keys[0])
     assert item is not None
     assert item.unsettled
-    assert len(trusting.studies.sent) == 1
+    assert len(quick.studies.sent) == 1
 
 
 def test_a_bad_object_is_told_again_when_telling_failed(world: CloudWorld) -> None:

@@ -6,7 +6,6 @@ import datetime as dt
 import gzip
 import hashlib
 import json
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,13 +15,12 @@ import pytest
 from cloudmig import manifest
 from cloudmig.cloud.events import EventUnreadable
 from cloudmig.cloud.expectations import Expectations
-from cloudmig.cloud.verdict_table import MemoryTable, ObjectItem, StudyItem, VerdictTable
+from cloudmig.cloud.verdict_table import MemoryTable, ObjectItem, StudyItem
 from cloudmig.cloud.verify_study import verify_studies, verify_study
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.manifest import ManifestUnreadable
 from cloudmig.messages import FINDINGS_MAX, StudyVerdict, decode, encode
 from cloudmig.objects import conflict_key, quarantine_key, repair_key
-from tests.contract.moto_bucket import Bucket
 from tests.integration.cloud_world import (
     PREFIX,
     CloudWorld,
@@ -30,24 +28,10 @@ from tests.integration.cloud_world import (
     Through,
     a_file,
     data_set_of,
-    dynamo_table,
     event_bridge_event,
 )
 
-pytest_plugins = ["tests.contract.store_fixtures"]
-
-
-@pytest.fixture(params=["memory", "dynamo"])
-def world(endpoint: str, request: pytest.FixtureRequest) -> CloudWorld:
-    table: VerdictTable = MemoryTable()
-    if request.param == "dynamo":
-        table = dynamo_table(endpoint, f"verdicts-{uuid.uuid4().hex}", page_items=4)
-    return CloudWorld(Bucket.create(endpoint), table, page_keys=3)
-
-
-@pytest.fixture
-def quick(endpoint: str) -> CloudWorld:
-    return CloudWorld(Bucket.create(endpoint), MemoryTable())
+pytest_plugins = ["tests.integration.cloud_fixtures"]
 
 
 def stream(world: CloudWorld) -> CloudWorld:
