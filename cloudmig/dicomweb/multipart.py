@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import mmap
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
@@ -20,8 +20,10 @@ from aiohttp.payload import Payload
 __all__ = ["MultipartTorn", "PartBytes", "RelatedBody", "RelatedParts"]
 
 _DICOM = "application/dicom"
-_PIECE_BYTES = 256 << 10
-#: Parts up to this size are copied behind their heads: one packet instead of two.
+#: What is handed to a socket at once. Nothing of it is copied but what does not fit into the
+#: socket's own buffer.
+_PIECE_BYTES = 1 << 20
+#: Smaller parts are copied behind one another, up to about so much at a time.
 _JOINED_BYTES_MAX = 64 << 10
 _HEAD_BYTES_MAX = 64 << 10
 
@@ -46,10 +48,10 @@ class RelatedBody(Payload):
         )
         self._parts = parts
         self._silence_max_s = silence_max_s
-        self._head = f"--{boundary}\r\nContent-Type: {_DICOM}\r\n\r\n".encode("ascii")
+        # Who is told the length of a part need not search it for the next delimiter.
+        self._head = f"--{boundary}\r\nContent-Type: {_DICOM}\r\nContent-Length: "
         self._tail = f"--{boundary}--\r\n".encode("ascii")
-        each = sum(len(self._head) + len(part) + 2 for part in parts)
-        self._size = each + len(self._tail)
+        self._size = sum(map(len, self._buffers()))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         raise TypeError("images are no text")
@@ -57,11 +59,8 @@ class RelatedBody(Payload):
     def sha256(self) -> str:
         """Return the digest of the whole body, in hex; reads all of it, so call it in a thread."""
         digest = hashlib.sha256()
-        for part in self._parts:
-            digest.update(self._head)
-            digest.update(part)
-            digest.update(b"\r\n")
-        digest.update(self._tail)
+        for buffer in self._buffers():
+            digest.update(buffer)
         return digest.hexdigest()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -81,21 +80,37 @@ class RelatedBody(Payload):
             raise
 
     async def _write_parts(self, writer: AbstractStreamWriter) -> None:
-        for part in self._parts:
-            if len(part) <= _JOINED_BYTES_MAX:
-                await self._send(writer, b"".join((self._head, part, b"\r\n")))
-                continue
-            await self._send(writer, self._head)
-            view = memoryview(part)
-            for start in range(0, len(view), _PIECE_BYTES):
-                await self._send(writer, view[start : start + _PIECE_BYTES])
-            await self._send(writer, b"\r\n")
-        await self._send(writer, self._tail)
+        for piece in self._pieces():
+            # The client's time-outs begin when the body is sent: a peer that stops reading is ours.
+            async with asyncio.timeout(self._silence_max_s):
+                await writer.write(piece)
 
-    async def _send(self, writer: AbstractStreamWriter, piece: bytes | memoryview) -> None:
-        # The client's time-outs begin when the body is sent: a peer that stops reading is ours.
-        async with asyncio.timeout(self._silence_max_s):
-            await writer.write(piece)
+    def _buffers(self) -> Iterator[PartBytes]:
+        """Yield everything the body is made of, in order and as it lies in memory."""
+        behind = ""
+        for part in self._parts:
+            yield f"{behind}{self._head}{len(part)}\r\n\r\n".encode("ascii")
+            yield part
+            behind = "\r\n"
+        yield behind.encode("ascii") + self._tail
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        """Yield the body in pieces worth a call each: what is small joined, what is large cut."""
+        joined: list[PartBytes] = []
+        joined_bytes = 0
+        for buffer in self._buffers():
+            is_large = len(buffer) > _JOINED_BYTES_MAX
+            if joined and (is_large or joined_bytes >= _JOINED_BYTES_MAX):
+                yield b"".join(joined)
+                joined, joined_bytes = [], 0
+            if is_large:
+                view = memoryview(buffer)
+                for start in range(0, len(view), _PIECE_BYTES):
+                    yield view[start : start + _PIECE_BYTES]
+            else:
+                joined.append(buffer)
+                joined_bytes += len(buffer)
+        yield b"".join(joined)
 
 
 class RelatedParts:

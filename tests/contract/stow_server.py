@@ -239,7 +239,7 @@ def _parts(body: bytes, content_type: str) -> list[bytes]:
     parts = []
     for piece in pieces[1:-1]:
         head, _, content = piece.partition(b"\r\n\r\n")
-        assert head == b"\r\nContent-Type: application/dicom"
+        assert head.startswith(b"\r\nContent-Type: application/dicom\r\n")
         parts.append(content)
     return parts
 

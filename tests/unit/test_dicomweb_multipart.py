@@ -16,9 +16,11 @@ class Sink:
 
     def __init__(self) -> None:
         self.taken = bytearray()
+        self.pieces: list[bytes | memoryview] = []
 
     async def write(self, piece: bytes | memoryview) -> None:
         self.taken += piece
+        self.pieces.append(piece)
 
 
 async def written(body: RelatedBody) -> bytes:
@@ -65,6 +67,31 @@ async def test_a_body_can_be_sent_any_number_of_times_and_its_size_is_known() ->
     assert first == second
     assert len(first) == body.size
     assert body.content_type.startswith('multipart/related; type="application/dicom"; boundary=')
+
+
+async def test_each_part_says_how_long_it_is() -> None:
+    """Orthanc takes the next delimiter from there instead of searching for it."""
+    body = RelatedBody([b"small", b"L" * 700_000])
+
+    sent = (await written(body)).split(b"--" + boundary_of(body).encode())
+
+    for part, length in zip(sent[1:-1], (5, 700_000), strict=True):
+        head, _, content = part.partition(b"\r\n\r\n")
+        assert b"Content-Length: %d" % length in head.split(b"\r\n")
+        assert len(content.removesuffix(b"\r\n")) == length
+
+
+async def test_large_parts_are_sent_as_they_lie_and_small_ones_together() -> None:
+    large = bytearray(5 << 20)
+    body = RelatedBody([b"s" * 10_000] * 25 + [large])
+    sink = Sink()
+
+    await body.write_with_length(sink, None)  # type: ignore[arg-type]
+
+    views = [each for each in sink.pieces if isinstance(each, memoryview)]
+    assert all(view.obj is large for view in views)
+    assert sum(map(len, views)) == len(large)
+    assert len(sink.pieces) - len(views) < 8
 
 
 @pytest.mark.parametrize("data", [
