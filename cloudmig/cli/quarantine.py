@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -174,9 +175,31 @@ def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
     }
 
 
-def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms) -> None:
-    from cloudmig.cli.wording import count_words, table  # noqa: PLC0415
+def waiting_words(items: Iterable[QuarantineItem]) -> str:
+    """Return how many of what wait: studies, objects in no manifest, manifests."""
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
     from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
+    from cloudmig.model.quarantine import QuarantineReason  # noqa: PLC0415
+
+    studies, objects, manifests = set(), set(), set()
+    for item in items:
+        if not isinstance(item.study, ExtraObject):
+            studies.add(item.study)
+        elif item.reason is QuarantineReason.EVIDENCE_DAMAGED:
+            manifests.add(item.study)
+        else:
+            objects.add(item.study)
+    counts = [
+        count_words(len(studies), "study", "studies"),
+        count_words(len(objects), "object in no manifest", "objects in no manifest"),
+        count_words(len(manifests), "damaged manifest"),
+    ]
+    *others, last = [words for words in counts if not words.startswith("0 ")]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms) -> None:
+    from cloudmig.cli.wording import table  # noqa: PLC0415
 
     rows: dict[tuple[str, str, str], int] = {}
     for item in items:
@@ -185,12 +208,8 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
     invocation.console.print(
         table(["study", "source", "reason", "findings"], ([*key, n] for key, n in rows.items()))
     )
-    objects = {item.study for item in items if isinstance(item.study, ExtraObject)}
-    counts = [count_words(len({item.study for item in items} - objects), "study", "studies")]
-    if objects:
-        counts.append(count_words(len(objects), "object in no manifest", "objects in no manifest"))
     invocation.say()
-    invocation.say(f"{' and '.join(counts)}. What each reason means:")
+    invocation.say(f"{waiting_words(items)}. What each reason means:")
     for reason in sorted({item.reason for item in items}, key=lambda reason: reason.value):
         invocation.say(f"  {reason.value}: {reason.explanation}")
     invocation.say("Next: cloudmig quarantine show STUDY, then cloudmig quarantine release STUDY")

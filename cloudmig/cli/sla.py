@@ -119,7 +119,7 @@ def report(
     if invocation.json:
         return
     for history in made.histories:
-        _table(invocation, history.store, list(history.tiers.values()))
+        show_tiers(invocation, history.store, list(history.tiers.values()))
     if not made.histories:
         invocation.say("No sample was taken in these days. Next: cloudmig sla probe")
     for store, tiers in made.alarms.items():
@@ -160,7 +160,7 @@ def _show(invocation: Invocation, found: Sequence[StoreProbe]) -> None:
         if not each.result.samples:
             invocation.say(f"{each.destination} holds no copy yet. Next: cloudmig run")
             continue
-        _table(invocation, each.destination, list(each.result.tiers.values()))
+        show_tiers(invocation, each.destination, list(each.result.tiers.values()))
         for line in trouble_words(each.result.samples):
             invocation.say(f"  {line}")
         if each.result.left_out:
@@ -186,23 +186,26 @@ def trouble_words(samples: Sequence[RetrievalSample]) -> list[str]:
     ]
 
 
-def _table(invocation: Invocation, store: str, tiers: Sequence[TierStanding]) -> None:
+def show_tiers(invocation: Invocation, store: str, tiers: Sequence[TierStanding]) -> None:
+    """Show what each tier burnt, and below it how long reading took; both fit on 80 columns."""
     from cloudmig.agent.sla.pictures import seconds_words  # noqa: PLC0415
     from cloudmig.cli.wording import table  # noqa: PLC0415
 
-    def words(each: TierStanding, name: str) -> str:
-        found = each.percentiles.get(name)
-        if found is None:
-            return "-"
-        return " / ".join(seconds_words(value) for value in (found.p50, found.p95, found.p99))
-
-    rows: list[list[object]] = [
-        [
-            each.tier, each.samples, words(each, "first_byte_s"), words(each, "first_instance_s"),
-            words(each, "study_s"), each.missed, f"{each.burnt:.0%}",
-        ]
-        for each in tiers
-    ]  # fmt: skip
-    invocation.say(f"{store}: p50 / p95 / p99 by tier")
-    headings = ["tier", "studies", "first byte", "first image", "whole study", "missed", "burnt"]
-    invocation.console.print(table(headings, rows))
+    measures = {
+        "first_byte_s": "first byte",
+        "first_instance_s": "first image",
+        "study_s": "whole study",
+    }
+    budgets = [[each.tier, each.samples, each.missed, f"{each.burnt:.0%}"] for each in tiers]
+    times = []
+    for each in tiers:
+        tier = each.tier
+        for measure, name in measures.items():
+            if (found := each.percentiles.get(measure)) is not None:
+                values = (found.p50, found.p95, found.p99)
+                times.append([tier, name, *map(seconds_words, values)])
+                tier = ""  # Once is enough.
+    invocation.say(store)
+    invocation.console.print(table(["tier", "studies", "missed", "burnt"], budgets))
+    if times:
+        invocation.console.print(table(["tier", "time until", "p50", "p95", "p99"], times))

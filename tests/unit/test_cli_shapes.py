@@ -18,7 +18,9 @@ from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
 from cloudmig.cli import choosing, close, quarantine, sla, status, verdicts, verify
-from cloudmig.cloud.error_budget import standing
+from cloudmig.cli.invocation import Invocation, LogLevel
+from cloudmig.cloud.error_budget import TierStanding, standing
+from cloudmig.cloud.percentiles import Percentiles
 from cloudmig.cloud.probe_retrieval import ProbeResult
 from cloudmig.cloud.retrieval_samples import RetrievalSample
 from cloudmig.errors import ConfigError
@@ -139,6 +141,47 @@ def test_why_studies_could_not_be_read_is_told_beside_the_table() -> None:
     assert sla.trouble_words([*probe.result.samples, altered]) == [
         "STANDARD: 1 study could not be read (HTTP503)",
         "STANDARD: 1 study came back wrong (altered)",
+    ]
+
+
+def test_what_waits_is_counted_as_what_it_is() -> None:
+    manifest = replace(
+        OBJECT, study=ExtraObject("archive", "v1/main/8c/1.2/manifest/1.json.gz"),
+        reason=QuarantineReason.EVIDENCE_DAMAGED,
+    )  # fmt: skip
+
+    assert quarantine.waiting_words([manifest]) == "1 damaged manifest"
+    assert quarantine.waiting_words([ITEM, ITEM, OBJECT, manifest]) == (
+        "1 study, 1 object in no manifest and 1 damaged manifest"
+    )
+
+
+def test_the_times_of_a_probe_are_whole_on_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    slow = Percentiles(0.123456, 117.6, 7101.0)
+    measures = ("first_byte_s", "first_instance_s", "study_s")
+    tiers = [
+        TierStanding(
+            tier=tier, samples=1000, missed=20, wrong=0, failed=0, cold=0, burnt=2.34,
+            percentiles=dict.fromkeys(measures, slow) if tier != "DEEP_ARCHIVE" else {},
+        )
+        for tier in ("DEEP_ARCHIVE", "INTELLIGENT_TIERING")
+    ]  # fmt: skip
+
+    sla.show_tiers(Invocation(Path("x"), False, LogLevel.ERROR), "archive", tiers)
+
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "archive",
+        "tier                 studies  missed  burnt",
+        "DEEP_ARCHIVE           1,000      20  234%",
+        "INTELLIGENT_TIERING    1,000      20  234%",
+        "tier                 time until   p50     p95    p99",
+        "INTELLIGENT_TIERING  first byte   123 ms  118 s  118 min",
+        "                     first image  123 ms  118 s  118 min",
+        "                     whole study  123 ms  118 s  118 min",
     ]
 
 
