@@ -10,16 +10,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from tests.peers.launch import Lane
 
 __all__ = [
-    "Answer", "Equations", "Quarantined", "Source", "equations", "quarantined", "run_cloudmig",
-    "write_configuration",
+    "Answer", "Equations", "Quarantined", "Running", "Source", "equations", "quarantined",
+    "run_cloudmig", "write_configuration",
 ]  # fmt: skip
 
 
@@ -178,6 +179,70 @@ def run_cloudmig(configuration: Path, *words: str, time_max_s: float) -> Answer:
     return Answer(
         words, done.returncode, _last_document(done.stdout), done.stderr, time.monotonic() - started
     )
+
+
+class Running:
+    """One command with --json that runs while a test does something else. A context manager.
+
+    What it prints goes into a file, line by line; leaving the block kills it.
+    """
+
+    def __init__(self, configuration: Path, *words: str) -> None:
+        self._command = [sys.executable, "-m", "cloudmig", "--config", str(configuration), *words]
+        self._folder = configuration.parent
+        self._printed = self._folder / f"{'-'.join(words)}.{time.monotonic_ns()}.jsonl"
+
+    def __enter__(self) -> Self:
+        with self._printed.open("wb") as out, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [*self._command, "--json"],
+                cwd=self._folder,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=errors,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def _errors(self) -> Path:
+        return self._printed.with_suffix(".stderr")
+
+    def kill(self) -> None:
+        """End it with SIGKILL, if it has not ended."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return what it has told so far under this name."""
+        *lines, _ = self._printed.read_text(encoding="utf-8").split("\n")
+        told = [json.loads(line) for line in lines if line]
+        return [each for each in told if each.get("event") == name]
+
+    def until(self, happened: Callable[[], bool], *, time_max_s: float) -> float:
+        """Poll until something has happened while it runs; return how long that took."""
+        started = time.monotonic()
+        while not happened():
+            waited_s = time.monotonic() - started
+            assert self.process.poll() is None, f"it has ended: {self._last_words()}"
+            assert waited_s < time_max_s, f"not within {time_max_s:.0f} s: {self._last_words()}"
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+    def exit_code(self, *, time_max_s: float) -> int:
+        """Wait for its own end."""
+        return self.process.wait(time_max_s)
+
+    def _last_words(self) -> str:
+        return self._printed.read_text()[-2000:] + self._errors.read_text()[-2000:]
 
 
 def _last_document(printed: str) -> Any:  # noqa: ANN401 - it is JSON
