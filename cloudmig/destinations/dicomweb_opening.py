@@ -26,7 +26,7 @@ from cloudmig.dicomweb import (
 )
 from cloudmig.errors import ConfigError
 
-__all__ = ["WebSettings", "open_dicomweb"]
+__all__ = ["WebSettings", "authorizer_of", "open_dicomweb"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def open_dicomweb(name: str, settings: WebSettings, *, archive: str) -> DicomWeb
     )
     client = DicomWebClient(
         settings.url,
-        authorizer=_authorizer(settings),
+        authorizer=authorizer_of(settings),
         ssl_context=_context(name, settings),
         limits=HttpLimits(
             connect_max_s=settings.connect_timeout_s,
@@ -87,7 +87,8 @@ def open_dicomweb(name: str, settings: WebSettings, *, archive: str) -> DicomWeb
     )
 
 
-def _authorizer(settings: WebSettings) -> Authorizer | None:
+def authorizer_of(settings: WebSettings) -> Authorizer | None:
+    """Return who we are towards a DICOMweb server; None where nobody asks."""
     if settings.username is not None:
         return BasicAuthorizer(settings.username, settings.password or "")
     if settings.token is not None:

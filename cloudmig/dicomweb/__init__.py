@@ -5,7 +5,7 @@ Knows neither sources nor destinations; raises `DicomWebFailed`, which each of t
 
 from __future__ import annotations
 
-from cloudmig.dicomweb.answers import StoreAnswer
+from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer
 from cloudmig.dicomweb.auth import (
     AuthorizationFailed,
     Authorizer,
@@ -15,11 +15,20 @@ from cloudmig.dicomweb.auth import (
     RequestToSign,
     TokenSettings,
 )
-from cloudmig.dicomweb.client import DicomWebClient, DicomWebFailed, HttpLimits, tls_context
-from cloudmig.dicomweb.multipart import MultipartTorn, RelatedBody, RelatedParts
+from cloudmig.dicomweb.client import (
+    DicomWebClient,
+    DicomWebFailed,
+    HttpLimits,
+    ObjectsReply,
+    SearchReply,
+    tls_context,
+)
+from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts
+from cloudmig.dicomweb.rows import Row, read_data_sets
 
 __all__ = [
-    "AuthorizationFailed", "Authorizer", "BasicAuthorizer", "BearerAuthorizer",
+    "AnswerUnreadable", "AuthorizationFailed", "Authorizer", "BasicAuthorizer", "BearerAuthorizer",
     "ClientCredentials", "DicomWebClient", "DicomWebFailed", "HttpLimits", "MultipartTorn",
-    "RelatedBody", "RelatedParts", "RequestToSign", "StoreAnswer", "TokenSettings", "tls_context",
+    "ObjectsReply", "Parts", "RelatedBody", "RelatedParts", "RequestToSign", "Row", "SearchReply",
+    "StoreAnswer", "TokenSettings", "read_data_sets", "tls_context",
 ]  # fmt: skip

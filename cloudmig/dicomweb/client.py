@@ -12,18 +12,20 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.policy import HTTP
 from pathlib import Path
 
 import aiohttp
 
 from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
 from cloudmig.dicomweb.auth import AuthorizationFailed, Authorizer, RequestToSign
-from cloudmig.dicomweb.multipart import MultipartTorn, RelatedBody, RelatedParts
+from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts, WholeBody
+from cloudmig.dicomweb.rows import boundary_of
 from cloudmig.model.references import InstanceRef, StudyRef
 
-__all__ = ["DicomWebClient", "DicomWebFailed", "HttpLimits", "StoreReply", "tls_context"]
+__all__ = [
+    "DicomWebClient", "DicomWebFailed", "HttpLimits", "ObjectsReply", "SearchReply", "StoreReply",
+    "tls_context",
+]  # fmt: skip
 
 _JSON = "application/dicom+json"
 #: The transfer syntax as it is stored (PS3.18 8.7.3.5.2): without it a server may transcode.
@@ -71,6 +73,27 @@ class StoreReply:
 
     status: int
     answer: StoreAnswer
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchReply:
+    """One answer to a search, whatever its status; its rows are not read yet."""
+
+    status: int
+    body: bytes
+    content_type: str
+    says_more: bool  #: There are further rows, it says (PS3.18 8.3.4.4, 8.5).
+    retry_after_s: float = 0.0
+    date: str = ""  #: When, by the server's clock (RFC 9110 6.6.1).
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectsReply:
+    """An answer to a retrieve while its objects arrive; None where it brings none."""
+
+    status: int
+    parts: Parts | None
     retry_after_s: float = 0.0
 
 
@@ -160,6 +183,46 @@ class DicomWebClient:
         except AnswerUnreadable as error:
             raise DicomWebFailed(f"query: {error}", is_sent=True) from error
 
+    async def search(
+        self, path: str, query: Sequence[tuple[str, str]], *, accept: str = _JSON
+    ) -> SearchReply:
+        """Ask a search (QIDO-RS) below the service root and return the answer as it is.
+
+        Raises `DicomWebFailed` where none came, or one that is longer than any we asked for.
+        """
+        async with self._asked("GET", path, accept=accept, query=query) as response:
+            said = await self._read(response)
+            if said is None:
+                raise DicomWebFailed("query: the answer is too long", status=413, is_sent=True)
+            headers = response.headers
+            return SearchReply(
+                response.status,
+                said,
+                headers.get("Content-Type", ""),
+                response.status == 206 or "additional" in headers.get("Warning", ""),
+                _retry_after_s(response),
+                headers.get("Date", ""),
+            )
+
+    @asynccontextmanager
+    async def retrieve_parts(self, path: str, *, accept: str) -> AsyncIterator[ObjectsReply]:
+        """Ask for a study, series or instance (WADO-RS); its objects arrive within the block.
+
+        Reading them raises `MultipartTorn` where the body is none, and the block `DicomWebFailed`
+        where the connection breaks off.
+        """
+        async with self._asked("GET", path, accept=accept) as response:
+            parts: Parts | None = None
+            if response.status in {200, 206} and response.content_length != 0:
+                pieces = aiter(response.content.iter_chunked(_READ_PIECE_BYTES))
+                if response.content_type == "application/dicom":
+                    parts = WholeBody(pieces)
+                else:
+                    parts = RelatedParts(
+                        pieces, boundary_of(response.headers.get("Content-Type", ""))
+                    )
+            yield ObjectsReply(response.status, parts, _retry_after_s(response))
+
     async def retrieve(self, instance: InstanceRef) -> AsyncGenerator[bytes, None]:
         """Yield the Part 10 file of an instance as the server holds it (WADO-RS)."""
         path = (
@@ -175,7 +238,9 @@ class DicomWebClient:
                     yield piece
                 return
             try:
-                parts = RelatedParts(aiter(pieces), _boundary(response))
+                parts = RelatedParts(
+                    aiter(pieces), boundary_of(response.headers.get("Content-Type", ""))
+                )
                 if not await parts.next_part():
                     raise MultipartTorn("no part")
                 async for piece in parts.content():
@@ -293,12 +358,3 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> float:
     """Return what Retry-After says in seconds (RFC 9110 10.2.3); dates are left out."""
     said = response.headers.get("Retry-After", "")
     return float(said) if said.isascii() and said.isdigit() and len(said) < 7 else 0.0
-
-
-def _boundary(response: aiohttp.ClientResponse) -> str:
-    """Return the boundary of a multipart answer (RFC 2046 5.1.1)."""
-    message = EmailMessage(policy=HTTP)
-    message["Content-Type"] = response.headers.get("Content-Type", "")
-    if message.get_content_maintype() != "multipart":
-        raise MultipartTorn("no DICOM in the answer")
-    return str(message.get_param("boundary") or "")

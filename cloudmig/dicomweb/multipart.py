@@ -12,12 +12,13 @@ import hashlib
 import mmap
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from typing import Protocol
 
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from aiohttp.payload import Payload
 
-__all__ = ["MultipartTorn", "PartBytes", "RelatedBody", "RelatedParts"]
+__all__ = ["MultipartTorn", "PartBytes", "Parts", "RelatedBody", "RelatedParts", "WholeBody"]
 
 _DICOM = "application/dicom"
 #: What is handed to a socket at once. Nothing of it is copied but what does not fit into the
@@ -111,6 +112,36 @@ class RelatedBody(Payload):
                 joined.append(buffer)
                 joined_bytes += len(buffer)
         yield b"".join(joined)
+
+
+class Parts(Protocol):
+    """The objects of an answer, one after the other, while they arrive."""
+
+    async def next_part(self) -> bool:
+        """Go on to the next one's content, over what is left of this one; False at the end."""
+        ...
+
+    def content(self) -> AsyncGenerator[bytes, None]:
+        """Yield the content of the part; raises `MultipartTorn` where it does not end."""
+        ...
+
+
+class WholeBody:
+    """An answer that is one object by itself, without a multipart body around it."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._is_begun = False
+
+    async def next_part(self) -> bool:
+        """Say that there is one, once."""
+        begun, self._is_begun = self._is_begun, True
+        return not begun
+
+    async def content(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body."""
+        async for piece in self._pieces:
+            yield piece
 
 
 class RelatedParts:
