@@ -101,10 +101,11 @@ def report(
         int, typer.Option("--days", min=1, metavar="N", help="Samples of so many days.")
     ] = 30,
     samples_from: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--from", metavar="FOLDER", exists=True, file_okay=False,
-            help="Also the samples in this folder: what functions kept in their bucket.",
+            help="Also the samples in this folder: what functions kept in their bucket, below"
+            " samples/ and restores/. May be given several times.",
             show_default=False,
         ),
     ] = None,
@@ -114,7 +115,7 @@ def report(
 ) -> None:  # fmt: skip
     """Write a page of latencies by tier over time, budgets burnt, worst studies and restores."""
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
-    made = invocation.run(lambda: _report(invocation, days, samples_from))
+    made = invocation.run(lambda: _report(invocation, days, samples_from or []))
     invocation.answer(made.document())
     if invocation.json:
         return
@@ -128,7 +129,9 @@ def report(
     invocation.say(f"Report: {made.path}")
 
 
-async def _report(invocation: Invocation, days: int, samples_from: Path | None) -> RetrievalReport:
+async def _report(
+    invocation: Invocation, days: int, samples_from: Sequence[Path]
+) -> RetrievalReport:
     from cloudmig.agent.sla.report import make_report  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import statistics
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 from cloudmig.agent.sla.probing import StoreProbe, probe_stores
 from cloudmig.agent.sla.report import make_report
+from cloudmig.agent.sla.samples_folder import keep_samples
 from cloudmig.bootstrap import open_catalog_only
+from cloudmig.cloud.retrieval_samples import RetrievalSample
 from cloudmig.config import load
 from tests.contract.moto_bucket import moto_endpoint
 from tests.integration.retrieval_world import SlowProxy, TieredArchive
@@ -85,7 +89,7 @@ async def probed(
         return found
 
 
-async def reported(archive: TieredArchive, *, more: Path | None = None) -> dict[str, Any]:
+async def reported(archive: TieredArchive, *more: Path) -> dict[str, Any]:
     async with open_catalog_only(load(archive.world.config)) as parts:
         return (await make_report(parts, days=2, more=more)).document()
 
@@ -189,6 +193,28 @@ async def test_the_report_names_nobody_and_counts_what_the_probes_kept(
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_restores_that_functions_kept_elsewhere_are_reported_with_their_samples(
+    archive: TieredArchive, tmp_path: Path
+) -> None:
+    at = dt.datetime.now(dt.UTC)
+    now = at.isoformat(timespec="seconds")
+    study = RetrievalSample(
+        at=now, probe=now, how="bucket", tier="DEEP_ARCHIVE", outcome="cold", store="cloud",
+    )  # fmt: skip
+    restore = replace(study, how="restore", outcome="restored", restore_s=60.0, promised_s=90.0)
+    folders = [tmp_path / "samples", tmp_path / "restores"]
+    for folder, sample in zip(folders, (study, restore), strict=True):
+        keep_samples(folder, [sample], at)
+
+    code, answer = archive.cloudmig(
+        "sla", "report", "--from", str(folders[0]), "--from", str(folders[1])
+    )
+
+    store = answer["stores"]["cloud"]
+    assert (code, store["tiers"]["DEEP_ARCHIVE"]["cold"]) == (0, 1)
+    assert [each["took_s"] for each in store["restores"]] == [60.0]
+
+
 async def test_samples_that_functions_kept_are_reported_beside_our_own(
     archive: TieredArchive, tmp_path: Path
 ) -> None:
@@ -204,7 +230,7 @@ async def test_samples_that_functions_kept_are_reported_beside_our_own(
 
     assert code == 0
     assert counted(answer) == 6
-    assert counted(await reported(archive, more=tmp_path)) == 12
+    assert counted(await reported(archive, tmp_path)) == 12
 
 
 def counted(answer: dict[str, Any]) -> int:

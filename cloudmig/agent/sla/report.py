@@ -47,15 +47,16 @@ class RetrievalReport:
         }
 
 
-async def make_report(parts: Parts, *, days: int, more: Path | None = None) -> RetrievalReport:
-    """Write the page of the last days; `more` is a folder of samples that functions took."""
+async def make_report(parts: Parts, *, days: int, more: Sequence[Path] = ()) -> RetrievalReport:
+    """Write the page of the last days; `more` are folders of samples that functions took."""
     now = parts.now()
     since = now - dt.timedelta(days=days)
     state_dir = parts.config.agent.state_dir
     samples = await asyncio.to_thread(
         lambda: [
-            *kept_samples(samples_dir(state_dir), since),
-            *(kept_samples(more, since) if more is not None else ()),
+            sample
+            for folder in (samples_dir(state_dir), *more)
+            for sample in kept_samples(folder, since)
         ]
     )
     restores = await parts.catalog.call(Catalog.completed_restores, since)
