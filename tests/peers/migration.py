@@ -234,8 +234,12 @@ class Running:
             waited_s = time.monotonic() - started
             assert self.process.poll() is None, f"it has ended: {self._last_words()}"
             assert waited_s < time_max_s, f"not within {time_max_s:.0f} s: {self._last_words()}"
-            time.sleep(0.05)
+            self.pause()
         return time.monotonic() - started
+
+    def pause(self) -> None:
+        """Wait a moment before looking again."""
+        time.sleep(0.02)
 
     def exit_code(self, *, time_max_s: float) -> int:
         """Wait for its own end."""
