@@ -7,6 +7,7 @@ import contextlib
 import socket
 from collections import defaultdict
 
+from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import (
     Configuration,
     DirectorySettings,
@@ -93,8 +94,14 @@ def _pacs(
     )
 
 
-def _web(name: str, settings: WebSourceSettings, parts: Parts) -> Source:  # noqa: ARG001
-    raise ConfigError(f"sources.{name}: DICOMweb sources are not there yet")
+def _web(name: str, settings: WebSourceSettings, parts: Parts) -> Source:
+    return web_source(
+        name,
+        settings,
+        parts.area,
+        object_bytes_max=parts.config.agent.object_bytes_max,
+        patient_key=parts.pseudonyms.of_patient,
+    )
 
 
 def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:  # noqa: ARG001

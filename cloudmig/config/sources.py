@@ -100,6 +100,8 @@ class WebSourceSettings(SourceSettings):
     url: str
     dicomweb: WebCredentials = WebCredentials()
     ca: FilePath | None = None  #: Authority of the server's certificate, where it is your own.
+    page_rows: Count = 200  #: Rows asked for in one answer; every server known gives so many.
+    as_stored: bool = True  #: Take nothing that the server may have converted.
     connect_s: Duration = 10.0
     idle_s: Duration = 120.0
     total_s: Duration = 7200.0
