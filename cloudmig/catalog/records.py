@@ -150,6 +150,7 @@ class BadInstance:
     key: str
     version_id: str | None = None
     etag: str = ""
+    differences: tuple[str, ...] = ()  #: Tags, where elements were compared; in the ledger only.
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Statement:
     source: str | None  #: None means every source.
     studies: Equation
     instances: Equation
-    verdicts: Mapping[str, int]  #: READ_BACK, STORE_CHECKSUM, CLOUD -> verified copies.
+    verdicts: Mapping[str, int]  #: READ_BACK, STORE_CHECKSUM ... -> verified copies.
     weak_copies: int  #: Verified copies whose completeness rests on two equal pulls.
     quarantine: Mapping[str, int]  #: Reason -> studies in quarantine.
     excluded_uncounted: int  #: Excluded studies whose instances nobody has counted.

@@ -29,7 +29,7 @@ _NAMED_MAX = FINDINGS_MAX
 class Judgement:
     """What an independent check said about one copy."""
 
-    how: str  #: READ_BACK, STORE_CHECKSUM or CLOUD.
+    how: str  #: READ_BACK, READ_BACK_ELEMENTS, STORE_CHECKSUM or CLOUD.
     findings: tuple[BadInstance, ...]  #: Empty: it agrees with its manifest.
     at: dt.datetime  #: When we heard of it.
     judged_at: dt.datetime  #: When the look began. A later look outweighs an earlier one.
@@ -84,6 +84,7 @@ class VerificationCalls(EndingCalls):
         how: str,
         findings: Sequence[BadInstance],
         at: dt.datetime,
+        detail: Detail | None = None,
     ) -> TransferState | None:
         """Record a verdict about this manifest revision. Return where the study stands now.
 
@@ -104,7 +105,8 @@ class VerificationCalls(EndingCalls):
             ).one_or_none()
             if held is None or transfer is None or transfer.state == TransferState.MOVING.value:
                 return None
-            return self._judge(connection, transfer, held, Judgement(how, tuple(findings), at, at))
+            said = Judgement(how, tuple(findings), at, at, detail or {})
+            return self._judge(connection, transfer, held, said)
 
     def _judge(
         self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement
@@ -133,7 +135,11 @@ class VerificationCalls(EndingCalls):
                 repairs=0 if said.agreed else held.repairs,
             )
         )
-        differing = {"differing": len(said.findings), "named": _named(said.findings)}
+        differing = {
+            "differing": len(said.findings),
+            "named": _named(said.findings),
+            **_differences(said.findings),
+        }
         self._append(
             connection,
             "copy_verified" if said.agreed else "copy_failed",
@@ -230,6 +236,12 @@ def repairs_are_spent(held: AnyRow) -> bool:
 
 def _named(findings: Sequence[BadInstance]) -> list[list[str]]:
     return [[one.sop_instance_uid, one.finding] for one in findings[:_NAMED_MAX]]
+
+
+def _differences(findings: Sequence[BadInstance]) -> dict[str, object]:
+    """Return the tags that differ, where elements were compared: never a value."""
+    told = [[one.sop_instance_uid, *one.differences] for one in findings if one.differences]
+    return {"differences": told[:_NAMED_MAX]} if told else {}
 
 
 def _to_verify(row: AnyRow) -> CopyToVerify:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 #: The ways in which a copy can be verified.
-HOW_VERIFIED = ("READ_BACK", "STORE_CHECKSUM", "CLOUD")
+HOW_VERIFIED = ("READ_BACK", "READ_BACK_ELEMENTS", "STORE_CHECKSUM", "CLOUD")
 
 
 def status(

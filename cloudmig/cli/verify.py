@@ -27,6 +27,7 @@ __all__ = ["document", "findings_document", "show_findings", "verify"]
 #: What the ways of verifying mean, for a person.
 _MEANING = {
     "READ_BACK": "every byte read from the store",
+    "READ_BACK_ELEMENTS": "elements and pixel bits compared with another copy",
     "STORE_CHECKSUM": "what the store computed itself",
     "CLOUD": "the functions' own code, run here",
 }

@@ -25,14 +25,23 @@ class Comparison:
     undecided: str = ""  #: Why it could not be decided; then the files count as different.
 
 
-async def compare_files(first: Path, second: Path, *, time_max_s: float = 180.0) -> Comparison:
-    """Compare two Part 10 files element by element in a limited child process."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cloudmig.dicom.equality", str(first), str(second),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+async def compare_files(
+    first: Path, second: Path, *, time_max_s: float = 180.0, memory_bytes_max: int = 4 << 30
+) -> Comparison:
+    """Compare two Part 10 files element by element in a limited child process.
+
+    Raises `OSError` where one of them cannot be opened: that says nothing about equality.
+    """
+    with first.open("rb") as ours, second.open("rb") as theirs:
+        numbers = (ours.fileno(), theirs.fileno())
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "cloudmig.dicom.equality", *map(str, numbers),
+            str(memory_bytes_max),
+            pass_fds=numbers,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
     try:
         async with asyncio.timeout(time_max_s):
             output, _ = await child.communicate()

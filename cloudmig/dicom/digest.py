@@ -21,6 +21,7 @@ class FileDigests:
     size_bytes: int
     file_sha256: str
     dataset_sha256: str  #: Empty when the bytes are not Part 10.
+    transfer_syntax_uid: str = ""  #: As group 0002 says; empty when the bytes are not Part 10.
 
 
 class StreamDigests:
@@ -32,6 +33,7 @@ class StreamDigests:
         self._beginning: bytearray | None = bytearray()
         self._size = 0
         self._is_part10 = True
+        self._transfer_syntax_uid = ""
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         """Take the next piece of the file."""
@@ -42,7 +44,7 @@ class StreamDigests:
             return
         self._beginning += piece
         try:
-            offset, _ = read_prefix(self._beginning)
+            offset, self._transfer_syntax_uid = read_prefix(self._beginning)
         except NotPart10:
             if len(self._beginning) > PREFIX_BYTES_MAX:
                 self._beginning, self._is_part10 = None, False
@@ -53,10 +55,15 @@ class StreamDigests:
 
     def result(self) -> FileDigests:
         """Return the digests of everything taken so far."""
-        dataset_sha256 = self._dataset.hexdigest() if self._is_part10 else ""
+        is_part10, syntax = self._is_part10, self._transfer_syntax_uid
         if self._beginning is not None:
             try:
-                read_prefix(self._beginning)
+                _, syntax = read_prefix(self._beginning)
             except NotPart10:
-                dataset_sha256 = ""
-        return FileDigests(self._size, self._file.hexdigest(), dataset_sha256)
+                is_part10 = False
+        return FileDigests(
+            self._size,
+            self._file.hexdigest(),
+            self._dataset.hexdigest() if is_part10 else "",
+            syntax if is_part10 else "",
+        )

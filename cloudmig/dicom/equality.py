@@ -7,7 +7,8 @@ a compressed frame are cut into fragments. What it may not: any value, an elemen
 byte of pixels. Nothing is decoded.
 
 Run as a child process with limits on memory and time, because strangers wrote the bytes:
-`python -m cloudmig.dicom.equality A B`. See `cloudmig.dicom.compare`.
+`python -m cloudmig.dicom.equality A B BYTES`, where A and B are descriptors of files that are open
+and BYTES is the memory it may take beside these, which are mapped. See `cloudmig.dicom.compare`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from __future__ import annotations
 import array
 import json
 import mmap
+import os
 import resource
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
-from pathlib import Path
 
 from cloudmig.dicom.elements import (
     PIXEL_DATA,
@@ -35,7 +36,6 @@ from cloudmig.dicom.part10 import NotPart10, read_prefix
 
 __all__ = ["compared"]
 
-_MEMORY_BYTES_MAX = 4 << 30  #: Beside the files themselves, which are mapped.
 _CPU_S_MAX = 120
 _DIFFERENCES_MAX = 20
 _PIECE_BYTES = 1 << 20
@@ -281,20 +281,19 @@ def _number_of_frames(data_set: DataSet) -> int:
 
 
 def _main() -> None:
-    paths = [Path(name) for name in sys.argv[1:3]]
-    allowed = _MEMORY_BYTES_MAX + sum(path.stat().st_size for path in paths)
+    *files, memory_bytes_max = [int(number) for number in sys.argv[1:4]]
+    allowed = memory_bytes_max + sum(os.fstat(file).st_size for file in files)
     resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S_MAX, _CPU_S_MAX))
-    found, undecided = compared(*map(_mapped, paths))
+    found, undecided = compared(*map(_mapped, files))
     answer = {"equal": not found and not undecided, "differences": found, "undecided": undecided}
     sys.stdout.write(json.dumps(answer))
 
 
-def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+def _mapped(file: int) -> memoryview:
+    if not os.fstat(file).st_size:
+        return memoryview(b"")
+    return memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
 
 
 if __name__ == "__main__":

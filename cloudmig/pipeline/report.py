@@ -17,6 +17,8 @@ __all__ = ["write_report"]
 #: What each way of verifying looks at.
 _HOW = {
     "READ_BACK": "every byte, read by the agent",
+    "READ_BACK_ELEMENTS": "every element and every bit of the pixels, read by the agent and"
+    " compared with another copy: the DICOMweb store writes them in its own way",
     "STORE_CHECKSUM": "the checksum that the store computed itself, asked by the agent",
     "CLOUD": "the verdict of the functions beside the bucket, or of their code run on site",
 }

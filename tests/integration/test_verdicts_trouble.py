@@ -18,7 +18,7 @@ from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.messages import ObjectVerdict, RestoreReport, StudyRequest, StudyVerdict, encode
 from tests.integration.cloud_side import CloudSide
 from tests.integration.migration_world import World, a_study, free_port
-from tests.integration.test_verdicts import SPOILED, STUDIES, UIDS, a_world, collect
+from tests.integration.verdict_world import SPOILED, STUDIES, UIDS, collect, migrated, serving
 
 pytest_plugins = ["tests.contract.store_fixtures"]
 
@@ -38,9 +38,7 @@ async def test_what_no_manifest_names_is_told_to_a_person_and_spoils_no_study(
     endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     stranger = cloud.images(UIDS[0])[0].rsplit("/", 1)[0] + "/CANARY^NAME.txt"
     cloud.s3.put_object(Bucket=cloud.name, Key=stranger, Body=b"hello")
     cloud.judge(UIDS[0])
@@ -72,9 +70,7 @@ async def test_what_no_manifest_names_is_told_to_a_person_and_spoils_no_study(
 
 async def test_an_orphan_is_a_finding_of_its_own(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     orphan = ObjectVerdict(
         bucket=cloud.name, prefix="", key="v1/main/00/1.2.3.4/1.2.3.5/1.2.3.6.dcm", archive="main",
         study_instance_uid="1.2.3.4", series_instance_uid="1.2.3.5", sop_instance_uid="1.2.3.6",
@@ -95,9 +91,7 @@ async def test_three_bad_verdicts_bring_the_study_to_a_person(
     endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint, versioned=False)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    async with serving(cloud, tmp_path) as world:
         for failures in range(3):
             assert world.quarantined() == {}, failures
             [verdict] = _judge_spoiled(cloud)
@@ -120,9 +114,7 @@ async def test_killed_between_commit_and_delete_nothing_is_doubled(
     endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:2])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path, 2)
     SPOILED["missing"](cloud, cloud.images(UIDS[1])[0])
     cloud.s3.put_object(Bucket=cloud.name, Key="v1/main/x", Body=b"y")
     cloud.judge(*UIDS[:2])
@@ -153,9 +145,7 @@ async def test_what_cannot_be_read_ends_among_the_dead_letters(
     endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     [good] = cloud.judge(UIDS[0])
     request = StudyRequest(
         bucket=cloud.name, prefix="", archive="main", study_instance_uid=UIDS[0], why="asked",
@@ -203,9 +193,7 @@ async def test_a_queue_that_does_not_answer_stops_no_run_and_is_told_once(
 
 async def test_a_run_hears_the_cloud_while_it_runs(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:2])
-    with world.serving():
-        await world.migrate()
+    async with serving(cloud, tmp_path, 2) as world:
         SPOILED["altered"](cloud, cloud.images(UIDS[0])[0])
         cloud.judge(*UIDS[:2])
         await world.run()
@@ -221,9 +209,7 @@ async def test_a_run_hears_the_cloud_while_it_runs(endpoint: str, tmp_path: Path
 
 async def test_following_goes_on_until_a_person_says_stop(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     stop = asyncio.Event()
     async with world.opened() as parts:
         following = asyncio.create_task(collect_verdicts(parts, stop=stop, follow=True))
@@ -240,9 +226,7 @@ async def test_following_goes_on_until_a_person_says_stop(endpoint: str, tmp_pat
 
 async def test_the_command_follows_as_lines_until_ctrl_c(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     cloud.judge(UIDS[0])
     following = subprocess.Popen(
         [sys.executable, "-m", "cloudmig", "verdicts", "--follow"], cwd=world.folder,
@@ -268,9 +252,7 @@ async def test_the_command_follows_as_lines_until_ctrl_c(endpoint: str, tmp_path
 
 async def test_restores_are_in_the_ledger_and_in_the_status(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path)
     [key, *_] = cloud.images()
     asked = RestoreReport(
         bucket=cloud.name, prefix="", key=key, storage_class="GLACIER", tier="Bulk",
@@ -284,7 +266,7 @@ async def test_restores_are_in_the_ledger_and_in_the_status(endpoint: str, tmp_p
 
     assert (heard.restores, heard.differs) == (2, False)
     assert status["restores"] == {"asked": 0, "completed": 1, "late": 1}
-    assert status["verdicts"] == {"READ_BACK": 0, "STORE_CHECKSUM": 0, "CLOUD": 0}
+    assert set(status["verdicts"].values()) == {0}
     [event] = world.ledger("restore_completed")
     assert (event.study_instance_uid, event.detail["took_s"]) == (UIDS[0], 46_800.0)
 

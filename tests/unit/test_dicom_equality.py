@@ -300,11 +300,26 @@ async def test_a_child_process_decides(tmp_path: Path) -> None:
     same = await compare_files(tmp_path / "given", tmp_path / "given")
     other = await compare_files(tmp_path / "given", tmp_path / "held")
     empty = await compare_files(tmp_path / "empty", tmp_path / "given")
-    gone = await compare_files(tmp_path / "given", tmp_path / "gone")
     late = await compare_files(tmp_path / "given", tmp_path / "held", time_max_s=0.0)
 
     assert same.equal
     assert (other.equal, other.differences) == (False, (tag,))
     assert (empty.equal, empty.differences) == (False, ("file meta information",))
-    assert (gone.equal, bool(gone.undecided)) == (False, True)
     assert (late.equal, late.undecided) == (False, "the comparison took too long")
+    with pytest.raises(FileNotFoundError):
+        await compare_files(tmp_path / "given", tmp_path / "gone")
+
+
+async def test_a_comparison_that_needs_too_much_is_not_decided(
+    tmp_path: Path,
+) -> None:
+    """A child that dies of its limits says nothing; that is never taken for equal."""
+    bomb = zlib.compress(element(0x7FE00010, "OW", bytes(256 << 20)), wbits=-15)
+    (tmp_path / "bomb").write_bytes(file(bomb, DEFLATED))
+    both = tmp_path / "bomb", tmp_path / "bomb"
+
+    told = await compare_files(*both, memory_bytes_max=128 << 20)
+
+    assert not told.equal
+    assert told.undecided.startswith("the comparison ended")
+    assert (await compare_files(*both)).equal
