@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from cloudmig.model.files import FileTally
 from cloudmig.model.instance import ExpectedInstance, Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import StoreOutcome
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
+from cloudmig.telemetry import Reporter
 
 __all__ = [
-    "Arrival", "Destination", "InventorySource", "Listing", "QueuedMessage", "Retrieval",
-    "RetrieveRequest", "StudySource", "VerdictQueue",
+    "Arrival", "Destination", "FileSurvey", "InventorySource", "Listing", "QueuedMessage",
+    "Retrieval", "RetrieveRequest", "StudySource", "SurveyedSource", "VerdictQueue",
 ]  # fmt: skip
 
 
@@ -41,6 +43,29 @@ class InventorySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class FileSurvey:
+    """What a survey of a disk counted."""
+
+    tallies: tuple[FileTally, ...]
+    headers_read: int = 0  #: Files that were new, or had changed.
+
+
+@runtime_checkable
+class SurveyedSource(InventorySource, Protocol):
+    """A source that we look through ourselves, before its first question.
+
+    Its answers come from what we have seen, so no limit can have cut them: one question is enough.
+    """
+
+    async def survey(self, reporter: Reporter) -> FileSurvey:
+        """Look at everything; go on where an earlier survey was interrupted.
+
+        Raises `SourceUnavailable` when it cannot be looked at.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """The expected set of a study."""
 
@@ -48,6 +73,9 @@ class Listing:
     complete: bool  #: False where the source has no IMAGE-level answers, or contradicts itself.
     notes: tuple[str, ...] = ()  #: Evidence, without patient data.
     series_found: int = 0
+    #: True where the study holds more than its expected instances (other contents of one UID,
+    #: objects without one): every attempt then pulls all of it, whatever it has receipts for.
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import defaultdict
+from pathlib import Path
 
 from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import (
@@ -27,9 +28,12 @@ from cloudmig.sources.dimse import (
     DimseSourceSettings,
     StoragePolicy,
 )
+from cloudmig.sources.directory.reading import HeaderLimits
+from cloudmig.sources.directory.source import DirectorySource, DirectorySourceSettings
+from cloudmig.sources.directory.survey import SurveyPlan
 from cloudmig.telemetry import Pseudonyms
 
-__all__ = ["open_sources"]
+__all__ = ["index_path", "open_sources"]
 
 
 async def open_sources(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
@@ -104,8 +108,35 @@ def _web(name: str, settings: WebSourceSettings, parts: Parts) -> Source:
     )
 
 
-def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:  # noqa: ARG001
-    raise ConfigError(f"sources.{name}: directory sources are not there yet")
+def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:
+    return DirectorySource(
+        DirectorySourceSettings(
+            name=name,
+            root=settings.directory,
+            index=index_path(parts.config, name),
+            lanes=settings.lanes,
+            object_bytes_max=parts.config.agent.object_bytes_max,
+            plan=SurveyPlan(
+                workers=settings.header_workers,
+                dicomdir=settings.dicomdir,
+                listing=settings.listing,
+                listing_columns=dict(settings.listing_columns),
+                listing_prefix=settings.listing_prefix,
+            ),
+            limits=HeaderLimits(
+                memory_bytes_max=settings.header_memory_bytes_max,
+                time_max_s=settings.header_time_max_s,
+                header_bytes_max=settings.header_bytes_max,
+            ),
+        ),
+        parts.area,
+        patient_key=parts.pseudonyms.of_patient,
+    )
+
+
+def index_path(config: Configuration, name: str) -> Path:
+    """Return where the index of a directory source lies."""
+    return config.agent.state_dir / "index" / f"{name}.db"
 
 
 async def _listener(config: Configuration, desk: ArrivalDesk) -> StorageServer:

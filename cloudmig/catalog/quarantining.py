@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.extra_objects import ExtraObjectCalls
+from cloudmig.catalog.file_tallies import FileTallyCalls
 from cloudmig.catalog.records import Detail, QuarantineItem
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
@@ -20,7 +21,7 @@ from cloudmig.model.states import CopyState, TransferState, advance
 __all__ = ["QuarantineCalls", "is_same", "quarantine_item"]
 
 
-class QuarantineCalls(UnnamedCalls, ExtraObjectCalls):
+class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
     """What waits for a person."""
 
     def quarantine_items(
@@ -37,6 +38,7 @@ class QuarantineCalls(UnnamedCalls, ExtraObjectCalls):
             items = [quarantine_item(row) for row in connection.execute(wanted)]
             items += self._unnamed_items(connection, source, released=released)
             items += self._extra_items(connection, source, released=released)
+            items += self._file_items(connection, source, released=released)
         return sorted(items, key=lambda item: item.at)
 
     def release(

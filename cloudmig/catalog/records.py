@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cloudmig.model.extra_object import ExtraObject
+from cloudmig.model.files import FileGroup, FileTally
 from cloudmig.model.instance import ExpectedInstance, Receipt, Slot
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef, StudyRef
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadInstance", "CatalogedStudy", "CopyRow", "CopyToVerify", "Coverage", "Detail",
-    "ExpectedSet", "ExtraObjectRow", "LedgerEvent", "MultipartUpload", "OpenWork", "PlanCounts",
-    "QuarantineItem", "ReceiptRow", "RestoreCounts", "RestoreRow", "StandingDecision",
+    "ExpectedSet", "ExtraObjectRow", "FileTallyRow", "LedgerEvent", "MultipartUpload", "OpenWork",
+    "PlanCounts", "QuarantineItem", "ReceiptRow", "RestoreCounts", "RestoreRow", "StandingDecision",
     "StatusCounts", "StudyAnswer", "Sweep", "TransferRow", "UnexplainedStudy", "UnnamedStudyRow",
 ]  # fmt: skip
 
@@ -234,7 +235,7 @@ class QuarantineItem:
 
     item_id: int  #: 0 for an unnamed study or an extra object: they have tables of their own.
     source: str
-    study: StudyRef | UnnamedStudy | ExtraObject
+    study: StudyRef | UnnamedStudy | ExtraObject | FileGroup
     sop_instance_uid: str | None
     reason: QuarantineReason
     detail: Detail
@@ -248,14 +249,26 @@ class QuarantineItem:
         match self.study:
             case UnnamedStudy():
                 return self.study.answer_sha256
-            case ExtraObject():
+            case ExtraObject() | FileGroup():
                 return self.study.known_by
         return self.study.study_instance_uid
 
     def shown_as(self, pseudonyms: Pseudonyms) -> str:
-        """Return its pseudonym: `st-...`, `un-...` without a usable UID, `ob-...` of an object."""
-        prefix = {UnnamedStudy: "un", ExtraObject: "ob"}.get(type(self.study), "st")
+        """Return its pseudonym: `st-...`; `un-...` without UID, `ob-...` object, `fi-...` files."""
+        prefixes = {UnnamedStudy: "un", ExtraObject: "ob", FileGroup: "fi"}
+        prefix = prefixes.get(type(self.study), "st")
         return pseudonyms.of(self.known_by, prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileTallyRow:
+    """How many files of a directory source are of one kind."""
+
+    source: str
+    tally: FileTally
+    at: dt.datetime  #: When an inventory first counted it so.
+    released_at: dt.datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,21 @@ from typing import Any
 from cloudmig.catalog.extra_objects import EXPLAINED
 from cloudmig.catalog.records import (
     ExtraObjectRow,
+    FileTallyRow,
     LedgerEvent,
     RestoreRow,
     TransferRow,
     UnnamedStudyRow,
 )
 from cloudmig.model.extra_object import ExtraObject
+from cloudmig.model.files import Account, FileGroup, FileTally
 from cloudmig.model.states import CopyState, TransferState, advance, advance_copy
 
 __all__ = [
-    "ReplayedCopy", "ReplayedExtra", "ReplayedTransfer", "ReplayedUnnamed", "StudyKey",
-    "as_replayed", "as_replayed_extra", "as_replayed_unnamed", "rebuild", "rebuild_extras",
-    "rebuild_restores", "rebuild_unnamed",
+    "ReplayedCopy", "ReplayedExtra", "ReplayedFiles", "ReplayedTransfer", "ReplayedUnnamed",
+    "StudyKey", "as_replayed", "as_replayed_extra", "as_replayed_files",
+    "as_replayed_unnamed", "rebuild", "rebuild_extras", "rebuild_files", "rebuild_restores",
+    "rebuild_unnamed",
 ]  # fmt: skip
 
 #: Source and Study Instance UID.
@@ -81,6 +84,15 @@ class ReplayedExtra:
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedFiles:
+    """How many files of a disk are of one kind, as the ledger tells it."""
+
+    tally: FileTally
+    released: bool = False
+    note: str = ""
+
+
 def rebuild_extras(events: Iterable[LedgerEvent]) -> dict[ExtraObject, ReplayedExtra]:
     """Return every object in no manifest, from events in the order of the ledger."""
     extras: dict[ExtraObject, ReplayedExtra] = {}
@@ -110,6 +122,28 @@ def as_replayed_extra(row: ExtraObjectRow) -> ReplayedExtra:
         row.source, row.study_instance_uid, row.reason.value, row.version_id, row.etag,
         row.released_at is None, row.note,
     )  # fmt: skip
+
+
+def rebuild_files(events: Iterable[LedgerEvent]) -> dict[FileGroup, ReplayedFiles]:
+    """Return every count of files, from events in the order of the ledger."""
+    counts: dict[FileGroup, ReplayedFiles] = {}
+    for event in events:
+        if event.kind not in {"files_counted", "files_released"}:
+            continue
+        told: dict[str, Any] = dict(event.detail)
+        group = FileGroup(event.source, told.pop("account"), told.pop("kind"))
+        if event.kind == "files_counted":
+            tally = FileTally(Account(group.account), group.kind, **told)
+            counts[group] = ReplayedFiles(tally)
+        else:
+            assert not counts[group].released, "it is settled once"
+            counts[group] = replace(counts[group], released=True, note=told["note"])
+    return counts
+
+
+def as_replayed_files(row: FileTallyRow) -> ReplayedFiles:
+    """Return a row of the table in the shape of a replay, to compare the two."""
+    return ReplayedFiles(row.tally, row.released_at is not None, row.note)
 
 
 def rebuild_restores(events: Iterable[LedgerEvent]) -> set[RestoreRow]:

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 __all__ = [
     "REVISION", "AnyRow", "UtcTime", "agent", "agent_ae_title", "bad_instance", "copy",
-    "extra_object", "ledger_event", "metadata", "multipart_upload", "open_instance",
+    "extra_object", "file_tally", "ledger_event", "metadata", "multipart_upload", "open_instance",
     "open_receipt", "quarantine_item", "question", "restore", "study", "study_answer", "sweep",
     "transfer", "unnamed_study", "waiting_verdict",
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -292,6 +292,22 @@ extra_object = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sa.UniqueConstraint("destination", "key"),
     sa.Index("ix_extra_object_study", "source", "study_instance_uid"),
+)
+
+# How many files of a directory source are what; see `cloudmig.catalog.file_tallies`.
+file_tally = sa.Table(
+    "file_tally",
+    metadata,
+    sa.Column("source", _Name, primary_key=True),
+    sa.Column("account", sa.String(16), primary_key=True),
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("fingerprint", _Sha256, nullable=False),
+    sa.Column("waits", sa.Boolean, nullable=False),
+    sa.Column("at", UtcTime, nullable=False),
+    sa.Column("released_at", UtcTime),
+    sa.Column("note", sa.Text, nullable=False),
 )
 
 restore = sa.Table(

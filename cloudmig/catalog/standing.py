@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.extra_objects import ExtraObjectCalls
+from cloudmig.catalog.file_tallies import FileTallyCalls
 from cloudmig.catalog.records import (
     LedgerEvent,
     MultipartUpload,
@@ -29,7 +30,7 @@ __all__ = ["StandingCalls"]
 _Key = TypeVar("_Key")
 
 
-class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
+class StandingCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls, RestoreCalls):
     """Where things are."""
 
     def status_counts(self) -> StatusCounts:
@@ -59,6 +60,8 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, RestoreCalls):
                     _add(waiting, QuarantineReason.UNUSABLE_UID.value, count)
             for reason, count in self._extra_counts(connection).items():
                 _add(waiting, reason, count)
+            if kinds := self._file_counts(connection):
+                _add(waiting, QuarantineReason.BROKEN_FILES.value, kinds)
             is_verified = copy.state == CopyState.VERIFIED.value
             verdicts = _counts(connection, copy.verdict_how, is_verified)
             restores = self._restore_counts(connection)

@@ -24,7 +24,7 @@ def chosen_sources(settings: Configuration, only: Sequence[str]) -> list[str]:
 
 def study_named(text: str) -> StudyRef | None:
     """Return the study if the text is a Study Instance UID, None if it is a pseudonym."""
-    if text.startswith(("st-", "un-", "ob-", "uid-")):
+    if text.startswith(("st-", "un-", "ob-", "fi-", "uid-")):
         return None
     if text.startswith("in-"):
         raise ConfigError(

@@ -92,13 +92,13 @@ def release(
     stays listed as missing, and both contents of a conflict stay stored. New findings still do.
 
     A study without a usable Study Instance UID (un-...) cannot be pulled: released, it stays in the
-    PACS, excluded by name. An object in no manifest (ob-...) stays where it is, and is not raised
-    again.
+    PACS, excluded by name. An object in no manifest (ob-...) and files that cannot be read (fi-...)
+    stay where they are, and are not raised again.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     name, rule = invocation.run(lambda: _release(invocation, study, note))
     invocation.answer({"released": name})
-    if name.startswith("ob-"):
+    if name.startswith(("ob-", "fi-")):
         invocation.say(f"{name} is settled; it stays where it lies. Next: cloudmig close")
     elif rule:
         invocation.say(f'{name} stays in the PACS, excluded: "{rule}". Next: cloudmig close')
@@ -143,6 +143,7 @@ async def _release(invocation: Invocation, text: str, note: str) -> tuple[str, s
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
     from cloudmig.catalog.unnamed import RELEASED_RULE  # noqa: PLC0415
     from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
+    from cloudmig.model.files import FileGroup  # noqa: PLC0415
     from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
@@ -155,6 +156,9 @@ async def _release(invocation: Invocation, text: str, note: str) -> tuple[str, s
             return name, RELEASED_RULE
         if isinstance(first.study, ExtraObject):
             await parts.catalog.call(Catalog.release_extra, first.study, at=at, note=note)
+            return name, ""
+        if isinstance(first.study, FileGroup):
+            await parts.catalog.call(Catalog.release_files, first.study, at=at, note=note)
             return name, ""
         await parts.catalog.call(Catalog.release, first.source, first.study, at=at, note=note)
         return name, ""
@@ -176,14 +180,17 @@ def document(item: QuarantineItem, pseudonyms: Pseudonyms) -> dict[str, object]:
 
 
 def waiting_words(items: Iterable[QuarantineItem]) -> str:
-    """Return how many of what wait: studies, objects in no manifest, manifests."""
+    """Return how many of what wait: studies, objects in no manifest, manifests, files."""
     from cloudmig.cli.wording import count_words  # noqa: PLC0415
     from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
+    from cloudmig.model.files import FileGroup  # noqa: PLC0415
     from cloudmig.model.quarantine import QuarantineReason  # noqa: PLC0415
 
-    studies, objects, manifests = set(), set(), set()
+    studies, objects, manifests, kinds = set(), set(), set(), set()
     for item in items:
-        if not isinstance(item.study, ExtraObject):
+        if isinstance(item.study, FileGroup):
+            kinds.add(item.study)
+        elif not isinstance(item.study, ExtraObject):
             studies.add(item.study)
         elif item.reason is QuarantineReason.EVIDENCE_DAMAGED:
             manifests.add(item.study)
@@ -193,6 +200,7 @@ def waiting_words(items: Iterable[QuarantineItem]) -> str:
         count_words(len(studies), "study", "studies"),
         count_words(len(objects), "object in no manifest", "objects in no manifest"),
         count_words(len(manifests), "damaged manifest"),
+        count_words(len(kinds), "kind of broken file", "kinds of broken files"),
     ]
     *others, last = [words for words in counts if not words.startswith("0 ")]
     return f"{', '.join(others)} and {last}" if others else last
@@ -219,6 +227,7 @@ def _show_items(
     invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms
 ) -> None:
     from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
+    from cloudmig.model.files import FileGroup  # noqa: PLC0415
     from cloudmig.model.study import UnnamedStudy  # noqa: PLC0415
     from cloudmig.telemetry import clean  # noqa: PLC0415
 
@@ -240,8 +249,15 @@ def _show_items(
         case ExtraObject():
             known = "Where it lies, to look at it there"
             released = "A release leaves the object where it lies"
+        case FileGroup():
+            known = "Which files these are"
+            released = "A release leaves the files where they lie"
         case _:
             known = "The Study Instance UID, to look it up in the PACS"
             released = "A release plans the study again and accepts these findings"
-    invocation.say(f"{known}: cloudmig status --resolve {name}")
+    if isinstance(first.study, FileGroup):
+        command = f"cloudmig files --source {first.source} --kind {first.study.kind}"
+    else:
+        command = f"cloudmig status --resolve {name}"
+    invocation.say(f"{known}: {command}")
     invocation.say(f"{released}: cloudmig quarantine release {name} --note '...'")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from cloudmig.config.dicomweb import WebCredentials
-from cloudmig.config.quantities import AeTitle, ArchiveName, Count, Duration, FilePath, Port
+from cloudmig.config.quantities import AeTitle, ArchiveName, Count, Duration, FilePath, Port, Size
 from cloudmig.config.section import Section
 
 __all__ = [
-    "DirectorySettings", "PacsSettings", "PeerSettings", "SourceSettings", "TlsSettings",
-    "WebSourceSettings", "source_model",
+    "LISTING_COLUMNS", "DirectorySettings", "PacsSettings", "PeerSettings", "SourceSettings",
+    "TlsSettings", "WebSourceSettings", "source_model",
 ]  # fmt: skip
 
 
@@ -120,10 +121,35 @@ class WebSourceSettings(SourceSettings):
         return {"protocol": "dicomweb"}
 
 
+#: What a row of a listing may say, and whether it must.
+LISTING_COLUMNS: Mapping[str, bool] = {
+    "path": True, "study_instance_uid": True, "series_instance_uid": True,
+    "sop_instance_uid": True, "sop_class_uid": False, "transfer_syntax_uid": False,
+    "size_bytes": False, "study_date": False, "patient_id": False, "accession_number": False,
+    "modality": False,
+}  # fmt: skip
+
+
 class DirectorySettings(SourceSettings):
     """Files on a disk of ours: `url = "file:///mnt/export"`."""
 
     url: str
+    dicomdir: Literal["auto", "only", "ignore"] = "auto"
+    listing: FilePath | None = None  #: What a PACS database says is there: CSV or Parquet.
+    listing_columns: Mapping[str, str] = Field(default_factory=dict)  #: Our name -> its name.
+    listing_prefix: str = ""  #: Taken off its paths: where the folder lay for that PACS.
+    header_workers: Count = 2  #: Processes that read headers.
+    header_time_max_s: Duration = 20.0  #: For the header of one file.
+    header_memory_bytes_max: Size = 1 << 30  #: Of one of these processes.
+    header_bytes_max: Size = 256 << 20  #: Of one file, until its UIDs have been found.
+
+    @field_validator("listing_columns", mode="after")
+    @classmethod
+    def _known_columns(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
+        if unknown := columns.keys() - LISTING_COLUMNS.keys():
+            known = ", ".join(LISTING_COLUMNS)
+            raise ValueError(f"there is no {', '.join(sorted(unknown))}; columns are {known}")
+        return columns
 
     @field_validator("url", mode="after")
     @classmethod

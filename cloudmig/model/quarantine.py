@@ -23,6 +23,7 @@ class QuarantineReason(Enum):
     STRANGER = "stranger"
     ORPHAN = "orphan"
     EVIDENCE_DAMAGED = "evidence_damaged"
+    BROKEN_FILES = "broken_files"
 
     @property
     def explanation(self) -> str:
@@ -52,6 +53,9 @@ _EXPLANATIONS = {
     " manifests: somebody else put it there. Find out who; the study itself is not touched by it.",
     QuarantineReason.ORPHAN: "An object lies in the bucket and no manifest of its study names it,"
     " a day after it came. The agent may not delete; look at it, remove it if it is of no use.",
+    QuarantineReason.BROKEN_FILES: "Files of a directory cannot be read as DICOM, or a listing"
+    " cannot be understood, and images may hide there. `cloudmig files` names each. Mend or remove"
+    " them and take the inventory again, or release them to leave them where they are.",
     QuarantineReason.EVIDENCE_DAMAGED: "A manifest that a newer one has replaced is gone or was"
     " changed. The newest proves the study as it is; what came before can no longer be shown.",
 }

@@ -19,10 +19,12 @@ from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.catalog.records import Sweep
 from cloudmig.config import SourceSettings
 from cloudmig.errors import QueryTruncated
+from cloudmig.model.files import FileTally
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
 from cloudmig.model.window import DateWindow, StudyQuestion, TimeWindow
-from cloudmig.ports import InventorySource
+from cloudmig.pipeline.surveying import disagreements_of, survey_source
+from cloudmig.ports import InventorySource, SurveyedSource
 from cloudmig.telemetry import Reporter
 
 __all__ = ["InventoryResult", "take_inventory"]
@@ -33,6 +35,10 @@ _QUESTIONS_MAX = 200_000
 _PREFIX_CHARS = string.digits + string.ascii_uppercase
 _PREFIX_CHARS_RARE = string.ascii_lowercase + "-_./+#&"
 _PREFIX_MAX = 16
+_UNNAMED = (
+    "studies without a usable Study Instance UID: {}; they cannot be asked for and are in"
+    " quarantine: correct them in the PACS, or keep them there"
+)
 #: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
 #: source does not refuse them for being broad; it takes no date range at all.
 _DATES_REFUSED_MAX = 12
@@ -52,6 +58,7 @@ class InventoryResult:
     unnamed: int  #: Studies without a usable Study Instance UID: they wait for a person.
     disagreements: tuple[str, ...]
     duration_s: float
+    files: tuple[FileTally, ...] = ()  #: Of a disk: how many entries are what.
 
 
 @dataclass(slots=True)
@@ -98,6 +105,8 @@ async def take_inventory(
     """Ask the source for all its studies; return what was found. Resumes an unfinished sweep."""
     started = now()
     sweep = await catalog.call(Catalog.begin_sweep, source.name, started)
+    if isinstance(source, SurveyedSource):
+        return await _by_survey(source, catalog, sweep, reporter, now)
     answered = dict(await catalog.call(Catalog.answered, sweep))
     run = _Run(source, catalog, settings, reporter, now, sweep, answered)
     if answered:
@@ -115,10 +124,7 @@ async def take_inventory(
             " the source cuts its answers without a word"
         )
     if run.unnamed:
-        run.disagreements.append(
-            f"studies without a usable Study Instance UID: {len(run.unnamed)}; they cannot be asked"
-            " for and are in quarantine: correct them in the PACS, or keep them there"
-        )
+        run.disagreements.append(_UNNAMED.format(len(run.unnamed)))
     dateless = sum(not dated for dated in run.found.values())
     notes = {
         "studies": len(run.found), "universal": universal, "limit": run.limit,
@@ -136,6 +142,38 @@ async def take_inventory(
         unnamed=len(run.unnamed),
         disagreements=tuple(run.disagreements),
         duration_s=(now() - started).total_seconds(),
+    )
+
+
+async def _by_survey(
+    source: SurveyedSource,
+    catalog: CatalogThread,
+    sweep: Sweep,
+    reporter: Reporter,
+    now: Callable[[], dt.datetime],
+) -> InventoryResult:
+    """Ask once: what we have seen ourselves was not cut by anybody."""
+    started = now()
+    found = await survey_source(source, catalog, sweep, reporter=reporter, now=now)
+    said = [_UNNAMED.format(found.unnamed)] if found.unnamed else []
+    said += disagreements_of(found.tallies)
+    notes = {
+        "studies": found.studies, "universal": found.studies, "limit": None,
+        "dateless": found.dateless, "unnamed": found.unnamed, "disagreements": said,
+    }  # fmt: skip
+    await catalog.call(Catalog.finish_sweep, sweep, now(), notes)
+    return InventoryResult(
+        source=source.name,
+        studies=found.studies,
+        questions=1,
+        splits=0,
+        universal=found.studies,
+        limit_found=None,
+        dateless=found.dateless,
+        unnamed=found.unnamed,
+        disagreements=tuple(said),
+        duration_s=(now() - started).total_seconds(),
+        files=found.tallies,
     )
 
 

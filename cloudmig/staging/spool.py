@@ -73,9 +73,13 @@ class Spool:
 
     def remove(self, path: Path, size_bytes: int) -> None:
         """Delete a file and return its room."""
+        self.give_back(size_bytes)
+        path.unlink(missing_ok=True)
+
+    def give_back(self, size_bytes: int) -> None:
+        """Return room that was reserved and not used."""
         self.bytes_used -= size_bytes
         assert self.bytes_used >= 0, "more was given back than reserved"
-        path.unlink(missing_ok=True)
 
 
 def _translate(error: OSError) -> SpoolFull:

@@ -1,0 +1,199 @@
+"""One running retrieve: reads the files of a study, and hands over what is as the index says.
+
+A file that has changed, vanished or moved to other UIDs since the inventory is not handed over: it
+is missing, its trouble noted in the index, until another inventory has looked at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudmig.dicom.header import Identity
+from cloudmig.dicom.part10 import PREFIX_BYTES_MAX, NotPart10, file_prefix, read_prefix
+from cloudmig.errors import SpoolFull
+from cloudmig.model.files import FileKind
+from cloudmig.model.quarantine import QuarantineReason
+from cloudmig.model.references import InstanceRef
+from cloudmig.ports import RetrieveRequest
+from cloudmig.sources.arrivals import HeldArrival, RunningRetrieval, identity_of, staged_instance
+from cloudmig.sources.directory.opening import open_beneath
+from cloudmig.sources.directory.studies import IndexedFile, duplicates_of, files_of
+from cloudmig.staging import FileShrankError, StagedBytes, stage_file
+
+if TYPE_CHECKING:
+    from cloudmig.sources.directory.source import DirectorySource
+
+__all__ = ["DirectoryRetrieval"]
+
+#: Files of one study that are read at once: the next is read while the one before is stored.
+_AHEAD = 3
+_BEGINNING_BYTES = 4096
+
+
+class _NotAsIndexedError(Exception):
+    """The file is not what the inventory saw; the argument says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file that is, so far, as the index has it."""
+
+    descriptor: int
+    dataset_offset: int
+
+
+class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
+    """Port `Retrieval` over files. Works while its context is entered."""
+
+    def __init__(self, source: DirectorySource, request: RetrieveRequest) -> None:
+        super().__init__(request)
+        self._source = source
+
+    async def _work(self) -> None:
+        async with self._source.lanes:
+            files = await asyncio.to_thread(self._wanted)
+            with self._source.opened_root() as root:
+                reading: deque[asyncio.Task[None]] = deque()
+                try:
+                    for file in files:
+                        if len(reading) >= _AHEAD:
+                            await reading.popleft()
+                        reading.append(asyncio.create_task(self._read(root, file)))
+                    while reading:
+                        await reading.popleft()
+                finally:
+                    # A thread that reads cannot be stopped: the root stays open until it is done.
+                    for task in reading:
+                        task.cancel()
+                    await asyncio.gather(*reading, return_exceptions=True)
+
+    def _wanted(self) -> list[IndexedFile]:
+        request = self.request
+        files = files_of(self._source.index, request.study)
+        if request.narrow:
+            files = [file for file in files if file.sop_instance_uid in request.expected]
+        if request.transfer_syntax_uid is not None:
+            files = [f for f in files if f.transfer_syntax_uid == request.transfer_syntax_uid]
+        return files
+
+    async def _read(self, root: int, file: IndexedFile) -> None:
+        """Hand over one file, or another with the same content."""
+        for each in self._same(file):
+            try:
+                held = await self._staged(root, each)
+            except SpoolFull:
+                self.evidence.no_room += 1
+                return
+            except (OSError, _NotAsIndexedError) as error:
+                await self._note(each, error)
+                continue
+            if held is not None:
+                self._hand_over(self._arrival(each, held))
+            return
+
+    def _same(self, file: IndexedFile) -> Iterator[IndexedFile]:
+        yield file
+        if file.dataset_sha256 is not None:
+            yield from duplicates_of(self._source.index, self.request.study, file)
+
+    async def _staged(self, root: int, file: IndexedFile) -> StagedBytes | None:
+        if file.size_bytes > self._source.settings.object_bytes_max:
+            self.evidence.too_large.add(file.sop_instance_uid)
+            return None
+        opened = await asyncio.to_thread(_open, root, file)
+        try:
+            held = await stage_file(
+                self._source.area,
+                opened.descriptor,
+                prefix=file_prefix(
+                    file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid
+                ),
+                dataset_offset=opened.dataset_offset,
+                size_bytes=file.size_bytes,
+            )
+            try:
+                _check_unchanged(os.fstat(opened.descriptor), file)
+                self._check_identity(held, file)
+            except BaseException:
+                held.release()
+                raise
+            return held
+        finally:
+            os.close(opened.descriptor)
+
+    def _check_identity(self, held: StagedBytes, file: IndexedFile) -> None:
+        """Never store something under a UID that it does not carry."""
+        wanted = Identity(
+            file.sop_class_uid,
+            file.sop_instance_uid,
+            self.request.study.study_instance_uid,
+            file.series_instance_uid,
+        )
+        if identity_of(held, file.transfer_syntax_uid) != wanted:
+            raise _NotAsIndexedError("changed")
+
+    def _arrival(self, file: IndexedFile, held: StagedBytes) -> HeldArrival:
+        instance, trouble = None, QuarantineReason.UNUSABLE_UID.value
+        if file.kind is not FileKind.UNUSABLE_UID:
+            study = self.request.study.study_instance_uid
+            instance = InstanceRef(study, file.series_instance_uid, file.sop_instance_uid)
+            trouble = ""
+        staged = staged_instance(
+            held,
+            instance,
+            sop_class_uid=file.sop_class_uid,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+        )
+        expected = file.sop_instance_uid in self.request.expected
+        return HeldArrival(staged, held, unexpected=not expected, trouble=trouble)
+
+    async def _note(self, file: IndexedFile, error: Exception) -> None:
+        """Write down what is wrong with a file; raise where the folder itself is gone."""
+        await self._source.ping()
+        match error:
+            case _NotAsIndexedError():
+                trouble = str(error)
+            case FileNotFoundError():
+                trouble = "vanished"
+            case FileShrankError():
+                trouble = "changed"
+            case _:
+                trouble = "unreadable"
+        await asyncio.to_thread(self._source.index.note_trouble, file.file_id, trouble)
+
+
+def _open(root: int, file: IndexedFile) -> _Opened:
+    """Open a file if size, time and transfer syntax are those of the index."""
+    descriptor, found = open_beneath(root, file.path)
+    try:
+        _check_unchanged(found, file)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        offset, transfer_syntax_uid = _prefix(descriptor)
+        if transfer_syntax_uid != file.transfer_syntax_uid or offset > file.size_bytes:
+            raise _NotAsIndexedError("changed")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return _Opened(descriptor, offset)
+
+
+def _prefix(descriptor: int) -> tuple[int, str]:
+    """Return where the data set begins, and its transfer syntax."""
+    for size_bytes in (_BEGINNING_BYTES, PREFIX_BYTES_MAX + _BEGINNING_BYTES):
+        try:
+            offset, transfer_syntax_uid = read_prefix(os.pread(descriptor, size_bytes, 0))
+        except NotPart10:
+            continue
+        if offset < size_bytes:
+            return offset, transfer_syntax_uid
+    raise _NotAsIndexedError("changed")
+
+
+def _check_unchanged(found: os.stat_result, file: IndexedFile) -> None:
+    if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+        raise _NotAsIndexedError("changed")
