@@ -40,6 +40,8 @@ _HINT = (
     " `cloudmig init` writes a new file."
 )
 
+_OF_DICOMWEB = frozenset(DicomWebSettings.model_fields)
+
 S = TypeVar("S", bound=Section)
 
 
@@ -189,6 +191,8 @@ def _sentence(model: type[Section], details: ErrorDetails, where: str) -> str:
     dot = " " if where.startswith("rule ") else "."
     setting = f"{where}{dot}{'.'.join(place)}" if place else where
     match details["type"]:
+        case "extra_forbidden" if owner is DestinationSettings and place[-1] in _OF_DICOMWEB:
+            return f"unknown setting {setting}: it belongs into [{where}.dicomweb]"
         case "extra_forbidden":
             return f"unknown setting {setting}{_did_you_mean(place[-1], list(owner.model_fields))}"
         case "missing":
@@ -197,7 +201,10 @@ def _sentence(model: type[Section], details: ErrorDetails, where: str) -> str:
             return f"{setting} {details['ctx']['error']}"
         case _:
             words = details["msg"].removeprefix("Input should be").strip()
-            return f"{setting} must be {words}" if words[:1].islower() else f"{setting}: {words}"
+            if owner is DestinationSettings and place == ["profile"]:
+                words += f"; a DICOMweb store has its own in [{where}.dicomweb]"
+            is_choice = words[:1].islower() or words.startswith("'")
+            return f"{setting} must be {words}" if is_choice else f"{setting}: {words}"
 
 
 def _owner(model: type[Section], place: list[str]) -> type[Section]:

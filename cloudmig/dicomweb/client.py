@@ -8,6 +8,7 @@ end. Nothing here tries again, except once with a new token after a 401.
 from __future__ import annotations
 
 import hashlib
+import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -293,7 +294,7 @@ class DicomWebClient:
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             is_sent = is_sent or not isinstance(error, aiohttp.ClientConnectorError)
-            raise DicomWebFailed(f"{doing}: {type(error).__name__}", is_sent=is_sent) from error
+            raise DicomWebFailed(f"{doing}: {_why(error)}", is_sent=is_sent) from error
 
     async def _credentials(
         self,
@@ -343,6 +344,23 @@ class DicomWebClient:
 
 def _no_body_sha256() -> str:
     return hashlib.sha256().hexdigest()
+
+
+def _why(error: aiohttp.ClientError | OSError) -> str:
+    """Say what broke, in words that hold nothing of what was said."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the host's name is not known"
+        case aiohttp.ClientConnectorSSLError():
+            return "no TLS is spoken there"
+        case aiohttp.ClientConnectorError() if error.os_error.errno:
+            return os.strerror(error.os_error.errno).lower()
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ServerDisconnectedError():
+            return "the server hung up"
+        case _:
+            return type(error).__name__
 
 
 def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:

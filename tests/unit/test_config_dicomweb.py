@@ -59,6 +59,8 @@ def test_a_dicomweb_store_is_named_by_its_address() -> None:
     ({"evidence": "bucket", "dicomweb": {"key": "x"}}, "certificate and key"),
     ({"evidence": "bucket", "dicomweb": {"token": "x", "username": "x", "password": "x"}}, "two"),
     ({"evidence": "bucket", "dicomweb": {"profil": "orthanc"}}, "did you mean profile?"),
+    ({"evidence": "bucket", "username": "x"}, "it belongs into [destinations.viewer.dicomweb]"),
+    ({"evidence": "bucket", "profile": "orthanc"}, "has its own in [destinations.viewer.dicomweb]"),
     ({"evidence": "bucket", "url": "https://user:pw@viewer/dicom-web"}, "must hold nothing but"),
 ])  # fmt: skip
 def test_every_mistake_about_it_is_named(web: dict[str, Any], said: str) -> None:

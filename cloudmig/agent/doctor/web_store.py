@@ -9,7 +9,7 @@ from cloudmig.agent.doctor.findings import Finding, ok, problem
 from cloudmig.bootstrap import web_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.dicomweb_opening import open_dicomweb
-from cloudmig.errors import CloudmigError
+from cloudmig.errors import CloudmigError, ConfigError, DestinationUnavailable
 
 __all__ = ["check_web_store"]
 
@@ -32,13 +32,28 @@ def check_web_store(
         finally:
             await web.close()
 
+    url = destination.url
+    silent = f"Is it running? Check destinations.{name}.url, name resolution and firewalls."
     try:
         asyncio.run(ask())
+    except ConfigError as error:
+        return [problem("store", subject, str(error), _hint(name, error))]
+    except DestinationUnavailable as error:
+        return [problem("store", subject, f"{url}: {_words(error)}", error.hint or silent)]
     except CloudmigError as error:
-        hint = error.hint or f"Check destinations.{name}.url, name resolution and firewalls."
-        return [problem("store", subject, str(error), hint)]
+        return [problem("store", subject, f"{url}: {_words(error)}", _hint(name, error))]
     except TimeoutError:
-        hint = f"Check destinations.{name}.url, name resolution and firewalls."
-        return [problem("store", subject, f"no answer within {2 * timeout_s:.0f} s", hint)]
-    words = f"{destination.url} answers queries; the first run shows whether it may be written"
+        return [problem("store", subject, f"{url}: no answer in {2 * timeout_s:.0f} s", silent)]
+    words = f"{url} answers queries; the first run shows whether it may be written"
     return [ok("store", subject, words)]
+
+
+def _words(error: CloudmigError) -> str:
+    return str(error).removeprefix("ask: ")
+
+
+def _hint(name: str, error: CloudmigError) -> str:
+    """Make a sentence of the hint, and name the sections that it speaks of."""
+    hint = error.hint or "Correct the setting"
+    sections = f"[destinations.{name}] and [destinations.{name}.dicomweb]"
+    return f"{hint[:1].upper()}{hint[1:].rstrip('.')}: see {sections}."
