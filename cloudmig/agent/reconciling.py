@@ -76,6 +76,21 @@ class _InventoryFolder(FolderShelf):
         return self._parents[0].joinpath(*parts)
 
 
+class _InventoryBucket(S3Shelf):
+    """The bucket that INVENTORY names, which no setting of a destination does."""
+
+    def get(self, address: Address, version_id: str | None = None) -> bytes | None:
+        try:
+            return super().get(address, version_id)
+        except self._client.exceptions.ClientError as error:
+            if error.response.get("Error", {}).get("Code") != "NoSuchBucket":
+                raise
+            raise ConfigError(
+                f"there is no bucket {address.bucket}",
+                hint="correct INVENTORY: it names s3://BUCKET/.../manifest.json",
+            ) from error
+
+
 def reconcile_destination(
     config: Configuration,
     inventory: str,
@@ -152,7 +167,5 @@ def _shelves(
 ) -> dict[str, Shelf]:
     """Open what a worker reads. An inventory in a bucket is read with the destination's keys."""
     client = open_store_client(name, settings, connections_max=_FETCHES, attempts=_ATTEMPTS)
-    bucket: Shelf = S3Shelf(client)
-    if inventory.bucket == _FOLDER:
-        return {settings.bucket: bucket, _FOLDER: _InventoryFolder(manifest)}
-    return {settings.bucket: bucket, inventory.bucket: bucket}
+    where = _InventoryFolder(manifest) if inventory.bucket == _FOLDER else _InventoryBucket(client)
+    return {inventory.bucket: where, settings.bucket: S3Shelf(client)}

@@ -142,6 +142,8 @@ def test_data_files_are_found_beside_a_manifest_that_was_copied_by_hand(
     [
         (["nowhere/manifest.json"], "there is no such inventory"),
         (["s3://inventories/x/manifest.json"], "there is no such manifest.json"),
+        (["s3://no-records/x/manifest.json"], "no bucket no-records"),
+        (["s3://no-records/x/manifest.json"], "What to do: correct INVENTORY"),
         (["s3://inventories/x/manifest.json", "--destination", "x"], "no destination x"),
     ],
 )
