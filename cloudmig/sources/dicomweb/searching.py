@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from cloudmig.dicomweb import (
     AnswerUnreadable,
@@ -29,6 +30,7 @@ _JSON = "application/dicom+json"
 _XML = 'multipart/related; type="application/dicom+xml"'
 _PAGES_MAX = 100_000
 _EMPTY_STATUSES = frozenset({200, 204, 206})
+_NOT_FOUND = frozenset({404, 410})
 #: What a server answers to a form of answer that it does not know.
 _NOT_IN_THIS_FORM = frozenset({406, 415})
 
@@ -94,6 +96,7 @@ class Searches:
         reply = await self._answer("/studies", [("limit", "1")])
         if reply.status not in _EMPTY_STATUSES and not (reply.status == 404 and self._has_answered):
             raise error_for_status(reply.status, doing="search")
+        self._has_answered = True
 
     async def _page(
         self, level: Level, path: str, keys: Keys, *, offset: int
@@ -111,7 +114,10 @@ class Searches:
                 if reply.status in _EMPTY_STATUSES:
                     self._plain_levels.add(level.name)
         if reply.status not in _EMPTY_STATUSES:
-            self._refused(reply, path, keys)
+            self._note_busy(reply)
+            if reply.status in _NOT_FOUND and not self._has_answered:
+                await self.ping()  # Nothing of the kind, or no DICOMweb service at all?
+            self._refused(reply, keys)
         self._has_answered = True
         try:
             rows = await read_data_sets(reply.body, reply.content_type)
@@ -141,13 +147,15 @@ class Searches:
         self.server_date = reply.date
         return reply
 
-    def _refused(self, reply: SearchReply, path: str, keys: Keys) -> None:
+    def _note_busy(self, reply: SearchReply) -> None:
+        if reply.status in BUSY_STATUSES:
+            self._lanes.slower(reply.retry_after_s)
+
+    def _refused(self, reply: SearchReply, keys: Keys) -> NoReturn:
         """Raise what the status of a reply means to this search."""
         status = reply.status
-        if status in BUSY_STATUSES:
-            self._lanes.slower(reply.retry_after_s)
         if status == 413 or (status == 400 and keys):
             raise QueryTruncated(f"search: HTTP {status}")
-        if status in {404, 410} and (path != "/studies" or self._has_answered):
+        if status in _NOT_FOUND:
             raise StudyUnknown
         raise error_for_status(status, doing="search")
