@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cloudmig.agent.verdicts import VerdictSummary, collect_verdicts
 from cloudmig.catalog.cloud_verdicts import Word
-from cloudmig.demo.studies import Study
 from tests.integration.cloud_side import CloudSide, later, names_of
-from tests.integration.migration_world import World, a_study
+from tests.integration.migration_world import World
+from tests.integration.verdict_world import SPOILED, STUDIES, UIDS, collect, migrated, serving
 
 pytest_plugins = ["tests.contract.store_fixtures"]
-
-STUDIES = tuple(a_study(number, series=(2, 1)) for number in range(1, 4))
-UIDS = [study.study_instance_uid for study in STUDIES]
-
-
-def a_world(tmp_path: Path, cloud: CloudSide, studies: tuple[Study, ...] = STUDIES) -> World:
-    return World(tmp_path, studies, destinations={"store": cloud.settings})
-
-
-async def collect(world: World) -> VerdictSummary:
-    async with world.opened() as parts:
-        return await collect_verdicts(parts, stop=asyncio.Event())
 
 
 async def test_a_wave_closes_by_the_word_of_the_cloud_alone(endpoint: str, tmp_path: Path) -> None:
     cloud = CloudSide(endpoint, prefix="some/prefix/")
-    world = a_world(tmp_path, cloud)
-    with world.serving():
-        await world.migrate()
+    world = await migrated(cloud, tmp_path, 3)
     assert [verdict.agreed for verdict in cloud.judge(*UIDS)] == [True] * 3
 
     heard = await collect(world)
@@ -49,27 +32,12 @@ async def test_a_wave_closes_by_the_word_of_the_cloud_alone(endpoint: str, tmp_p
     assert cloud.waiting() == 0
 
 
-#: What happens to one object behind everybody's back, and what it is then called.
-SPOILED: dict[str, Callable[[CloudSide, str], None]] = {
-    "altered": lambda cloud, key: cloud.overwrite(
-        key, lambda body: body[:-1] + bytes([body[-1] ^ 1])
-    ),
-    "truncated": lambda cloud, key: cloud.overwrite(key, lambda body: body[:-8]),
-    "missing": lambda cloud, key: cloud.s3.delete_object(Bucket=cloud.name, Key=key),
-    "wrong class": lambda cloud, key: cloud.overwrite(
-        key, lambda body: body, StorageClass="GLACIER_IR"
-    ),
-}
-
-
 @pytest.mark.parametrize("versioned", [True, False], ids=["versioned", "unversioned"])
 async def test_what_the_cloud_finds_is_repaired_by_the_next_run_and_then_agreed(
     versioned: bool, endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint, versioned=versioned)
-    world = a_world(tmp_path, cloud, STUDIES[:2])
-    with world.serving():
-        await world.migrate()
+    async with serving(cloud, tmp_path, 2) as world:
         keys = cloud.images(UIDS[0])
         first, *rest = cloud.images(UIDS[1])
         for key, spoil in zip([*keys, first], SPOILED.values(), strict=True):
@@ -129,9 +97,7 @@ async def test_what_comes_twice_late_or_out_of_order_changes_nothing(
     endpoint: str, tmp_path: Path
 ) -> None:
     cloud = CloudSide(endpoint)
-    world = a_world(tmp_path, cloud, STUDIES[:1])
-    with world.serving():
-        await world.migrate()
+    async with serving(cloud, tmp_path) as world:
         [key, *_] = cloud.images()
         SPOILED["altered"](cloud, key)
         [bad] = cloud.judge(UIDS[0])

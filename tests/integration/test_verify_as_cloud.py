@@ -14,7 +14,7 @@ from cloudmig.model.extra_object import ExtraObject
 from cloudmig.pipeline.verification import VerifySummary
 from tests.integration.cloud_side import CloudSide
 from tests.integration.migration_world import World
-from tests.integration.test_verdicts import SPOILED, STUDIES, UIDS
+from tests.integration.verdict_world import SPOILED, STUDIES, UIDS
 
 pytest_plugins = ["tests.contract.store_fixtures"]
 
