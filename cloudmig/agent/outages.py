@@ -105,6 +105,29 @@ class Outages:
                     hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong",
                 )
 
+    def some_store_is_down(self) -> bool:
+        """Say whether any destination is left alone."""
+        self._look_at_stores()
+        return bool(self._store_down_since)
+
+    async def until_stores_answer(self, names: Sequence[str], stop: asyncio.Event) -> None:
+        """Wait until each of these destinations may be tried.
+
+        Raises `DestinationUnavailable` when one has been down for too long.
+        """
+        while not stop.is_set():
+            self.give_up_on_stores()
+            waits_s = [
+                each.seconds_until_probe
+                for name in names
+                for each in self._parts.breakers.get(name, ())
+                if each.is_open
+            ]
+            wait_s = max(waits_s, default=0.0)
+            if wait_s <= 0:
+                return
+            await self.pause(min(wait_s, 5.0), stop)
+
     def _waits_s(self) -> list[float]:
         return [
             max((each.seconds_until_probe for each in breakers if each.is_open), default=0.0)

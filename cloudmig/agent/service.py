@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.verdicts import follow_verdicts
+from cloudmig.agent.working import (
+    Work,
+    beside,
+    progress,
+    report_progress,
+    spare_the_collector,
+    under_lease,
+    until_done_or_stopped,
+)
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
@@ -26,9 +34,7 @@ __all__ = ["RunSummary", "run_agent"]
 
 log = get_logger("cloudmig.agent")
 
-_PROGRESS_EVERY_S = 1.0
 _LOOK_AGAIN_S = 1.0  #: When nothing can be claimed while others still move.
-_STOP_GRACE_S = 15.0  #: What is under way may finish this long after a person said stop.
 _BACKOFF_MAX_S = 3600.0
 
 
@@ -46,13 +52,9 @@ class RunSummary:
 
 
 @dataclass(slots=True)
-class _Run:
-    parts: Parts
-    owner: str
-    sources: list[str]
-    outages: Outages
-    stop: asyncio.Event
-    halt: CloudmigError | None = None
+class _Run(Work):
+    sources: list[str] = field(default_factory=list)
+    outages: Outages = field(kw_only=True)
     ended: asyncio.Event = field(default_factory=asyncio.Event)  #: Set when the next study ends.
 
     def note_end(self) -> None:
@@ -68,11 +70,11 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     """
     settings = parts.config.agent
     started = time.monotonic()
-    _spare_the_collector()
+    spare_the_collector()
     lock_name = settings.catalog_path or settings.state_dir / "agent"
     with run_lock(lock_name):
         parts.area.spool.clean()
-        run = _Run(parts, settings.name, list(parts.sources), Outages(parts), stop)
+        run = _Run(parts, settings.name, stop, sources=list(parts.sources), outages=Outages(parts))
         async with _registered(run):
             # The lock says that no process of this name lives: what it held is free again.
             await parts.catalog.call(Catalog.put_back_all, run.owner)
@@ -91,7 +93,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         halted=str(run.halt) if run.halt else "",
         hint=run.halt.hint if run.halt else "",
     )
-    _report_progress(parts)
+    report_progress(parts)
     parts.reporter.event(
         "run.finished",
         studies_stored=summary.studies_stored,
@@ -104,17 +106,6 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         stopped=stop.is_set(),
     )
     return summary
-
-
-def _spare_the_collector() -> None:
-    """Keep the cyclic collector away from the hot path: 6 % of the agent's CPU, measured.
-
-    What was imported stays for ever, and what an instance leaves behind has no cycles. Studies and
-    associations leave some: half a megabyte a second in small studies, so every half minute or so
-    everything is looked at.
-    """
-    gc.freeze()  # Garbage and all: collecting it first takes 65 ms.
-    gc.set_threshold(20_000, 5, 5)
 
 
 @contextlib.asynccontextmanager
@@ -130,32 +121,11 @@ async def _registered(run: _Run) -> AsyncIterator[None]:
             await asyncio.sleep(settings.renew_s)
             await parts.catalog.call(Catalog.heartbeat, run.owner, ttl_s)
 
-    async with _beside(run, beat()):
+    async with beside(run, beat()):
         try:
             yield
         finally:
             await parts.catalog.call(Catalog.sign_off, run.owner)
-
-
-@contextlib.asynccontextmanager
-async def _beside(run: _Run, *loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run endless loops beside the block. Their errors halt the run."""
-    tasks = [asyncio.create_task(each) for each in loops]
-
-    def note(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            if isinstance(error, CloudmigError):
-                run.halt = run.halt or error
-            run.stop.set()
-
-    for task in tasks:
-        task.add_done_callback(note)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _work(run: _Run) -> None:
@@ -171,14 +141,14 @@ async def _work(run: _Run) -> None:
             for states in planned.transfers.values()
         )
         parts.reporter.event("run.started", studies_planned=total)
-        beside = [_progress(parts)]
+        loops = [progress(parts)]
         if parts.verdict_posts:
-            beside.append(follow_verdicts(parts))
-        await stack.enter_async_context(_beside(run, *beside))
+            loops.append(follow_verdicts(parts))
+        await stack.enter_async_context(beside(run, *loops))
         workers = [
             asyncio.create_task(_claim_and_move(run)) for _ in range(parts.config.agent.transfers)
         ]
-        await _until_done_or_stopped(run, workers)
+        await until_done_or_stopped(run, workers)
     if not run.stop.is_set():
         await count_excluded(parts, run.stop.is_set)
 
@@ -194,30 +164,6 @@ async def _listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
             hint="another program has the port, or it needs rights: see listen.port",
         ) from error
     stack.push_async_callback(parts.listener.close, 2.0)
-
-
-async def _until_done_or_stopped(run: _Run, workers: list[asyncio.Task[None]]) -> None:
-    """Wait for the workers; after a stop or a halt, for a grace only."""
-    stopping: asyncio.Task[object] = asyncio.create_task(run.stop.wait())
-    try:
-        pending: set[asyncio.Task[object]] = set(workers)
-        while pending and not run.stop.is_set():
-            done, _ = await asyncio.wait(pending | {stopping}, return_when=asyncio.FIRST_COMPLETED)
-            pending -= done
-            for task in done - {stopping}:
-                if (error := task.exception()) is not None:
-                    run.stop.set()
-                    if not isinstance(error, CloudmigError):
-                        raise error
-                    run.halt = run.halt or error
-        if pending:
-            _, pending = await asyncio.wait(pending, timeout=_STOP_GRACE_S)
-    finally:
-        for task in [*workers, stopping]:
-            task.cancel()
-        await asyncio.gather(*workers, stopping, return_exceptions=True)
-    if run.halt is not None:
-        raise run.halt
 
 
 async def _claim_and_move(run: _Run) -> None:
@@ -246,7 +192,7 @@ async def _move(run: _Run, job: TransferJob) -> None:
     """Run one attempt under a renewed lease and write down how it ended."""
     parts, log_ = run.parts, log.bind(study=job.study.study_instance_uid, attempt=job.attempt)
     try:
-        ending = await _under_lease(run, job)
+        ending = await under_lease(parts, job, attempt_transfer(parts, job))
         ending = await run.outages.judge(job, ending)
         ending = _patience(run, job, ending)
         await parts.catalog.call(
@@ -266,27 +212,6 @@ async def _move(run: _Run, job: TransferJob) -> None:
     _tell(parts, job, ending)
     if ending.error is not None and ending.error.disposition is Disposition.HALT:
         raise ending.error
-
-
-async def _under_lease(run: _Run, job: TransferJob) -> Ending:
-    settings = run.parts.config.agent
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(settings.renew_s)
-            await run.parts.catalog.call(Catalog.renew, job, settings.lease_s)
-
-    moving = asyncio.create_task(attempt_transfer(run.parts, job))
-    renewing = asyncio.create_task(renew())
-    try:
-        await asyncio.wait({moving, renewing}, return_when=asyncio.FIRST_COMPLETED)
-        if not moving.done():
-            renewing.result()  # Raises: the lease is lost, or the catalog is.
-        return await moving
-    finally:
-        for task in (moving, renewing):
-            task.cancel()
-        await asyncio.gather(moving, renewing, return_exceptions=True)
 
 
 def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
@@ -336,22 +261,3 @@ def _tell(parts: Parts, job: TransferJob, ending: Ending) -> None:
                 message=str(ending.error or ""),
                 again_in_s=round(ending.delay_s, 1),
             )
-
-
-async def _progress(parts: Parts) -> None:
-    while True:
-        await asyncio.sleep(_PROGRESS_EVERY_S)
-        _report_progress(parts)
-
-
-def _report_progress(parts: Parts) -> None:
-    counters, area = parts.counters, parts.area
-    parts.reporter.event(
-        "run.progress",
-        studies_stored=counters.studies_stored,
-        studies_quarantined=counters.studies_quarantined,
-        instances_stored=counters.instances_stored,
-        bytes_stored=counters.bytes_stored,
-        memory_bytes=area.memory.bytes_used,
-        spool_bytes=area.spool.bytes_used,
-    )

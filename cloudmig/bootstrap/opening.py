@@ -16,26 +16,40 @@ from cloudmig.pipeline.parts import Parts
 from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
 
-__all__ = ["open_agent", "open_catalog_only"]
+__all__ = ["open_agent", "open_catalog_only", "open_copies"]
 
 
 @contextlib.asynccontextmanager
 async def open_catalog_only(config: Configuration) -> AsyncIterator[Parts]:
     """Open what needs neither PACS nor bucket: status, plan, quarantine, close."""
-    async with _opened(config, SilentReporter(), with_ends=False) as parts:
+    async with _opened(config, SilentReporter()) as parts:
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def open_copies(config: Configuration, reporter: Reporter) -> AsyncIterator[Parts]:
+    """Open catalog and destinations: whatever works on copies alone needs no source.
+
+    A PACS that is gone for good need not even be found by its name.
+    """
+    async with _opened(config, reporter, with_destinations=True) as parts:
         yield parts
 
 
 @contextlib.asynccontextmanager
 async def open_agent(config: Configuration, reporter: Reporter) -> AsyncIterator[Parts]:
     """Open catalog, sources and destinations. Touches no network until they are used."""
-    async with _opened(config, reporter, with_ends=True) as parts:
+    async with _opened(config, reporter, with_sources=True, with_destinations=True) as parts:
         yield parts
 
 
 @contextlib.asynccontextmanager
 async def _opened(
-    config: Configuration, reporter: Reporter, *, with_ends: bool
+    config: Configuration,
+    reporter: Reporter,
+    *,
+    with_sources: bool = False,
+    with_destinations: bool = False,
 ) -> AsyncIterator[Parts]:
     state_dir = config.agent.state_dir
     try:
@@ -64,8 +78,9 @@ async def _opened(
             pseudonyms=pseudonyms,
             now=lambda: dt.datetime.now(dt.UTC),
         )
-        if with_ends:
+        if with_sources:
             await open_sources(parts, stack)
+        if with_destinations:
             open_destinations(parts, stack)
             parts.verdict_posts = verdict_posts(config)
         yield parts

@@ -44,6 +44,7 @@ class CopyClaim:
 
     job: TransferJob
     planned: bool  #: The copy was planned with the claim: nothing asked for it before.
+    instances_inventory: int | None  #: As the PACS listed them; None where nothing is written down.
 
 
 class CopyingCalls(VerificationCalls):
@@ -107,7 +108,7 @@ class CopyingCalls(VerificationCalls):
             if plan is not None:
                 wanted = tuple(each for each in job.copies if each.destination == plan.destination)
                 job = replace(job, copies=wanted)
-            return CopyClaim(job, planned)
+            return CopyClaim(job, planned, found.instances_inventory)
 
     def fail_origin(
         self, job: TransferJob, destination: str, findings: Sequence[BadInstance], at: dt.datetime

@@ -14,6 +14,7 @@ import typer
 
 from cloudmig.cli import (
     close,
+    copy,
     demo,
     doctor,
     init,
@@ -61,6 +62,7 @@ app.command("doctor", short_help="Name every problem at once, with hints.")(doct
 app.command("inventory", short_help="Ask the PACS what it holds.")(inventory.inventory)
 app.command("plan", short_help="Decide by the rules what is copied where.")(plan.plan)
 app.command("run", short_help="Move what is planned.")(run_migration.run_migration)
+app.command("copy", short_help="Make a copy from another copy, without the PACS.")(copy.copy)
 app.command("status", short_help="Show where everything stands.")(status.status)
 app.add_typer(
     quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."

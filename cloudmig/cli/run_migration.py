@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cloudmig.config import Configuration
     from cloudmig.telemetry import Reporter
 
-__all__ = ["run_migration"]
+__all__ = ["reporting", "run_migration"]
 
 
 def run_migration(
@@ -60,7 +60,7 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
     stop = asyncio.Event()
     by_person = asyncio.Event()  # The agent sets `stop`, too, when it halts.
     with (
-        _reporting(invocation, settings) as reporter,
+        reporting(invocation, settings) as reporter,
         stopping(stop, by_person, tell=lambda: reporter.event("run.stopping")),
     ):
         async with open_agent(settings, reporter) as parts:
@@ -86,7 +86,7 @@ async def _watch(parts: Parts, reporter: Reporter) -> None:
 
 
 @contextmanager
-def _reporting(invocation: Invocation, settings: Configuration) -> Iterator[Reporter]:
+def reporting(invocation: Invocation, settings: Configuration) -> Iterator[Reporter]:
     """Choose what hears of progress: bars for a person, lines for a program."""
     from cloudmig.telemetry import JsonLinesReporter, Pseudonyms  # noqa: PLC0415
 

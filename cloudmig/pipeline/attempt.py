@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
@@ -13,7 +14,7 @@ from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
-from cloudmig.ports import Destination
+from cloudmig.ports import Destination, StudySource
 
 __all__ = ["Attempt", "CopyInProgress"]
 
@@ -33,6 +34,14 @@ class CopyInProgress:
     bad: dict[str, BadInstance]  #: By SOP Instance UID: what a verdict found wrong.
     owed: str = ""  #: Why the copy is left for later.
 
+    def held_beside(self, sop_instance_uid: str) -> set[str]:
+        """Return the data set digests of an instance's contents beside the first."""
+        return {
+            row.receipt.dataset_sha256
+            for row in self.beside
+            if row.instance.sop_instance_uid == sop_instance_uid
+        }
+
 
 @dataclass(slots=True)
 class Attempt:
@@ -40,6 +49,7 @@ class Attempt:
 
     parts: Parts
     job: TransferJob
+    source: StudySource  #: Where the instances come from.
     work: OpenWork
     copies: dict[str, CopyInProgress]
     expected: dict[str, ExpectedInstance] = field(default_factory=dict)
@@ -48,6 +58,10 @@ class Attempt:
     nameless: set[str] = field(default_factory=set)  #: File digests of what has no usable UIDs.
     reasons: list[QuarantineReason] = field(default_factory=list)
     completeness: str = "SET"
+    whole: bool = False  #: Pull everything, whatever has a receipt: there is more than is listed.
+    #: What its manifests say of another copy that this attempt copies; empty: it asks the PACS.
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    unlisted: frozenset[str] = frozenset()  #: What that copy marks as not listed by the PACS.
     strays: int = 0
     too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.
     _pending: list[ReceiptRow] = field(default_factory=list)
@@ -60,6 +74,10 @@ class Attempt:
     def open_copies(self) -> list[CopyInProgress]:
         """Return the copies that still take instances."""
         return [copy for copy in self.copies.values() if not copy.owed]
+
+    def is_unexpected(self, sop_instance_uid: str) -> bool:
+        """Say whether the PACS sent an instance that it had not listed."""
+        return sop_instance_uid not in self.expected or sop_instance_uid in self.unlisted
 
     def missing(self) -> dict[str, ExpectedInstance]:
         """Return what is expected and lacks a receipt of an open copy.

@@ -23,7 +23,7 @@ async def list_explains(attempt: Attempt) -> bool:
 
     A study may grow while it is pulled. A list that stays shorter than what arrives was cut.
     """
-    listing = await attempt.parts.sources[attempt.job.source].list_instances(attempt.job.study)
+    listing = await attempt.source.list_instances(attempt.job.study)
     newly = {each.instance.sop_instance_uid: each for each in listing.instances}
     if not listing.complete or not attempt.unexpected <= newly.keys():
         return False

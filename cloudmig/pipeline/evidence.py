@@ -45,7 +45,7 @@ async def _write(attempt: Attempt, copy: CopyInProgress, missing: Collection[str
             study_instance_uid=job.study.study_instance_uid,
             revision=revision,
             previous_sha256=previous_sha256,
-            source={"name": job.source, **settings.identity},
+            source={"name": job.source, **settings.identity, **attempt.provenance},
             destination=copy.destination.name,
             created_at=now,
             completeness=attempt.completeness,

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from cloudmig.catalog.records import ReceiptRow
 from cloudmig.dicom.compare import Comparison, compare_files
-from cloudmig.errors import DestinationUnavailable, ObjectArchived
+from cloudmig.errors import DestinationUnavailable, InstanceConflict, ObjectArchived
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.ports import Arrival
 
-__all__ = ["keep"]
+__all__ = ["keep", "keep_beside"]
 
 
 async def keep(attempt: Attempt, arrival: Arrival) -> None:
@@ -41,6 +41,47 @@ async def keep(attempt: Attempt, arrival: Arrival) -> None:
             attempt.parts.counters.bytes_stored += staged.size_bytes
     finally:
         arrival.settle(stored=stored)
+
+
+async def keep_beside(attempt: Attempt, arrival: Arrival) -> None:
+    """Store what is known to be a second content of its instance beside the first, then settle it.
+
+    It is in the manifest of the copy that it comes from, so a person has seen it already.
+    """
+    stored = False
+    try:
+        staged = arrival.staged
+        assert staged.instance is not None, "what lies beside another has its UIDs"
+        async with attempt.lock(staged.instance.sop_instance_uid):
+            copies = attempt.open_copies()
+            stored = all([await _put_beside(attempt, copy, staged) for copy in copies])
+    finally:
+        arrival.settle(stored=stored)
+
+
+async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -> bool:
+    assert staged.instance is not None
+    if staged.dataset_sha256 in copy.held_beside(staged.instance.sop_instance_uid):
+        return True
+    try:
+        outcome = await copy.destination.store(
+            staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
+        )
+    except DestinationUnavailable as error:
+        copy.owed = copy.owed or str(error)
+        return False
+    if isinstance(outcome, Stored):
+        await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
+        return True
+    # The store holds one content per instance, as a DICOMweb store does.
+    await attempt.find(
+        "conflict_not_kept",
+        None,
+        staged.instance,
+        destination=copy.destination.name,
+        second=staged.dataset_sha256,
+    )
+    return False
 
 
 async def _store_everywhere(attempt: Attempt, staged: StagedInstance) -> bool:
@@ -73,7 +114,11 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
     assert staged.instance is not None
     if (bad := copy.bad.get(staged.instance.sop_instance_uid)) is not None:
         held = Receipt(Location(bad.key, bad.version_id), 0, "", "", bad.etag, copy.storage_class)
-        await _note(attempt, copy, staged, await copy.destination.replace(staged, held))
+        try:
+            receipt = await copy.destination.replace(staged, held)
+        except InstanceConflict as conflict:
+            receipt = await _recognise(attempt, copy, staged, conflict)
+        await _note(attempt, copy, staged, receipt)
         return True
     match await copy.destination.store(staged, storage_class=copy.storage_class):
         case Stored(receipt):
@@ -92,6 +137,34 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
             return False
 
 
+async def _recognise(
+    attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, conflict: InstanceConflict
+) -> Receipt:
+    """Return what a store holds instead and cannot replace, if it is ours in another writing.
+
+    Verification had nothing to compare it with; now the source sent it once more. Anything else
+    stays there until a person deletes it.
+    """
+    assert staged.instance is not None
+    held = await copy.destination.find(Location(copy.bad[staged.instance.sop_instance_uid].key))
+    if held is None:
+        raise DestinationUnavailable("replace: what was in the way is gone") from conflict
+    comparison = await _compare(attempt, copy, staged, held)
+    await attempt.find(
+        "variant_found" if comparison.equal else "conflict_found",
+        None,  # The error quarantines the study, each time until the store holds ours.
+        staged.instance,
+        destination=copy.destination.name,
+        first=held.dataset_sha256,
+        second=staged.dataset_sha256,
+        differences=list(comparison.differences),
+        undecided=comparison.undecided,
+    )
+    if not comparison.equal:
+        raise conflict
+    return held
+
+
 async def _note(
     attempt: Attempt,
     copy: CopyInProgress,
@@ -107,7 +180,7 @@ async def _note(
         transfer_syntax_uid=staged.transfer_syntax_uid,
         slot=slot,
         receipt=receipt,
-        unexpected=staged.instance.sop_instance_uid not in attempt.expected,
+        unexpected=attempt.is_unexpected(staged.instance.sop_instance_uid),
         stored_at=attempt.parts.now().isoformat(timespec="seconds"),
     )
     if slot is Slot.PRIMARY:

@@ -7,9 +7,11 @@ asked for again, and what was put without a receipt is recognised by its data se
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 
 from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import OpenWork
 from cloudmig.errors import (
     CloudmigError,
     Disposition,
@@ -27,9 +29,13 @@ from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.keeping import keep
 from cloudmig.pipeline.parts import Parts
-from cloudmig.ports import RetrieveEvidence, RetrieveRequest
+from cloudmig.ports import Arrival, Listing, RetrieveEvidence, RetrieveRequest, StudySource
 
-__all__ = ["NO_IMAGES_RULE", "Ending", "attempt_transfer"]
+__all__ = [
+    "NO_IMAGES_RULE", "Ending", "attempt_transfer", "begin", "end", "ending_of", "pull",
+]  # fmt: skip
+
+Keep = Callable[[Attempt, Arrival], Coroutine[None, None, None]]
 
 #: The built-in rule that excludes a study the source lists no instance of and counts none in.
 NO_IMAGES_RULE = "no images (built in)"
@@ -73,21 +79,30 @@ async def attempt_transfer(parts: Parts, job: TransferJob) -> Ending:
     except LeaseLost:
         raise
     except CloudmigError as error:
-        cause = type(error).__name__
-        match error.disposition:
-            case Disposition.RETRY:
-                return Ending(TransferState.PLANNED, cause, failed=True, error=error)
-            case Disposition.QUARANTINE:
-                return Ending(
-                    TransferState.QUARANTINED, cause, QuarantineReason.ALWAYS_FAILS, error=error
-                )
-            case Disposition.HALT:
-                return Ending(TransferState.PLANNED, cause, error=error)
+        return ending_of(error)
+
+
+def ending_of(error: CloudmigError) -> Ending:
+    """Return how an attempt ended that met this error."""
+    cause = type(error).__name__
+    match error.disposition:
+        case Disposition.RETRY:
+            return Ending(TransferState.PLANNED, cause, failed=True, error=error)
+        case Disposition.QUARANTINE:
+            return Ending(
+                TransferState.QUARANTINED, cause, QuarantineReason.ALWAYS_FAILS, error=error
+            )
+        case Disposition.HALT:
+            return Ending(TransferState.PLANNED, cause, error=error)
 
 
 async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending:
-    attempt = await _begin(parts, job)
-    if not attempt.expected and attempt.completeness == "SET":
+    work = await parts.catalog.call(Catalog.open_work, job)
+    source = parts.sources[job.source]
+    listing = await source.list_instances(job.study)
+    await parts.catalog.call(Catalog.record_expected, job, listing)
+    attempt = await begin(parts, job, source, work, listing)
+    if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
         return _nothing_listed(job, last_try=last_try)
     try:
         await _pull_everything(attempt, last_try=last_try)
@@ -105,14 +120,13 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     for copy in attempt.open_copies():
         if copy.receipts or copy.beside:
             await evidence.write_manifest(attempt, copy, missing)
-    return await _end(attempt)
+    return await end(attempt)
 
 
-async def _begin(parts: Parts, job: TransferJob) -> Attempt:
-    """Find out what is expected and what earlier attempts have stored already."""
-    work = await parts.catalog.call(Catalog.open_work, job)
-    listing = await parts.sources[job.source].list_instances(job.study)
-    await parts.catalog.call(Catalog.record_expected, job, listing)
+async def begin(
+    parts: Parts, job: TransferJob, source: StudySource, work: OpenWork, listing: Listing
+) -> Attempt:
+    """Put together what is expected and what earlier attempts have stored already."""
     copies = {}
     for plan in job.copies:
         destination = parts.destinations[plan.destination, job.source]
@@ -124,9 +138,10 @@ async def _begin(parts: Parts, job: TransferJob) -> Attempt:
             beside=list(work.beside.get(plan.destination, ())),
             bad={each.sop_instance_uid: each for each in work.bad.get(plan.destination, ())},
         )
-    attempt = Attempt(parts, job, work, copies)
+    attempt = Attempt(parts, job, source, work, copies)
     attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}
     attempt.completeness = "SET" if listing.complete else "WEAK"
+    attempt.whole = listing.whole
     for copy in copies.values():
         if copy.row.manifest_revision:
             await evidence.adopt_manifest(attempt, copy)
@@ -151,17 +166,17 @@ def _nothing_listed(job: TransferJob, *, last_try: bool) -> Ending:
 async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
     """Ask, and ask again narrower, until nothing is missing or there is nothing left to try."""
     if attempt.completeness == "WEAK":
-        await completeness.two_equal_pulls(attempt, _pull)
+        await completeness.two_equal_pulls(attempt, pull)
         return
-    first = attempt.missing()
-    if not first:
+    first = attempt.expected if attempt.whole else attempt.missing()
+    if not first and not attempt.whole:
         return
     whole = len(first) == len(attempt.expected)
     try:
-        await _pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not whole))
+        await pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not whole))
         if attempt.unexpected and not await completeness.list_explains(attempt):
             # The listing was cut, or the study is growing: only equal pulls can tell.
-            await completeness.two_equal_pulls(attempt, _pull)
+            await completeness.two_equal_pulls(attempt, pull)
         await _ask_narrower(attempt, last_try=last_try)
     except SourceUnavailable as error:
         if isinstance(error, SourceBusy) or not (last_try or attempt.too_large):
@@ -174,7 +189,7 @@ async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
     """Ask for exactly what is missing, as long as that helps; then around it; then otherwise."""
     study, said, fruitless = attempt.job.study, RetrieveEvidence(), 0
     while (missing := attempt.wanted()) and fruitless < _FRUITLESS_MAX:
-        said = await _pull(attempt, RetrieveRequest(study, missing, narrow=True))
+        said = await pull(attempt, RetrieveRequest(study, missing, narrow=True))
         fruitless = fruitless + 1 if len(attempt.wanted()) == len(missing) else 0
     if not missing:
         return
@@ -193,38 +208,36 @@ async def _ask_by_syntax(attempt: Attempt) -> None:
     sop_classes = sorted({each.sop_class_uid for each in attempt.wanted().values()})
     if not sop_classes:
         return
-    for uid in attempt.parts.sources[attempt.job.source].alternatives(sop_classes):
+    for uid in attempt.source.alternatives(sop_classes):
         if not (missing := attempt.wanted()):
             return
         request = RetrieveRequest(attempt.job.study, missing, narrow=True, transfer_syntax_uid=uid)
-        await _pull(attempt, request)
+        await pull(attempt, request)
 
 
 async def _ask_one_by_one(attempt: Attempt) -> None:
     """Ask for each missing instance by itself. Raises `SourceUnavailable` in a real outage."""
-    source = attempt.parts.sources[attempt.job.source]
     for number, (sop_instance_uid, each) in enumerate(attempt.wanted().items()):
         if number >= (_ONE_BY_ONE_MAX if attempt.arrived else _NOTHING_COMES_MAX):
             return
         request = RetrieveRequest(attempt.job.study, {sop_instance_uid: each}, narrow=True)
         try:
-            await _pull(attempt, request)
+            await pull(attempt, request)
         except SourceBusy:
             raise
         except SourceUnavailable:
-            await source.ping()
+            await attempt.source.ping()
 
 
-async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
+async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -> RetrieveEvidence:
     """Run one retrieve; store what arrives while more arrives. Memory bounds the store tasks."""
-    source = attempt.parts.sources[attempt.job.source]
     gone: SourceUnavailable | None = None
-    async with source.retrieve(request) as retrieval:
+    async with attempt.source.retrieve(request) as retrieval:
         try:
             async with asyncio.TaskGroup() as stores:
                 try:
                     async for arrival in retrieval:
-                        stores.create_task(keep(attempt, arrival))
+                        stores.create_task(keep_(attempt, arrival))
                 except SourceUnavailable as error:
                     gone = error  # What arrived before is stored all the same.
         except* CloudmigError as group:
@@ -242,7 +255,7 @@ async def _pull(attempt: Attempt, request: RetrieveRequest) -> RetrieveEvidence:
     return retrieval.evidence
 
 
-async def _end(attempt: Attempt) -> Ending:
+async def end(attempt: Attempt) -> Ending:
     """Decide from what is known now. A person's reason outweighs a debt."""
     inventory = len(attempt.expected.keys() | attempt.unexpected) + len(attempt.nameless)
     if attempt.reasons:

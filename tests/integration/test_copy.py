@@ -1,0 +1,345 @@
+"""`cloudmig copy`: copies from copies, with the PACS switched off."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cloudmig.demo.oddities import conflicting
+from cloudmig.demo.pacs import Script
+from cloudmig.destinations.object_store import ObjectStoreDestination
+from cloudmig.errors import DestinationUnavailable
+from cloudmig.model.instance import Location
+from cloudmig.model.references import StudyRef
+from tests.contract.stow_server import ScriptedStow
+from tests.integration.copy_world import CopyWorld, folders
+from tests.integration.migration_world import a_study
+from tests.integration.test_verify_repair import Bucket
+from tests.peers.part10 import dataset_sha256
+
+pytest_plugins = ["tests.contract.store_fixtures"]
+
+STUDIES = tuple(a_study(number, series=(3, 2)) for number in range(1, 7))
+ARCHIVE_ALONE = [{"name": "everything", "copy_to": ["archive"]}]
+BOTH = [{"name": "everything", "copy_to": ["archive", "dr"]}]
+
+
+async def migrated(world: CopyWorld, *, closed: bool = True) -> None:
+    """Move everything to the archive, verify it and close; then the PACS is switched off."""
+    with world.serving():
+        await world.migrate()
+        if closed:
+            await world.explain_everything()
+        else:
+            await world.verify()
+
+
+async def test_a_closed_migration_gets_a_second_home_without_the_pacs(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    before = world.asked()
+
+    assert (await world.forecast()).studies == 0, "no rule names it: nothing happens by itself"
+    forecast = await world.forecast(every=True)
+    summary = await world.copy(every=True)
+
+    assert world.asked() == before, "the PACS is asked for nothing"
+    assert (summary.studies_copied, summary.halted, summary.quarantined) == (len(STUDIES), "", 0)
+    assert (forecast.studies, forecast.instances) == (len(STUDIES), len(world.truth()))
+    assert summary.instances_stored == forecast.instances
+    assert summary.bytes_stored == forecast.bytes
+    assert world.held("dr") == world.held("archive") == world.truth()
+    assert set(world.states().values()) == {"stored"}
+    closing = await world.explain_everything()
+    assert closing.statement.instances.verified == len(world.truth())
+    assert set(world.states().values()) == {"closed"}
+    world.check_ledger()
+
+
+async def test_the_new_manifest_says_what_it_was_copied_from(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES[:1], destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    with world.catalog() as catalog:
+        [row] = catalog.transfers()
+
+    await world.copy(every=True)
+
+    [first], [second] = world.manifests("archive"), world.manifests("dr")
+    assert second.source == {
+        **first.source, "copied_from": "archive",
+        "copied_from_sha256": row.copies[0].manifest_sha256,
+    }  # fmt: skip
+    assert (second.destination, second.completeness, second.missing) == ("dr", "SET", ())
+    assert {(each.sop_instance_uid, each.file_sha256) for each in second.instances} == {
+        (each.sop_instance_uid, each.file_sha256) for each in first.instances
+    }
+
+
+async def test_a_planned_copy_is_made_from_the_verified_one(tmp_path: Path) -> None:
+    """A rule that names a second home after the first wave was closed."""
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    world.rules = BOTH
+    world.write_configuration()
+
+    forecast = await world.forecast()
+    assert (forecast.studies, forecast.planned) == (len(STUDIES), 0)
+    summary = await world.copy()
+
+    assert summary.studies_copied == len(STUDIES)
+    assert world.held("dr") == world.truth()
+    await world.explain_everything()
+
+
+async def test_one_named_study_is_copied_alone(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    uid = STUDIES[2].study_instance_uid
+
+    assert (await world.copy(studies=[uid])).studies_copied == 1
+    again = await world.copy(studies=[uid])
+
+    assert (again.studies_copied, dict(again.skipped)) == (0, {"there already": 1})
+    assert world.held("dr").keys() == {one.sop_instance_uid for one in STUDIES[2].instances()}
+    assert sorted(world.states().values()) == ["closed"] * 5 + ["stored"]
+
+
+async def test_a_damaged_object_is_not_passed_on_and_its_copy_is_repaired(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+        await spoil_copy_and_repair(world, tmp_path)
+
+
+async def spoil_copy_and_repair(world: CopyWorld, tmp_path: Path) -> None:
+    altered, truncated, gone = (study.instances()[1] for study in STUDIES[:3])
+    paths = {
+        one.sop_instance_uid: next((tmp_path / "archive").rglob(f"{one.sop_instance_uid}.dcm"))
+        for one in (altered, truncated, gone)
+    }
+    body = bytearray(paths[altered.sop_instance_uid].read_bytes())
+    body[-1] ^= 1
+    paths[altered.sop_instance_uid].write_bytes(body)
+    whole = paths[truncated.sop_instance_uid].read_bytes()
+    paths[truncated.sop_instance_uid].write_bytes(whole[:-10])
+    paths[gone.sop_instance_uid].unlink()
+
+    summary = await world.copy(every=True)
+
+    bad = {one.sop_instance_uid for one in (altered, truncated, gone)}
+    assert summary.studies_copied == len(STUDIES) - 3
+    assert {study for study, _ in summary.damaged} == {
+        study.study_instance_uid for study in STUDIES[:3]
+    }
+    assert not bad & world.held("dr").keys(), "what differs is never propagated"
+    named = {tuple(each) for event in world.ledger("copy_failed") for each in event.detail["named"]}
+    assert named == {
+        (altered.sop_instance_uid, "altered"), (truncated.sop_instance_uid, "truncated"),
+        (gone.sop_instance_uid, "missing"),
+    }  # fmt: skip
+    assert (await world.close()).refused
+    world.check_ledger()
+
+    await world.run()  # Repairs the first copies, and makes the second ones with it.
+    await world.explain_everything()
+    assert world.held("dr") == world.truth()
+    world.check_ledger()
+
+
+async def test_a_damaged_manifest_is_no_origin(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES[:1], destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    [path] = (tmp_path / "archive").rglob("*.json.gz")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    summary = await world.copy(every=True)
+
+    assert summary.studies_copied == 0
+    assert world.held("dr") == {}
+    [event] = world.ledger("copy_failed")
+    assert event.detail["named"] == [["", "manifest altered"]]
+
+
+async def test_both_contents_of_a_conflict_are_copied_and_nobody_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    studies = [conflicting(STUDIES[0]), STUDIES[1]]
+    world = CopyWorld(
+        tmp_path, studies, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    with world.serving():
+        await world.migrate()
+        uid = studies[0].study_instance_uid
+        assert world.quarantined() == {uid: {"conflict"}}
+        with world.catalog() as catalog:
+            catalog.release("main", StudyRef(uid), at=dt.datetime.now(dt.UTC), note="both kept")
+        await world.run()
+        await world.explain_everything()
+
+    summary = await world.copy(every=True)
+
+    assert (summary.studies_copied, summary.quarantined) == (2, 0)
+    assert world.held("dr") == world.held("archive")
+    assert any(len(digests) == 2 for digests in world.held("dr").values())
+    await world.explain_everything()
+
+
+async def test_a_copy_is_no_better_than_what_it_was_made_from(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES[:2], Script(image_find=False),
+        destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE,
+    )  # fmt: skip
+    await migrated(world)
+
+    await world.copy(every=True)
+
+    assert {each.completeness for each in world.manifests("dr")} == {"WEAK"}
+    closing = await world.explain_everything()
+    assert closing.statement.weak_copies == 4
+
+
+async def test_it_goes_to_a_bucket_and_from_there(endpoint: str, tmp_path: Path) -> None:
+    bucket = Bucket(endpoint, "copied", versioned=True)
+    destinations = {**folders(tmp_path, "archive", "third"), "dr": bucket.settings}
+    world = CopyWorld(tmp_path, STUDIES, destinations=destinations, rules=ARCHIVE_ALONE)
+    await migrated(world)
+    before = world.asked()
+
+    await world.copy("dr", every=True)
+    assert bucket.held() == world.truth()
+    await world.explain_everything()
+    summary = await world.copy("third", origin="dr", every=True)
+
+    assert dict(summary.origins) == {"dr": len(STUDIES)}
+    assert world.held("third") == world.truth()
+    assert world.asked() == before
+    await world.explain_everything()
+
+
+async def test_it_goes_to_a_dicomweb_store_and_from_there(tmp_path: Path) -> None:
+    async with ScriptedStow().running() as server:
+        destinations = {
+            **folders(tmp_path, "archive", "dr"),
+            "web": {"url": server.url, "evidence": "archive", "dicomweb": {"profile": "orthanc"}},
+        }
+        world = CopyWorld(tmp_path, STUDIES, destinations=destinations, rules=ARCHIVE_ALONE)
+        await migrated(world)
+        before = world.asked()
+
+        await world.copy("web", every=True)
+        held = {uid: {dataset_sha256(part)} for (_, uid), part in server.held.items()}
+        assert held == world.truth()
+        await world.explain_everything()
+        summary = await world.copy("dr", origin="web", every=True)
+
+        assert dict(summary.origins) == {"web": len(STUDIES)}
+        assert world.held("dr") == world.truth()
+        assert world.asked() == before
+        await world.explain_everything()
+
+
+async def test_an_archive_class_is_skipped_by_name_and_left_as_it_was(
+    endpoint: str, tmp_path: Path
+) -> None:
+    """One class is known from the plan; what a lifecycle rule has moved is found by reading."""
+    cold = Bucket(endpoint, "cold-origin", versioned=True)
+    cooled = Bucket(endpoint, "cooled-origin", versioned=True)
+    destinations = {
+        "cold": {**cold.settings, "storage_class": "DEEP_ARCHIVE"}, "cooled": cooled.settings,
+        **folders(tmp_path, "dr"),
+    }  # fmt: skip
+    rules = [{"name": "everything", "copy_to": ["cold", "cooled"]}]
+    world = CopyWorld(tmp_path, STUDIES[:2], destinations=destinations, rules=rules)
+    await migrated(world)
+    for key in cooled.listed():
+        cooled.client.copy_object(
+            Bucket=cooled.name, Key=key, CopySource={"Bucket": cooled.name, "Key": key},
+            StorageClass="GLACIER", ChecksumAlgorithm="SHA256",
+        )  # fmt: skip
+
+    known = await world.copy(origin="cold", every=True)
+    assert set(world.states().values()) == {"closed"}
+    found = await world.copy(origin="cooled", every=True)
+
+    for summary in (known, found):
+        assert (summary.studies_copied, dict(summary.skipped)) == (0, {"archived": 2})
+        assert not summary.halted, "it is no outage"
+    assert set(world.states().values()) == {"verified"}, "nothing is planned that cannot be made"
+    assert world.copies("dr") == {"none"}
+    assert world.held("dr") == {}
+    await world.explain_everything()
+    world.check_ledger()
+
+
+async def test_what_was_stopped_in_the_middle_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE,
+        settings={"agent": {"transfers": 1}},
+    )  # fmt: skip
+    await migrated(world)
+    stop = asyncio.Event()
+    world.reporter.event = stopping_after(world, stop, "study.copied", 2)  # type: ignore[method-assign]
+
+    first = await world.copy(every=True, stop=stop)
+
+    assert first.studies_copied == 2
+    assert sorted(world.states().values()) == ["closed"] * 4 + ["stored"] * 2
+    second = await world.copy(every=True)
+    assert second.studies_copied == 4
+    assert world.held("dr") == world.truth()
+    await world.explain_everything()
+    world.check_ledger()
+
+
+def stopping_after(world: CopyWorld, stop: asyncio.Event, name: str, number: int) -> object:
+    told = type(world.reporter).event
+
+    def event(kind: str, **fields: object) -> None:
+        told(world.reporter, kind, **fields)
+        if len(world.reporter.named(name)) == number:
+            stop.set()
+
+    return event
+
+
+async def test_a_store_that_is_down_is_waited_for_and_costs_nobody_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    await migrated(world)
+    reads, failures = ObjectStoreDestination.read, iter(range(12))
+
+    async def read(self: ObjectStoreDestination, location: Location) -> AsyncIterator[bytes]:
+        if next(failures, None) is not None:
+            raise DestinationUnavailable("down for a while")
+        async for piece in reads(self, location):
+            yield piece
+
+    monkeypatch.setattr(ObjectStoreDestination, "read", read)
+    monkeypatch.setattr("cloudmig.agent.copying._LOOK_AGAIN_S", 0.05)
+
+    summary = await asyncio.wait_for(world.copy(every=True), 60)
+
+    assert (summary.studies_copied, summary.halted, summary.quarantined) == (6, "", 0)
+    assert world.held("dr") == world.truth()
