@@ -75,7 +75,8 @@ soak: setup  ## run for SOAK_S=600 seconds and watch memory and descriptors
 	@$(BIN)/python -m bench.soak --seconds $(SOAK_S)
 
 lock: setup  ## compile requirements/*.lock anew from pyproject.toml
-	@$(LOCK) --extra agent --extra demo --extra postgresql --group dev -o requirements/dev.lock
+	@$(LOCK) --extra agent --extra demo --extra parquet --extra postgresql --group dev \
+		-o requirements/dev.lock
 	@$(LOCK) --extra demo -c requirements/dev.lock -o requirements/demo.lock
 	@$(LOCK) --extra agent --extra postgresql -c requirements/dev.lock -o requirements/agent.lock
 	@$(LOCK) --extra cloud -c requirements/dev.lock -o requirements/cloud.lock

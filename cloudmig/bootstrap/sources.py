@@ -28,12 +28,13 @@ from cloudmig.sources.dimse import (
     DimseSourceSettings,
     StoragePolicy,
 )
+from cloudmig.sources.directory.listing import ListingFormat
 from cloudmig.sources.directory.reading import HeaderLimits
 from cloudmig.sources.directory.source import DirectorySource, DirectorySourceSettings
 from cloudmig.sources.directory.survey import SurveyPlan
 from cloudmig.telemetry import Pseudonyms
 
-__all__ = ["index_path", "open_sources"]
+__all__ = ["index_path", "listing_of", "open_sources"]
 
 
 async def open_sources(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
@@ -119,9 +120,7 @@ def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:
             plan=SurveyPlan(
                 workers=settings.header_workers,
                 dicomdir=settings.dicomdir,
-                listing=settings.listing,
-                listing_columns=dict(settings.listing_columns),
-                listing_prefix=settings.listing_prefix,
+                listing=listing_of(settings),
             ),
             limits=HeaderLimits(
                 memory_bytes_max=settings.header_memory_bytes_max,
@@ -132,6 +131,13 @@ def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:
         parts.area,
         patient_key=parts.pseudonyms.of_patient,
     )
+
+
+def listing_of(settings: DirectorySettings) -> ListingFormat | None:
+    """Return how the listing of a directory source is read, where it has one."""
+    if settings.listing is None:
+        return None
+    return ListingFormat(settings.listing, settings.listing_columns, settings.listing_prefix)
 
 
 def index_path(config: Configuration, name: str) -> Path:

@@ -233,7 +233,7 @@ def test_every_dependency_of_the_project_is_locked() -> None:
     extras = project["project"]["optional-dependencies"]
     wanted = {
         "dev": [*extras["agent"], *extras["demo"], *extras["postgresql"],
-                *project["dependency-groups"]["dev"]],
+                *extras["parquet"], *project["dependency-groups"]["dev"]],
         "demo": [*extras["agent"], *extras["demo"]],
         "agent": [*extras["agent"], *extras["postgresql"]],
         "cloud": extras["cloud"],

@@ -73,6 +73,7 @@ CREATE INDEX claim_study ON claim (study_instance_uid) WHERE state = 'missing';
 
 #: Never cached: what was out of reach may be within it now.
 _READ_AGAIN = ("denied", "too_costly", "gone", "not_named")
+_NEVER_READ = ("dicomdir", "empty", "folder", "gone", "special", "symlink")
 _UPSERT = f"""
 INSERT INTO file (path, size_bytes, mtime_ns, survey_id, kind) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET
@@ -234,6 +235,20 @@ class FileIndex:
                 "UPDATE survey SET finished = CURRENT_TIMESTAMP WHERE survey_id = ?",
                 (survey_id,),
             )
+
+    def leave_unread(self, *, but_directories: bool) -> None:
+        """Leave files unread that no DICOMDIR names; or, at first, that are not called so."""
+        is_named = "path IN (SELECT path FROM claim WHERE state IS NULL)"
+        if but_directories:
+            others = "kind IS NULL AND upper(CAST(path AS TEXT)) NOT GLOB '*DICOMDIR*'"
+        else:
+            # What an earlier inventory read under another setting is not wanted any more, either.
+            others = f"(kind IS NULL OR kind NOT IN {_NEVER_READ}) AND NOT {is_named}"
+        with self.writing() as connection:
+            connection.execute(
+                f"UPDATE file SET kind = NULL WHERE kind = 'not_named' AND {is_named}"  # noqa: S608
+            )
+            connection.execute(f"UPDATE file SET kind = 'not_named' WHERE {others}")  # noqa: S608
 
     def unread(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Return files whose header is to be read."""

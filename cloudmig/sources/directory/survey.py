@@ -18,8 +18,11 @@ from typing import Any
 
 from cloudmig.errors import SourceUnavailable
 from cloudmig.ports import FileSurvey
+from cloudmig.sources.directory.claims import forget_claims, reconcile
 from cloudmig.sources.directory.index import FileIndex
 from cloudmig.sources.directory.judging import judge_contents
+from cloudmig.sources.directory.listing import ListingFormat, claim_by_listing
+from cloudmig.sources.directory.media import claim_by_directories
 from cloudmig.sources.directory.reading import HeaderLimits, HeaderWorker, worker_command
 from cloudmig.sources.directory.tallying import tally
 from cloudmig.sources.directory.walking import Entry, walk
@@ -38,9 +41,7 @@ class SurveyPlan:
 
     workers: int = 2
     dicomdir: str = "auto"  #: auto | only | ignore
-    listing: Path | None = None
-    listing_columns: dict[str, str] = field(default_factory=dict)
-    listing_prefix: str = ""
+    listing: ListingFormat | None = None
 
 
 @dataclass(slots=True)
@@ -67,9 +68,18 @@ class Survey:
                     hint="is its disk mounted?",
                 )
             await asyncio.to_thread(self.index.end_walk, number, entries)
-        read = await self._read_new()
+        await asyncio.to_thread(forget_claims, self.index)
+        if self.plan.dicomdir == "only":
+            read = await self._read_named()
+        else:
+            read = await self._read_new()
+            if self.plan.dicomdir == "auto":
+                await claim_by_directories(self.index, self.root)
         self.reporter.event("inventory.judging", source=self.name)
+        if self.plan.listing is not None:
+            await asyncio.to_thread(claim_by_listing, self.index, self.plan.listing, self.root)
         await asyncio.to_thread(judge_contents, self.index, self.root)
+        await asyncio.to_thread(reconcile, self.index)
         await asyncio.to_thread(self.index.finish_survey, number)
         tallies = await asyncio.to_thread(tally, self.index)
         return FileSurvey(tuple(tallies), headers_read=read)
@@ -83,6 +93,14 @@ class Survey:
             entries += len(batch)
             self._tell("inventory.walking", entries=entries)
         return entries
+
+    async def _read_named(self) -> int:
+        """Read the DICOMDIRs, then what they name, and nothing else."""
+        await asyncio.to_thread(self.index.leave_unread, but_directories=True)
+        read = await self._read_new()
+        await claim_by_directories(self.index, self.root)
+        await asyncio.to_thread(self.index.leave_unread, but_directories=False)
+        return read + await self._read_new()
 
     async def _read_new(self) -> int:
         """Read the header of every file that is new or has changed; return how many."""

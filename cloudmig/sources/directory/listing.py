@@ -1,0 +1,241 @@
+"""A listing from a PACS database: CSV or Parquet, with a map of its columns.
+
+It is streamed: neither its rows nor a line without an end are held in memory. Rows that cannot be
+understood are claims of their own, bad, by their line number.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cloudmig.errors import ConfigError
+from cloudmig.model.files import Account, ClaimState
+from cloudmig.sources.directory.claims import Claim, FolderNames, add_claims
+from cloudmig.sources.directory.index import FileIndex
+
+__all__ = ["ListingFormat", "claim_by_listing", "columns_of"]
+
+_CLAIMS_A_COMMIT = 2000
+_LINE_CHARS_MAX = 1 << 20
+_DELIMITERS = ",;\t|"
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+#: Our names of what a row may say beside its UIDs and path -> DICOM keyword.
+_KEYWORDS = {
+    "sop_class_uid": "SOPClassUID", "transfer_syntax_uid": "TransferSyntaxUID",
+    "size_bytes": "size_bytes", "study_date": "StudyDate", "patient_id": "PatientID",
+    "accession_number": "AccessionNumber", "modality": "Modality",
+}  # fmt: skip
+_REQUIRED = ("path", "study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+
+@dataclass(frozen=True, slots=True)
+class ListingFormat:
+    """Where a listing lies and how it is read."""
+
+    path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)  #: Our name -> its name.
+    prefix: str = ""  #: Taken off its paths.
+
+    @property
+    def is_parquet(self) -> bool:
+        return self.path.suffix.lower() in {".parquet", ".pq"}
+
+
+#: A row by our names; None where it cannot be read.
+_Row = tuple[int, dict[str, str] | None]
+
+
+def claim_by_listing(index: FileIndex, listing: ListingFormat, root: Path) -> None:
+    """Write down what the listing says is there."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        names = FolderNames(descriptor)
+        claims = (_claim(index, names, listing, root, *row) for row in _rows(listing))
+        while batch := list(itertools.islice(claims, _CLAIMS_A_COMMIT)):
+            add_claims(index, batch)
+    except OSError as error:
+        raise ConfigError(
+            f"the listing cannot be read: {error.strerror}", hint="see sources.*.listing"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def columns_of(listing: ListingFormat) -> list[str]:
+    """Return which of our names the listing has; raises ConfigError where it lacks one it needs."""
+    try:
+        if listing.is_parquet:
+            return list(_mapping(listing, _parquet(listing).schema_arrow.names))
+        with listing.path.open("rb") as file:
+            reader = _Csv(file)
+            return list(_mapping(listing, next(reader.rows, [])))
+    except OSError as error:
+        raise ConfigError(
+            f"the listing cannot be read: {error.strerror or type(error).__name__}",
+            hint="see sources.*.listing",
+        ) from error
+
+
+def _mapping(listing: ListingFormat, header: list[str]) -> dict[str, int]:
+    """Return our name -> position of its column."""
+    positions = {name.strip().casefold(): number for number, name in enumerate(header)}
+    found = {}
+    for name in (*_REQUIRED, *_KEYWORDS):
+        theirs = listing.columns.get(name, name).casefold()
+        if theirs in positions:
+            found[name] = positions[theirs]
+        elif name in listing.columns or name in _REQUIRED:
+            raise ConfigError(
+                f"the listing has no column {listing.columns.get(name, name)!r} for {name}",
+                hint="its columns are named by sources.*.listing_columns: our name = its name",
+            )
+    return found
+
+
+def _rows(listing: ListingFormat) -> Iterator[_Row]:
+    if listing.is_parquet:
+        yield from _parquet_rows(listing)
+        return
+    with listing.path.open("rb") as file:
+        reader = _Csv(file)
+        header = next(reader.rows, [])
+        mapping = _mapping(listing, header)
+        while True:
+            try:
+                row = next(reader.rows, None)
+            except csv.Error:
+                yield reader.line, None
+                continue
+            if row is None:
+                return
+            if not row:
+                continue  # An empty line says nothing.
+            whole = len(row) == len(header)
+            yield reader.line, {name: row[n] for name, n in mapping.items()} if whole else None
+
+
+class _Csv:
+    """Rows of a CSV file in any of the encodings and dialects that databases export."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        beginning = file.read(4)
+        encoding, skip = next(
+            ((name, len(bom)) for bom, name in _BOMS if beginning.startswith(bom)), ("utf-8", 0)
+        )
+        file.seek(skip)
+        # What is no UTF-8 is kept byte for byte: names on a disk are bytes, too.
+        errors = "surrogateescape" if encoding == "utf-8" else "replace"
+        self._text = codecs.getreader(encoding)(file, errors)
+        first = self._text.readline(_LINE_CHARS_MAX)
+        counts = {each: first.count(each) for each in _DELIMITERS}
+        delimiter = max(counts, key=lambda each: counts[each])
+        lines = itertools.chain([first] if first else [], self._lines())
+        self._reader = csv.reader(lines, delimiter=delimiter)
+        self.rows: Iterator[list[str]] = self._reader
+
+    def _lines(self) -> Iterator[str]:
+        while line := self._text.readline(_LINE_CHARS_MAX):
+            yield line
+
+    @property
+    def line(self) -> int:
+        return self._reader.line_num
+
+
+def _parquet(listing: ListingFormat) -> Any:  # noqa: ANN401 - pyarrow has no types
+    try:
+        from pyarrow import ArrowException, parquet  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise ConfigError(
+            "reading a Parquet listing needs pyarrow",
+            hint="install cloudmig[parquet], or export the listing as CSV",
+        ) from error
+    try:
+        return parquet.ParquetFile(listing.path)
+    except ArrowException as error:
+        raise ConfigError("the listing is no Parquet file", hint="see sources.*.listing") from error
+
+
+def _parquet_rows(listing: ListingFormat) -> Iterator[_Row]:
+    file = _parquet(listing)
+    names = file.schema_arrow.names
+    mapping = _mapping(listing, names)
+    columns = [names[number] for number in mapping.values()]
+    line = 0
+    for batch in file.iter_batches(batch_size=_CLAIMS_A_COMMIT, columns=columns):
+        for row in batch.to_pylist():
+            line += 1
+            values = {name: row[names[number]] for name, number in mapping.items()}
+            yield line, {name: "" if v is None else _text(v) for name, v in values.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return os.fsdecode(value)
+    return str(value)
+
+
+def _claim(
+    index: FileIndex,
+    names: FolderNames,
+    listing: ListingFormat,
+    root: Path,
+    line: int,
+    row: dict[str, str] | None,
+) -> Claim:
+    if row is None:
+        return Claim(Account.LISTING, b"", line, state=ClaimState.BAD)
+    path, outside = _place(index, names, listing, root, row["path"])
+    told = {
+        keyword: row[name].strip()
+        for name, keyword in _KEYWORDS.items()
+        if row.get(name, "").strip()
+    }
+    return Claim(
+        Account.LISTING,
+        b"",
+        line,
+        path,
+        study_instance_uid=row["study_instance_uid"].strip(),
+        series_instance_uid=row["series_instance_uid"].strip(),
+        sop_instance_uid=row["sop_instance_uid"].strip(),
+        told=_encodable(told),
+        state=ClaimState.OUTSIDE if outside else None if path else ClaimState.BAD,
+    )
+
+
+def _encodable(told: dict[str, str]) -> dict[str, str]:
+    return {name: text.encode("utf-8", "replace").decode() for name, text in told.items()}
+
+
+def _place(
+    index: FileIndex, names: FolderNames, listing: ListingFormat, root: Path, text: str
+) -> tuple[bytes, bool]:
+    """Return the path that a row means, and whether it leads out of the folder."""
+    inner = text.strip()
+    for prefix in (listing.prefix, f"{root}/"):
+        if prefix and inner.startswith(prefix):
+            inner = inner[len(prefix) :].lstrip("/\\")
+            break
+    for parts in (inner.split("/"), inner.replace("\\", "/").split("/")):
+        plain = [os.fsencode(part) for part in parts if part not in {"", "."}]
+        path = b"/".join(plain)
+        if inner.startswith("/") or b".." in plain or b"\0" in path or _is_drive(plain):
+            return path, True
+        if index.one("SELECT 1 FROM file WHERE path = ?", (path,)) is not None:
+            return path, False
+    return names.resolve(b"", plain) or path, False
+
+
+def _is_drive(parts: list[bytes]) -> bool:
+    return bool(parts) and parts[0].endswith(b":")
