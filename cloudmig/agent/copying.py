@@ -202,6 +202,8 @@ async def copy_studies(
         except CloudmigError as error:
             run.halt = error
         await parts.catalog.call(Catalog.put_back_all, run.owner)
+    if studies is None and (left := await parts.catalog.call(Catalog.copies_without_origin, order)):
+        run.summary.skipped["not verified"] += left
     summary, counters = run.summary, parts.counters
     summary.instances_stored = counters.instances_stored
     summary.bytes_stored = counters.bytes_stored

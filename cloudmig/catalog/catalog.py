@@ -8,6 +8,7 @@ from cloudmig.catalog.copying import CopyingCalls
 from cloudmig.catalog.inventory import InventoryCalls
 from cloudmig.catalog.planning import PlanningCalls
 from cloudmig.catalog.sampling import SamplingCalls
+from cloudmig.catalog.side_by_side import SideBySideCalls
 from cloudmig.catalog.standing import StandingCalls
 from cloudmig.catalog.work import WorkCalls
 
@@ -21,6 +22,7 @@ class Catalog(
     CloudVerdictCalls,
     CopyingCalls,
     ClosingCalls,
+    SideBySideCalls,
     StandingCalls,
     SamplingCalls,
 ):

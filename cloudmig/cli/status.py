@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from cloudmig.cli.invocation import (
 
 if TYPE_CHECKING:
     from cloudmig.catalog.records import StatusCounts
+    from cloudmig.catalog.side_by_side import DestinationCounts
 
 __all__ = ["status"]
 
@@ -43,11 +45,23 @@ def status(
             show_default=False,
         ),
     ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study",
+            metavar="UID",
+            help="Show the copies of one study beside each other, by UID or pseudonym.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """Show what is planned, moving, stored, verified, quarantined and excluded."""
+    """Show what is planned, moving, stored, verified, quarantined and excluded.
+
+    Copies stand side by side: those of all studies by destination, or with --study those of one.
+    """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     if pseudonym is not None:
         _print_pseudonym(invocation, pseudonym)
@@ -60,11 +74,13 @@ def status(
             # A key that a stranger made up could hold what a terminal obeys.
             shown = str(value) if str(value).isprintable() else ascii(value)
             invocation.say(shown if len(found) == 1 else f"{key}: {shown}")
+    elif study is not None:
+        _show_one(invocation, study)
     else:
-        counts = invocation.run(lambda: _count(invocation))
-        invocation.answer(document(counts))
+        counts, destinations = invocation.run(lambda: _count(invocation))
+        invocation.answer(document(counts, destinations))
         if not invocation.json:
-            _show(invocation, counts)
+            _show(invocation, counts, destinations)
 
 
 def _print_pseudonym(invocation: Invocation, uid: str) -> None:
@@ -119,17 +135,45 @@ async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
         }
 
 
-async def _count(invocation: Invocation) -> StatusCounts:
+def _show_one(invocation: Invocation, text: str) -> None:
+    from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+    from cloudmig.cli.side_by_side import (  # noqa: PLC0415
+        StudyCopies,
+        look_at_study,
+        show_study,
+        study_document,
+    )
+    from cloudmig.telemetry import Pseudonyms  # noqa: PLC0415
+
+    async def look() -> tuple[StudyCopies, Pseudonyms]:
+        async with open_catalog_only(invocation.configuration()) as parts:
+            return await look_at_study(parts, text), parts.pseudonyms
+
+    found, pseudonyms = invocation.run(look)
+    invocation.answer(study_document(found, pseudonyms))
+    if not invocation.json:
+        show_study(invocation, found, pseudonyms)
+
+
+async def _count(
+    invocation: Invocation,
+) -> tuple[StatusCounts, Mapping[str, DestinationCounts]]:
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
 
     async with open_catalog_only(invocation.configuration()) as parts:
-        return await parts.catalog.call(Catalog.status_counts)
+        return (
+            await parts.catalog.call(Catalog.status_counts),
+            await parts.catalog.call(Catalog.destination_counts),
+        )
 
 
-def document(counts: StatusCounts) -> dict[str, object]:
+def document(
+    counts: StatusCounts, destinations: Mapping[str, DestinationCounts]
+) -> dict[str, object]:
     """Return the JSON shape: every state is there, also at zero."""
-    from cloudmig.model.states import CopyState, TransferState  # noqa: PLC0415
+    from cloudmig.cli.side_by_side import destinations_document  # noqa: PLC0415
+    from cloudmig.model.states import TransferState  # noqa: PLC0415
 
     return {
         "sources": {
@@ -142,10 +186,7 @@ def document(counts: StatusCounts) -> dict[str, object]:
             }
             for source, studies in counts.studies.items()
         },
-        "destinations": {
-            destination: {state.value: states.get(state, 0) for state in CopyState}
-            for destination, states in counts.copies.items()
-        },
+        "destinations": destinations_document(destinations),
         "instances_held": counts.instances_held,
         "bytes_held": counts.bytes_held,
         "quarantine": {reason.value: number for reason, number in counts.quarantine.items()},
@@ -158,9 +199,14 @@ def document(counts: StatusCounts) -> dict[str, object]:
     }
 
 
-def _show(invocation: Invocation, counts: StatusCounts) -> None:
+def _show(
+    invocation: Invocation,
+    counts: StatusCounts,
+    destinations: Mapping[str, DestinationCounts],
+) -> None:
+    from cloudmig.cli.side_by_side import show_destinations  # noqa: PLC0415
     from cloudmig.cli.wording import bytes_words, count_words, table  # noqa: PLC0415
-    from cloudmig.model.states import CopyState, TransferState  # noqa: PLC0415
+    from cloudmig.model.states import TransferState  # noqa: PLC0415
 
     if not any(counts.studies.values()):
         invocation.say("The catalog holds no studies. Next: cloudmig inventory")
@@ -177,17 +223,9 @@ def _show(invocation: Invocation, counts: StatusCounts) -> None:
         [state.value, *(found[each].get(state, 0) for each in sources)] for state in TransferState
     ]
     invocation.console.print(table(["studies", *sources], rows))
-    if counts.copies:
+    if destinations:
         invocation.say()
-        invocation.console.print(
-            table(
-                ["copies at", *counts.copies],
-                [
-                    [state.value, *(each.get(state, 0) for each in counts.copies.values())]
-                    for state in CopyState
-                ],
-            )
-        )
+        show_destinations(invocation, destinations)
     invocation.say()
     held = count_words(counts.instances_held, "instance")
     invocation.say(f"Held in copies: {held}, {bytes_words(counts.bytes_held)}.")

@@ -95,6 +95,8 @@ async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
     ending = await end(attempt)
     if ending.state is TransferState.STORED and not _is_done(attempt):
         ending = Ending(TransferState.PLANNED, "other copies are still to be made")
+    elif ending.state is TransferState.STORED:
+        ending = replace(ending, cause=f"copied from {origin.name}")
     # How many instances there are was said by the PACS; a copy says so only where it did not.
     known = claim.instances_inventory is not None
     return replace(ending, instances_inventory=None if known else len(attempt.expected))

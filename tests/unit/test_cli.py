@@ -18,8 +18,8 @@ from cloudmig.errors import CatalogError, ConfigError, SourceRefused
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
     "", "init", "doctor", "inventory", "plan", "run", "copy", "status", "quarantine",
-    "quarantine list", "quarantine show", "quarantine release", "verify", "verdicts", "close", "demo",
-    "reconcile", "sla", "sla probe", "sla report",
+    "quarantine list", "quarantine show", "quarantine release", "verify", "verdicts", "close",
+    "demo", "reconcile", "sla", "sla probe", "sla report",
 )  # fmt: skip
 
 

@@ -11,13 +11,32 @@ from pathlib import Path
 
 import pytest
 
+from cloudmig.agent.copying import CopyForecast, CopySummary
 from cloudmig.agent.sla.alarms import AlarmChange
 from cloudmig.agent.sla.probing import StoreProbe
 from cloudmig.agent.verdicts import VerdictSummary
 from cloudmig.catalog.cloud_verdicts import Word
-from cloudmig.catalog.records import QuarantineItem, StatusCounts, UnexplainedStudy
+from cloudmig.catalog.records import (
+    BadInstance,
+    CopyRow,
+    QuarantineItem,
+    StatusCounts,
+    TransferRow,
+    UnexplainedStudy,
+)
+from cloudmig.catalog.side_by_side import DestinationCounts
 from cloudmig.catalog.statement import Equation, Statement
-from cloudmig.cli import choosing, close, quarantine, sla, status, verdicts, verify
+from cloudmig.cli import (
+    choosing,
+    close,
+    copy,
+    quarantine,
+    side_by_side,
+    sla,
+    status,
+    verdicts,
+    verify,
+)
 from cloudmig.cli.invocation import Invocation, LogLevel
 from cloudmig.cloud.error_budget import TierStanding, standing
 from cloudmig.cloud.percentiles import Percentiles
@@ -103,6 +122,50 @@ def a_status() -> StatusCounts:
     )  # fmt: skip
 
 
+def a_forecast() -> CopyForecast:
+    origins, skipped = Counter({"archive": 10, "third": 2}), Counter({"archived": 3})
+    return CopyForecast(12, 120, 1_200_000, planned=2, origins=origins, skipped=skipped)
+
+
+def a_copying() -> CopySummary:
+    return CopySummary(
+        10, 100, 1_000_000, quarantined=1, origins=Counter({"archive": 10}),
+        skipped=Counter({"not verified": 1}), damaged=[(STUDY.study_instance_uid, "archive")],
+        duration_s=2.5, halted="", hint="",
+    )  # fmt: skip
+
+
+def two_destinations() -> dict[str, DestinationCounts]:
+    return {
+        "archive": DestinationCounts(
+            Counter({CopyState.STORED: 1, CopyState.VERIFIED: 10}),
+            Counter({"READ_BACK": 8, "CLOUD": 2}), 110, 1_100_000,
+        ),
+        "dr": DestinationCounts(Counter({CopyState.OWED: 11})),
+    }  # fmt: skip
+
+
+def one_study() -> side_by_side.StudyCopies:
+    at = dt.datetime(2026, 11, 22, 9, tzinfo=dt.UTC)
+    copies = (
+        CopyRow(
+            1, "archive", "STANDARD_IA", CopyState.VERIFIED, "k", "0" * 64, 2, 10, 5_000, "SET", 0,
+            "READ_BACK", at, at,
+        ),
+        CopyRow(
+            2, "dr", "", CopyState.FAILED, "k", "0" * 64, 1, 10, 5_000, "SET", 1, "READ_BACK",
+            None, at,
+        ),
+    )  # fmt: skip
+    row = TransferRow(
+        1, "main", STUDY, TransferState.PLANNED, "the archive", 0, None, 3, 0, None, None, 10,
+        copies,
+    )  # fmt: skip
+    bad = [BadInstance(INSTANCE, "altered", "k"), BadInstance("", "manifest altered", "m")]
+    findings = {"archive": [], "dr": bad}
+    return side_by_side.StudyCopies("main", STUDY.study_instance_uid, row, findings, [ITEM])
+
+
 @pytest.mark.parametrize(
     ("name", "document"),
     [
@@ -110,7 +173,10 @@ def a_status() -> StatusCounts:
         ("verify", verify.document(a_verification(), NAMES)),
         ("verdicts", verdicts.document(a_collection(), NAMES)),
         ("quarantine-object", quarantine.document(OBJECT, NAMES)),
-        ("status", status.document(a_status())),
+        ("status", status.document(a_status(), two_destinations())),
+        ("copy-dry-run", copy.forecast_document("dr", a_forecast())),
+        ("copy", copy.finished_document("dr", a_copying())),
+        ("status-study", side_by_side.study_document(one_study(), NAMES)),
         ("sla-probe", sla.document(a_probe())),
         ("quarantine-item", quarantine.document(ITEM, NAMES)),
     ],
