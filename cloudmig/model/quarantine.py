@@ -34,8 +34,9 @@ class QuarantineReason(Enum):
 _EXPLANATIONS = {
     QuarantineReason.MISSING_INSTANCES: "The source lists instances that it does not send, however"
     " it is asked. Check them in the PACS, then release or exclude the study.",
-    QuarantineReason.CONFLICT: "One SOP Instance UID has two contents. Both are stored; decide"
-    " which one is right.",
+    QuarantineReason.CONFLICT: "One SOP Instance UID has two contents. A bucket holds both, a"
+    " DICOMweb store the one that it had: decide which one is right. Where that store has the wrong"
+    " one, delete it there and release the study.",
     QuarantineReason.UID_MISMATCH: "The source named one instance and sent another.",
     QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. Of an instance"
     " the bytes are kept under their digest. A study without one cannot be asked for: correct it"

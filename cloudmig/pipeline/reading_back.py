@@ -52,7 +52,7 @@ class Look:
 async def read_copy(
     destination: Destination, copy: CopyToVerify, beside: StudyBeside | None
 ) -> Look:
-    """Compare a copy with its manifest; with `beside`, its elements with those of other copies, too.
+    """Compare a copy with its manifest; with `beside`, elements with other copies, too.
 
     Raises `DestinationError` when it cannot be read.
     """

@@ -15,6 +15,7 @@ from cloudmig.catalog.records import OpenWork
 from cloudmig.errors import (
     CloudmigError,
     Disposition,
+    InstanceConflict,
     LeaseLost,
     RetrieveIncomplete,
     SourceBusy,
@@ -89,9 +90,9 @@ def ending_of(error: CloudmigError) -> Ending:
         case Disposition.RETRY:
             return Ending(TransferState.PLANNED, cause, failed=True, error=error)
         case Disposition.QUARANTINE:
-            return Ending(
-                TransferState.QUARANTINED, cause, QuarantineReason.ALWAYS_FAILS, error=error
-            )
+            is_conflict = isinstance(error, InstanceConflict)
+            reason = QuarantineReason.CONFLICT if is_conflict else QuarantineReason.ALWAYS_FAILS
+            return Ending(TransferState.QUARANTINED, cause, reason, error=error)
         case Disposition.HALT:
             return Ending(TransferState.PLANNED, cause, error=error)
 

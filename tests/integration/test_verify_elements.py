@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import io
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import ImplicitVRLittleEndian, JPEGLSLossless
 
 from cloudmig.dicom.compare import compare_files
+from cloudmig.model.references import StudyRef
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.migration_world import World, a_study
 
@@ -213,3 +215,58 @@ async def test_what_cannot_be_decided_is_different(
 
     assert [each.finding for each in summary.findings] == ["incomparable"]
     assert world.spooled() == []
+
+
+def web_only(folder: Path, server: ScriptedStow) -> World:
+    homes = two_homes(folder, server)
+    rule = {"name": "everything", "copy_to": ["web"]}
+    return World(folder, STUDIES, destinations=homes, rules=[rule])
+
+
+async def test_the_source_shows_that_another_writing_is_the_same(tmp_path: Path) -> None:
+    """Verification has nothing to compare with; the repair has what the source sends."""
+    async with ScriptedStow().running() as server:
+        world = web_only(tmp_path, server)
+        with world.serving():
+            await world.migrate()
+            server.held = {key: written(_implicit)(file) for key, file in server.held.items()}
+            held = dict(server.held)
+            assert (await world.verify()).failed == 2
+
+            await world.run()
+
+            assert server.held == held
+            await world.explain_everything()
+    assert world.quarantined() == {}
+
+
+@pytest.mark.parametrize("name", ["a coerced name", "another pixel"])
+async def test_what_was_altered_waits_for_a_person_until_it_is_deleted_there(
+    tmp_path: Path, name: str
+) -> None:
+    spoil, tags = ALTERED[name]
+    async with ScriptedStow().running() as server:
+        world = web_only(tmp_path, server)
+        with world.serving():
+            await world.migrate()
+            first, *_ = list(server.held)
+            server.held[first] = spoil(server.held[first])
+            await world.verify()
+
+            await world.run()
+
+            assert world.quarantined() == {first[0]: {"conflict"}}
+            [event] = world.ledger("conflict_found")
+            assert tuple(event.detail["differences"]) == tags
+            await world.explain_everything()
+            sent = len(server.sent)
+            await world.run()
+            assert len(server.sent) == sent, "nobody tries by himself"
+
+            with world.catalog() as catalog:
+                [item] = catalog.quarantine_items()
+                catalog.release(
+                    item.source, StudyRef(item.known_by), at=dt.datetime.now(dt.UTC), note=""
+                )
+            await world.run()
+            assert world.quarantined() == {first[0]: {"conflict"}}, "a release alone mends nothing"
