@@ -25,7 +25,7 @@ from cloudmig.errors import (
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
-from cloudmig.pipeline import completeness, evidence
+from cloudmig.pipeline import completeness, evidence, owing
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.keeping import keep
@@ -98,6 +98,8 @@ def ending_of(error: CloudmigError) -> Ending:
 
 
 async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending:
+    if await owing.owe_what_nobody_takes(parts, job):
+        return Ending(TransferState.PLANNED, "owed to stores that are down")
     work = await parts.catalog.call(Catalog.open_work, job)
     source = parts.sources[job.source]
     listing = await source.list_instances(job.study)
@@ -105,6 +107,9 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     attempt = await begin(parts, job, source, work, listing)
     if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
         return _nothing_listed(job, last_try=last_try)
+    await owing.leave_out_what_is_down(attempt)
+    if not attempt.open_copies():
+        return await end(attempt)
     try:
         await _pull_everything(attempt, last_try=last_try)
     finally:

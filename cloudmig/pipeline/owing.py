@@ -1,0 +1,58 @@
+"""What is owed to a store that is down is not pulled: nobody could take it (design 5).
+
+A study that has its other copies waits for one store alone. As long as that is left alone, the
+source is not even asked for a list; when its pause is over, one small question finds out whether
+it is back. Only then the source is asked for the study again.
+"""
+
+from __future__ import annotations
+
+from cloudmig.catalog import Catalog
+from cloudmig.errors import DestinationUnavailable
+from cloudmig.model.instance import Location
+from cloudmig.model.references import is_usable_uid
+from cloudmig.model.transfer import TransferJob
+from cloudmig.objects import instance_key
+from cloudmig.pipeline.attempt import Attempt
+from cloudmig.pipeline.parts import Parts
+
+__all__ = ["leave_out_what_is_down", "owe_what_nobody_takes"]
+
+
+async def owe_what_nobody_takes(parts: Parts, job: TransferJob) -> bool:
+    """Owe every copy of a job if all its stores are left alone just now; say whether they are."""
+    names = [each.destination for each in job.copies]
+    if not names or not all(_is_left_alone(parts, each) for each in names):
+        return False
+    for name in names:
+        await parts.catalog.call(Catalog.owe_copy, job, name, f"{name} is down and left alone")
+    return True
+
+
+async def leave_out_what_is_down(attempt: Attempt) -> None:
+    """Ask each store that was down for one object, and owe the copies of those that still are."""
+    location = _some_location(attempt)
+    for name, copy in attempt.copies.items():
+        breakers = attempt.parts.breakers.get(name, ())
+        if location is None or not any(each.is_open for each in breakers):
+            continue
+        try:
+            await copy.destination.find(location)
+        except DestinationUnavailable as error:
+            copy.owed = str(error)
+
+
+def _is_left_alone(parts: Parts, name: str) -> bool:
+    breakers = parts.breakers.get(name, ())
+    return any(each.is_open and each.seconds_until_probe > 0 for each in breakers)
+
+
+def _some_location(attempt: Attempt) -> Location | None:
+    """Return where one of the instances would be; None where no UIDs can be part of a key."""
+    archive = attempt.parts.config.sources[attempt.job.source].archive
+    for each in attempt.expected.values():
+        ref = each.instance
+        uids = (ref.study_instance_uid, ref.series_instance_uid, ref.sop_instance_uid)
+        if all(map(is_usable_uid, uids)):
+            return Location(instance_key(archive, ref))
+    return None

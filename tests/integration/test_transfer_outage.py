@@ -1,0 +1,79 @@
+"""A store that is down costs the PACS nothing: it is asked again when somebody can take it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cloudmig.agent.service import run_agent
+from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.destinations.wrapping import ObjectKeeper
+from tests.contract.stow_server import ScriptedStow
+from tests.integration.migration_world import World, a_study, free_port
+
+STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
+PROBES = 10
+
+
+class HangsUp:
+    """Something on the store's port that counts who comes, and hangs up."""
+
+    def __init__(self, port: int) -> None:
+        self.calls = 0
+        self._port = port
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.calls += 1
+            writer.close()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", self._port)
+        try:
+            yield
+        finally:
+            server.close()
+
+
+@pytest.fixture(autouse=True)
+def quick_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quick(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
+        assert policy is None
+        return BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
+
+    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", quick)
+
+
+async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path: Path) -> None:
+    down = HangsUp(free_port())
+    back = ScriptedStow(port=down._port)
+    url = f"http://127.0.0.1:{down._port}/dicom-web"
+    homes = {
+        "store": {"url": f"file://{tmp_path / 'store'}"},
+        "web": {
+            "url": url, "evidence": "store", "dicomweb": {"profile": "orthanc"}, "attempts_max": 2,
+        },
+    }  # fmt: skip
+    world = World(tmp_path, STUDIES, destinations=homes)
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with world.opened() as parts, asyncio.timeout(60):
+            async with down.running():
+                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+                while world.held() != world.truth():
+                    await asyncio.sleep(0.02)
+                enough = down.calls + PROBES
+                while down.calls < enough:
+                    await asyncio.sleep(0.02)
+            pulled = dict(world.pacs.counters.retrieved_studies)
+            async with back.running():
+                summary = await running
+        assert not summary.halted
+    assert set(pulled.values()) == {1}, "nobody could take what a second pull brings"
+    assert set(world.pacs.counters.retrieved_studies.values()) == {2}
+    assert len({uid for _, uid in back.held}) == len(world.truth())
