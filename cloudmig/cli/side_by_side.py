@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cloudmig.telemetry import Pseudonyms
 
 __all__ = [
-    "StudyCopies", "destinations_document", "look_at_study", "show_destinations", "show_study",
-    "study_document",
+    "StudyCopies", "destinations_document", "holdings_document", "look_at_study",
+    "show_destinations", "show_study", "study_document",
 ]  # fmt: skip
 
 #: Findings of one copy that are printed for a person; `--json` has all.
@@ -36,13 +36,22 @@ class StudyCopies:
 
 def destinations_document(
     counts: Mapping[str, DestinationCounts],
-) -> dict[str, dict[str, object]]:
-    """Return the JSON shape of the destinations: every state is there, also at zero."""
+) -> dict[str, dict[str, int]]:
+    """Return the JSON shape of the states of copies: every state is there, also at zero."""
     from cloudmig.model.states import CopyState  # noqa: PLC0415 - `--help` shall be quick
 
     return {
+        destination: {state.value: each.states[state] for state in CopyState}
+        for destination, each in counts.items()
+    }
+
+
+def holdings_document(
+    counts: Mapping[str, DestinationCounts],
+) -> dict[str, dict[str, object]]:
+    """Return the JSON shape of what the copies hold, and how they were verified."""
+    return {
         destination: {
-            **{state.value: each.states[state] for state in CopyState},
             "instances": each.instances,
             "bytes": each.bytes,
             "verified_by": dict(each.verified_by),

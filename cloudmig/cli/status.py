@@ -172,7 +172,10 @@ def document(
     counts: StatusCounts, destinations: Mapping[str, DestinationCounts]
 ) -> dict[str, object]:
     """Return the JSON shape: every state is there, also at zero."""
-    from cloudmig.cli.side_by_side import destinations_document  # noqa: PLC0415
+    from cloudmig.cli.side_by_side import (  # noqa: PLC0415
+        destinations_document,
+        holdings_document,
+    )
     from cloudmig.model.states import TransferState  # noqa: PLC0415
 
     return {
@@ -187,6 +190,7 @@ def document(
             for source, studies in counts.studies.items()
         },
         "destinations": destinations_document(destinations),
+        "copies": holdings_document(destinations),
         "instances_held": counts.instances_held,
         "bytes_held": counts.bytes_held,
         "quarantine": {reason.value: number for reason, number in counts.quarantine.items()},
