@@ -119,7 +119,7 @@ async def _registered(run: _Run) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(settings.renew_s)
-            await parts.catalog.call(Catalog.heartbeat, run.owner, ttl_s)
+            await parts.catalog.call(Catalog.heartbeat, run.owner, ttl_s, ae_titles=len(titles))
 
     async with beside(run, beat()):
         try:

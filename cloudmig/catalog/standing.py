@@ -142,16 +142,22 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls, RestoreCalls
             for ae_title in sorted(ae_titles):
                 self._take_title(connection, name, ae_title, now_s, now_s + ttl_s)
 
-    def heartbeat(self, name: str, ttl_s: float) -> None:
-        """Say that an agent is alive. Refuses when another has taken over one of its AE titles."""
+    def heartbeat(self, name: str, ttl_s: float, *, ae_titles: int = 1) -> None:
+        """Say that an agent is alive. Refuses when another has taken over one of its AE titles.
+
+        `ae_titles` is how many it has: none where no source is a PACS.
+        """
         agent, title = schema.agent.c, schema.agent_ae_title.c
         with self._writing() as connection:
             now_s = self._clock(connection)
-            for table, column in ((schema.agent, agent.name), (schema.agent_ae_title, title.name)):
+            for table, column, rows in (
+                (schema.agent, agent.name, 1),
+                (schema.agent_ae_title, title.name, ae_titles),
+            ):
                 touched = connection.execute(
                     sa.update(table).where(column == name).values(alive_until=now_s + ttl_s)
                 )
-                if touched.rowcount == 0:
+                if touched.rowcount < rows:
                     raise CatalogError(
                         f"another agent has taken the AE titles of {name}",
                         hint="give every agent AE titles of its own, then start this one again",

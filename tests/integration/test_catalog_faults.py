@@ -266,6 +266,21 @@ def test_the_titles_of_a_dead_agent_are_taken_over_and_it_is_told(catalog: Catal
     catalog.heartbeat("edge-2", ttl_s=60)
 
 
+def test_an_agent_is_told_when_one_of_its_titles_is_gone(catalog: Catalog) -> None:
+    catalog.register_agent("edge-1", ["CLOUDMIG1", "CLOUDMIG2"], ttl_s=0)
+    catalog.register_agent("edge-2", ["CLOUDMIG2"], ttl_s=60)
+
+    with pytest.raises(CatalogError, match="edge-1"):
+        catalog.heartbeat("edge-1", ttl_s=60, ae_titles=2)
+
+
+def test_an_agent_without_titles_lives_as_long_as_any_other(catalog: Catalog) -> None:
+    """Its sources are no PACS: nobody can take a title from it."""
+    catalog.register_agent("edge-1", [], ttl_s=60)
+
+    catalog.heartbeat("edge-1", ttl_s=60, ae_titles=0)
+
+
 def test_an_agent_frozen_in_mid_transaction_holds_nobody_up_for_long(
     postgresql: PostgresqlCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
