@@ -46,6 +46,7 @@ class RunSummary:
     instances_stored: int
     bytes_stored: int
     quarantined: int
+    waiting: int  #: Findings that wait for a person, of this run and of those before.
     duration_s: float
     halted: str = ""  #: Why it stopped before everything was done; empty when it did not.
     hint: str = ""
@@ -83,12 +84,14 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
             except CloudmigError as error:
                 run.halt = error
             await parts.catalog.call(Catalog.put_back_all, run.owner)
+            standing = await parts.catalog.call(Catalog.status_counts)
     counters = parts.counters
     summary = RunSummary(
         studies_stored=counters.studies_stored,
         instances_stored=counters.instances_stored,
         bytes_stored=counters.bytes_stored,
         quarantined=counters.studies_quarantined,
+        waiting=sum(standing.quarantine.values()),
         duration_s=time.monotonic() - started,
         halted=str(run.halt) if run.halt else "",
         hint=run.halt.hint if run.halt else "",
@@ -100,6 +103,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         instances_stored=summary.instances_stored,
         bytes_stored=summary.bytes_stored,
         studies_quarantined=summary.quarantined,
+        waiting=summary.waiting,
         duration_s=round(summary.duration_s, 3),
         halted=summary.halted,
         hint=summary.hint,

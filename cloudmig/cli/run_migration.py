@@ -39,7 +39,8 @@ def run_migration(
     """Move every planned study to its destinations, until none is left.
 
     Shows progress on a terminal and JSON lines elsewhere. Ctrl-C once finishes or puts back what is
-    under way; twice kills at once. Either way, and after a crash too, the next run goes on.
+    under way; twice kills at once. Either way, and after a crash too, the next run goes on. Ends
+    with 1 while anything waits for a person, also since an earlier run.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     stopped, summary = invocation.run(lambda: _move(invocation))
@@ -48,7 +49,7 @@ def run_migration(
         end(ExitCode.HALTED)
     if stopped:
         end(ExitCode.STOPPED)
-    if summary.quarantined:
+    if summary.waiting:
         end(ExitCode.QUARANTINE)
 
 
@@ -111,10 +112,11 @@ def _tell(invocation: Invocation, summary: RunSummary, *, stopped: bool) -> None
         f" {bytes_words(summary.bytes_stored)} in {duration_words(summary.duration_s)}."
     )
     if summary.quarantined:
-        invocation.say(
-            f"{count_words(summary.quarantined, 'study waits', 'studies wait')} for a person:"
-            " cloudmig quarantine list"
-        )
+        studies = count_words(summary.quarantined, "study", "studies")
+        invocation.say(f"{studies} went into quarantine.")
+    if summary.waiting:
+        findings = count_words(summary.waiting, "finding waits", "findings wait")
+        invocation.say(f"{findings} for a person: cloudmig quarantine list")
     if summary.halted:
         invocation.say(f"Halted: {summary.halted}")
         if summary.hint:

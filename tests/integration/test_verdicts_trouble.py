@@ -24,14 +24,20 @@ pytest_plugins = ["tests.contract.store_fixtures"]
 
 
 def cloudmig(world: World, *words: str, wrapped: str = "") -> tuple[int, dict[str, Any]]:
-    """Run a command as a person would; `wrapped` is Python that is run before it."""
+    """Run a command and return its code and answer, of several lines the last.
+
+    `wrapped` is Python that is run before it.
+    """
     script = f"{wrapped}\nfrom cloudmig.cli.main import run\nrun({list(words)!r})"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=world.folder, capture_output=True, timeout=90,
         check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert b"Traceback" not in done.stderr, done.stderr
-    return done.returncode, json.loads(done.stdout) if b"{" in done.stdout else {}
+    answer = done.stdout
+    if not answer.startswith(b"{\n"):
+        answer = (answer.splitlines() or [b""])[-1]
+    return done.returncode, json.loads(answer) if answer.startswith(b"{") else {}
 
 
 async def test_what_no_manifest_names_is_told_to_a_person_and_spoils_no_study(
@@ -66,6 +72,24 @@ async def test_what_no_manifest_names_is_told_to_a_person_and_spoils_no_study(
     assert event.detail["note"] == "a memo"
     cloud.judge(UIDS[0])
     assert cloudmig(world, "verdicts", "--json")[0] == 0
+
+
+async def test_a_run_ends_with_1_while_a_stranger_of_before_waits(
+    endpoint: str, tmp_path: Path
+) -> None:
+    cloud = CloudSide(endpoint)
+    async with serving(cloud, tmp_path) as world:
+        stranger = cloud.images(UIDS[0])[0].rsplit("/", 1)[0] + "/a-memo.txt"
+        cloud.s3.put_object(Bucket=cloud.name, Key=stranger, Body=b"hello")
+        cloud.judge(UIDS[0])
+        assert (await collect(world)).extras == 1
+
+        code, finished = cloudmig(world, "run", "--json")
+        assert (code, finished["event"]) == (1, "run.finished")
+        assert (finished["studies_quarantined"], finished["waiting"]) == (0, 1)
+        [item] = cloudmig(world, "quarantine", "list", "--json")[1]["items"]
+        cloudmig(world, "quarantine", "release", item["study"])
+        assert cloudmig(world, "run", "--json")[0] == 0
 
 
 async def test_an_orphan_is_a_finding_of_its_own(endpoint: str, tmp_path: Path) -> None:
