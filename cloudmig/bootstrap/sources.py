@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from cloudmig.bootstrap.web_source import web_source
@@ -28,13 +29,14 @@ from cloudmig.sources.dimse import (
     DimseSourceSettings,
     StoragePolicy,
 )
+from cloudmig.sources.directory.index import FileIndex, index_lock
 from cloudmig.sources.directory.listing import ListingFormat
 from cloudmig.sources.directory.reading import HeaderLimits
 from cloudmig.sources.directory.source import DirectorySource, DirectorySourceSettings
 from cloudmig.sources.directory.survey import SurveyPlan
 from cloudmig.telemetry import Pseudonyms
 
-__all__ = ["index_path", "listing_of", "open_sources"]
+__all__ = ["index_path", "listing_of", "open_sources", "opened_index"]
 
 
 async def open_sources(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
@@ -138,6 +140,18 @@ def listing_of(settings: DirectorySettings) -> ListingFormat | None:
     if settings.listing is None:
         return None
     return ListingFormat(settings.listing, settings.listing_columns, settings.listing_prefix)
+
+
+@contextlib.contextmanager
+def opened_index(config: Configuration, name: str) -> Iterator[FileIndex]:
+    """Open the index of a directory source to read it; raises ConfigError where there is none."""
+    path = index_path(config, name)
+    with index_lock(path, shared=True):
+        index = FileIndex(path, reading=True)
+        try:
+            yield index
+        finally:
+            index.close()
 
 
 def index_path(config: Configuration, name: str) -> Path:

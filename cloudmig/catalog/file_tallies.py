@@ -30,7 +30,10 @@ class FileTallyCalls(Database):
     def record_tallies(self, source: str, tallies: Sequence[FileTally], at: dt.datetime) -> None:
         """Write down what an inventory counted. What it did not count is there no more: zero."""
         with self._writing() as connection:
-            held = {(row.tally.account, row.tally.kind): row for row in self._tallies(connection, source)}
+            held = {
+                (row.tally.account, row.tally.kind): row
+                for row in self._tallies(connection, source)
+            }
             new = {(tally.account, tally.kind): tally for tally in tallies}
             for account, kind in held.keys() - new.keys():
                 new[account, kind] = FileTally(account, kind, 0)

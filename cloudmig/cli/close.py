@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +19,7 @@ from cloudmig.cli.invocation import (
 
 if TYPE_CHECKING:
     from cloudmig.catalog.statement import Equation
+    from cloudmig.model.files import FileEquation
     from cloudmig.pipeline.closure import ClosingStatement
     from cloudmig.telemetry import Pseudonyms
 
@@ -64,6 +66,7 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
         "obstacles": list(closing.obstacles),
         "studies": _equation(statement.studies),
         "instances": _equation(statement.instances),
+        "files": files_document(closing.files),
         "verdicts": dict(statement.verdicts),
         "weak_copies": statement.weak_copies,
         "quarantine": dict(statement.quarantine),
@@ -80,6 +83,22 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
             for study in closing.unexplained
         ],
         "report": str(closing.report),
+    }
+
+
+def files_document(files: Mapping[str, Sequence[FileEquation]]) -> dict[str, object]:
+    """Return the JSON shape of the third equation, by source and account."""
+    return {
+        source: {
+            each.account.value: {
+                "holds": each.holds,
+                "total": each.total,
+                "kinds": dict(each.kinds),
+                "waiting": each.waiting,
+            }
+            for each in equations
+        }
+        for source, equations in files.items()
     }
 
 
@@ -107,6 +126,9 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
     statement = closing.statement
     invocation.say(equation_words("studies", statement.studies))
     invocation.say(equation_words("instances", statement.instances))
+    for source, equations in closing.files.items():
+        for each in equations:
+            invocation.say(f"{source}, {each.words}")
     for rule, number in statement.studies.excluded.items():
         studies = count_words(number, "study", "studies")
         invocation.say(f'  excluded by "{rule}": {studies}')

@@ -35,10 +35,11 @@ def inventory(
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """Ask every PACS which studies it holds, and write them into the catalog.
+    """Ask every source which studies it holds, and write them into the catalog.
 
-    Broad answers may be cut silently, so the question is split by date, time, modality and patient
-    ID prefix until no answer can have been cut. Stopped and repeated, it goes on where it was.
+    Broad answers of a PACS may be cut silently, so the question is split by date, time, modality
+    and patient ID prefix until no answer can have been cut. A folder is walked, and the header of
+    every file read that is new or has changed. Stopped and repeated, it goes on where it was.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     results = invocation.run(lambda: _take(invocation, source or []))
@@ -51,22 +52,23 @@ def inventory(
 async def _take(invocation: Invocation, only: list[str]) -> list[InventoryResult]:
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.cli.choosing import chosen_sources  # noqa: PLC0415
+    from cloudmig.cli.survey_progress import SurveyProgress  # noqa: PLC0415
     from cloudmig.pipeline.inventory import take_inventory  # noqa: PLC0415
-    from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
 
     settings = invocation.configuration()
     names = chosen_sources(settings, only)
-    async with open_agent(settings, SilentReporter()) as parts:
-        invocation.log(parts.pseudonyms)
-        return [
-            await take_inventory(
-                parts.sources[name],
-                parts.catalog,
-                settings=settings.sources[name],
-                reporter=parts.reporter,
-            )
-            for name in names
-        ]
+    with SurveyProgress(invocation) as reporter:
+        async with open_agent(settings, reporter) as parts:
+            invocation.log(parts.pseudonyms)
+            return [
+                await take_inventory(
+                    parts.sources[name],
+                    parts.catalog,
+                    settings=settings.sources[name],
+                    reporter=parts.reporter,
+                )
+                for name in names
+            ]
 
 
 def _document(result: InventoryResult) -> dict[str, object]:
@@ -80,8 +82,21 @@ def _document(result: InventoryResult) -> dict[str, object]:
         "dateless": result.dateless,
         "unnamed": result.unnamed,
         "disagreements": list(result.disagreements),
+        **_files(result),
         "duration_s": round(result.duration_s, 3),
     }
+
+
+def _files(result: InventoryResult) -> dict[str, object]:
+    """Return what lies in the folder, where the source is one."""
+    if not result.files:
+        return {}
+    from cloudmig.cli.close import files_document  # noqa: PLC0415
+    from cloudmig.model.files import Account, file_equations  # noqa: PLC0415
+
+    accounts = files_document({result.source: file_equations(result.files)})[result.source]
+    notes = {each.kind: each.count for each in result.files if each.account is Account.NOTES}
+    return {"files": accounts, "notes": notes}
 
 
 def _show(invocation: Invocation, result: InventoryResult) -> None:
@@ -93,6 +108,9 @@ def _show(invocation: Invocation, result: InventoryResult) -> None:
         f" {duration_words(result.duration_s)}; {result.splits:,} of them were split into narrower"
         " ones."
     )
+    if result.files:
+        _show_files(invocation, result)
+        return
     if result.universal is not None:
         invocation.say(
             "  For comparison, one query without criteria returned"
@@ -108,3 +126,19 @@ def _show(invocation: Invocation, result: InventoryResult) -> None:
         )
     for disagreement in result.disagreements:
         invocation.say(f"  ! {disagreement}")
+
+
+def _show_files(invocation: Invocation, result: InventoryResult) -> None:
+    from cloudmig.cli.wording import count_words, duration_words  # noqa: PLC0415
+    from cloudmig.model.files import file_equations  # noqa: PLC0415
+
+    studies = count_words(result.studies, "study", "studies")
+    invocation.say(f"{result.source}: {studies} found in {duration_words(result.duration_s)}.")
+    equations = file_equations(result.files)
+    for equation in equations:
+        invocation.say(f"  {equation.words}")
+    for disagreement in result.disagreements:
+        invocation.say(f"  ! {disagreement}")
+    if any(equation.waiting for equation in equations):
+        invocation.say("  Some wait for a person: cloudmig quarantine list")
+    invocation.say(f"  By name: cloudmig files --source {result.source}")

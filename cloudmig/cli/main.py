@@ -17,6 +17,7 @@ from cloudmig.cli import (
     copy,
     demo,
     doctor,
+    files,
     init,
     inventory,
     plan,
@@ -59,7 +60,10 @@ def cloudmig(config: ConfigOption = None) -> None:
 
 app.command("init", short_help="Write a first cloudmig.toml.")(init.init)
 app.command("doctor", short_help="Name every problem at once, with hints.")(doctor.doctor)
-app.command("inventory", short_help="Ask the PACS what it holds.")(inventory.inventory)
+app.command("inventory", short_help="Ask every source what it holds.")(inventory.inventory)
+app.command("files", short_help="Name the files of a folder that are no plain instance.")(
+    files.files
+)
 app.command("plan", short_help="Decide by the rules what is copied where.")(plan.plan)
 app.command("run", short_help="Move what is planned.")(run_migration.run_migration)
 app.command("copy", short_help="Make a copy from another copy, without the PACS.")(copy.copy)

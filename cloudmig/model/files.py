@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["TOTAL", "Account", "ClaimState", "FileGroup", "FileKind", "FileTally"]
+__all__ = [
+    "TOTAL", "Account", "ClaimState", "FileEquation", "FileGroup", "FileKind", "FileTally",
+    "file_equations",
+]  # fmt: skip
 
 #: The kind under which an account holds what its kinds must add up to.
 TOTAL = "total"
@@ -93,3 +97,47 @@ class FileTally:
     #: Tells one set of files from another, where a person has to look at them. Else empty.
     fingerprint: str = ""
     waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileEquation:
+    """One account: what was counted as a whole, and as its kinds."""
+
+    account: Account
+    total: int
+    kinds: Mapping[str, int]
+    waiting: int  #: Of those, what a person has to look at.
+
+    @property
+    def holds(self) -> bool:
+        """Say whether the kinds add up to the whole."""
+        return self.total == sum(self.kinds.values())
+
+    @property
+    def words(self) -> str:
+        """The equation as a line."""
+        what = {"files": "files on disk", "listing": "rows of the listing"}
+        parts = " + ".join(
+            f"{count:,} {kind.replace('_', ' ')}" for kind, count in self.kinds.items()
+        )
+        name = what.get(self.account.value, "records of DICOMDIRs")
+        return f"{name}: {self.total:,} = {parts or '0'}" + ("" if self.holds else " DIFFERS")
+
+
+def file_equations(tallies: Iterable[FileTally]) -> list[FileEquation]:
+    """Return the equation of every account that has one. Instances come first."""
+    held = [tally for tally in tallies if tally.account is not Account.NOTES]
+    equations = []
+    for account in Account:
+        ours = [tally for tally in held if tally.account is account]
+        total = next((tally.count for tally in ours if tally.kind == TOTAL), None)
+        if total is None or (not total and account is not Account.FILES):
+            continue
+        kinds = {tally.kind: tally.count for tally in ours if tally.kind != TOTAL and tally.count}
+        first = {FileKind.INSTANCE.value, ClaimState.AGREES.value}
+        order = sorted(kinds, key=lambda kind: (kind not in first, kind))
+        waiting = sum(tally.count for tally in ours if tally.waits)
+        equations.append(
+            FileEquation(account, total, {kind: kinds[kind] for kind in order}, waiting)
+        )
+    return equations

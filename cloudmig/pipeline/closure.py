@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import QuarantineItem, TransferRow, UnexplainedStudy
 from cloudmig.catalog.statement import Statement
 from cloudmig.errors import SourceError
+from cloudmig.model.files import FileEquation, file_equations
 from cloudmig.model.states import TransferState
 from cloudmig.pipeline import report
 from cloudmig.pipeline.parts import Parts
@@ -32,6 +34,7 @@ class ClosingStatement:
     unexplained: tuple[UnexplainedStudy, ...]
     quarantine: tuple[QuarantineItem, ...]
     report: Path
+    files: Mapping[str, Sequence[FileEquation]] = field(default_factory=dict)  #: By source.
 
     @property
     def refused(self) -> bool:
@@ -46,15 +49,30 @@ async def close(parts: Parts) -> ClosingStatement:
     statement = await parts.catalog.call(Catalog.statement)
     if not statement.holds:
         obstacles.append("the closing equation does not hold: something is unexplained")
+    files = await _files(parts)
+    obstacles += [
+        f"the {each.account.value} of source {name} do not add up: `cloudmig inventory`"
+        for name, equations in files.items()
+        for each in equations
+        if not each.holds
+    ]
     unexplained = await parts.catalog.call(Catalog.unexplained, _NAMED_MAX)
     quarantine = await parts.catalog.call(Catalog.quarantine_items)
     closed = 0
     if not obstacles:
         closed = await parts.catalog.call(Catalog.close_wave, parts.now(), statement)
-    path = await report.write_report(parts, statement, obstacles, unexplained, quarantine)
+    path = await report.write_report(parts, statement, obstacles, unexplained, quarantine, files)
     return ClosingStatement(
-        statement, closed, tuple(obstacles), tuple(unexplained), tuple(quarantine), path
+        statement, closed, tuple(obstacles), tuple(unexplained), tuple(quarantine), path, files
     )
+
+
+async def _files(parts: Parts) -> dict[str, list[FileEquation]]:
+    """Return the third equation of every source that is a folder of files."""
+    tallies = defaultdict(list)
+    for row in await parts.catalog.call(Catalog.file_tallies):
+        tallies[row.source].append(row.tally)
+    return {name: file_equations(each) for name, each in tallies.items()}
 
 
 async def _obstacles(parts: Parts) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cloudmig.catalog.records import QuarantineItem, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
+from cloudmig.model.files import FileEquation
 from cloudmig.pipeline.page import FOOTER, STYLE, table, write_page
 from cloudmig.pipeline.parts import Parts
 
@@ -30,11 +31,14 @@ async def write_report(
     obstacles: Sequence[str],
     unexplained: Sequence[UnexplainedStudy],
     quarantine: Sequence[QuarantineItem],
+    files: Mapping[str, Sequence[FileEquation]],
 ) -> Path:
     """Write the page into the report folder and return its path. Studies are pseudonyms."""
     now = parts.now()
     path = parts.config.agent.report_dir / f"closing-{now:%Y%m%dT%H%M%S}.html"
-    page = _page(parts, statement, obstacles, unexplained, quarantine, f"{now:%Y-%m-%d %H:%M} UTC")
+    page = _page(
+        parts, statement, obstacles, unexplained, quarantine, f"{now:%Y-%m-%d %H:%M} UTC", files
+    )
     await asyncio.to_thread(write_page, path, page)
     return path
 
@@ -46,6 +50,7 @@ def _page(
     unexplained: Sequence[UnexplainedStudy],
     quarantine: Sequence[QuarantineItem],
     written: str,
+    files: Mapping[str, Sequence[FileEquation]],
 ) -> str:
     name = parts.pseudonyms.of
     verdict = (
@@ -65,6 +70,7 @@ def _page(
         verdict,
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
+        *_files(files),
         "<h2>How it was verified</h2>",
         table(
             ("verdict", "copies", "what was looked at"),
@@ -84,6 +90,19 @@ def _page(
         ),
         FOOTER,
     ))  # fmt: skip
+
+
+def _files(files: Mapping[str, Sequence[FileEquation]]) -> list[str]:
+    """Show what lies in the folders that were read, where there are any."""
+    if not files:
+        return []
+    rows = [
+        (source, each.account.value, kind.replace("_", " "), f"{count:,}")
+        for source, equations in files.items()
+        for each in equations
+        for kind, count in [*each.kinds.items(), ("together", each.total)]
+    ]
+    return ["<h2>Files</h2>", table(("source", "of", "kind", "count"), rows)]
 
 
 def _equation(equation: Equation) -> str:

@@ -17,7 +17,7 @@ from cloudmig.errors import CatalogError, ConfigError, SourceRefused
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
-    "", "init", "doctor", "inventory", "plan", "run", "copy", "status", "quarantine",
+    "", "init", "doctor", "inventory", "files", "plan", "run", "copy", "status", "quarantine",
     "quarantine list", "quarantine show", "quarantine release", "verify", "verdicts", "close",
     "demo", "reconcile", "sla", "sla probe", "sla report",
 )  # fmt: skip

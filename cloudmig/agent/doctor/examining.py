@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from cloudmig.agent.doctor import certificates, machine
 from cloudmig.agent.doctor.catalog_access import check_catalog
 from cloudmig.agent.doctor.findings import Finding, problem
+from cloudmig.agent.doctor.folder import check_folder
 from cloudmig.agent.doctor.listening import listening
 from cloudmig.agent.doctor.pacs import check_source
 from cloudmig.agent.doctor.store import check_destination
 from cloudmig.agent.doctor.verdict_queue import check_verdict_queue
-from cloudmig.config import Configuration
+from cloudmig.config import Configuration, DirectorySettings
 from cloudmig.telemetry import get_logger
 
 __all__ = ["examine"]
@@ -46,6 +47,11 @@ async def examine(
                 check_max_s,
             )
             for name in config.pacs
+        ]
+        checks += [
+            _limited(f"source {name}", asyncio.to_thread(check_folder, config, name), check_max_s)
+            for name, source in config.sources.items()
+            if isinstance(source, DirectorySettings)
         ]
         checks += [
             _limited(

@@ -56,8 +56,8 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
 
     async def _work(self) -> None:
         async with self._source.lanes:
-            files = await asyncio.to_thread(self._wanted)
             with self._source.opened_root() as root:
+                files = await asyncio.to_thread(self._wanted)
                 reading: deque[asyncio.Task[None]] = deque()
                 try:
                     for file in files:

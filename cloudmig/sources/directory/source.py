@@ -136,6 +136,8 @@ class DirectorySource:
                 yield summary
 
     async def list_instances(self, study: StudyRef) -> Listing:
+        # A listing of what lies on a disk that is not there would only cost the study an attempt.
+        await self.ping()
         return await asyncio.to_thread(listing_of, self.index, study)
 
     def retrieve(self, request: RetrieveRequest) -> DirectoryRetrieval:

@@ -86,12 +86,13 @@ class Survey:
 
     async def _walk(self, number: int) -> int:
         """Write every entry into the index; return how many there are."""
-        entries = 0
+        entries = size_bytes = 0
         found = walk(os.fsencode(self.root))
         while batch := await asyncio.to_thread(_next, found, _ENTRIES_A_COMMIT):
             await asyncio.to_thread(self.index.note_entries, number, batch)
             entries += len(batch)
-            self._tell("inventory.walking", entries=entries)
+            size_bytes += sum(each.size_bytes for each in batch)
+            self._tell("inventory.walking", entries=entries, bytes=size_bytes)
         return entries
 
     async def _read_named(self) -> int:
@@ -109,18 +110,20 @@ class Survey:
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM file WHERE kind IS NULL",
         )
         assert total is not None
-        read, started = 0, time.monotonic()
+        read, size_read, started = 0, 0, time.monotonic()
         async with aclosing(self._answers()) as answers:
             async for batch in answers:
                 await asyncio.to_thread(self.index.note_headings, batch)
                 read += len(batch)
+                size_read += sum(max(0, answer[1]) for _, answer in batch if answer)
                 elapsed_s = max(time.monotonic() - started, 0.001)
                 self._tell(
                     "inventory.reading",
                     files=read,
                     files_total=total[0],
                     bytes_total=total[1],
-                    files_per_s=round(read / elapsed_s, 1),
+                    files_per_s=round(read / elapsed_s),
+                    bytes_per_s=round(size_read / elapsed_s),
                 )
         return read
 
