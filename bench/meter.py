@@ -110,7 +110,7 @@ class Meter:
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_INTERVAL_S):
             roots = list(self._running)
-            total = sum(_high_water_bytes(pid) for root in roots for pid in _tree(root))
+            total = sum(high_water_bytes(pid) for root in roots for pid in _tree(root))
             self.peak_rss_bytes = max(self.peak_rss_bytes, total)
 
 
@@ -125,7 +125,14 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _high_water_bytes(pid: int) -> int:
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU seconds a living process has used (proc(5): fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def high_water_bytes(pid: int) -> int:
+    """Return the most memory a living process ever had, 0 for one that ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -52,6 +52,27 @@ METHOD = """\
 """
 
 
+STOW_METHOD = """\
+The same folders of files into the same Orthanc 1.10 with its DICOMweb plugin, configured as it
+comes, with an empty folder in memory for every contender. The clock runs from the start of the
+contender's process. What Orthanc holds afterwards is counted in its storage and compared by data
+set; a contender whose images are not all there is said to hold fewer.
+
+- `dicomweb-client` is `dcmread` and `store_instances`, one call a study
+  ([bench/stow_client.py](../bench/stow_client.py)); reading is part of its time, and shown below.
+- `port` is cloudmig's destination with files read and hashed twice as staging does it, memory
+  counted against the default budget ([bench/stow_port.py](../bench/stow_port.py)); no catalog.
+- `port-staged` is the same with everything read and hashed before the clock starts: the share of
+  STOW-RS alone.
+- `storescu` is DCMTK's, one association for everything; `storescu-nodelay` has `TCP_NODELAY=1`
+  on both sides. The stock one is timed on one study.
+- `orthanc` is the STOW-RS client of a second Orthanc that holds the studies already, one request
+  for all of them.
+- `stow-limit` writes requests made beforehand, of the size cloudmig sends, to four raw sockets:
+  what Orthanc takes from a sender that costs nothing on the same two cores.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Floor:
     """One line of "Done when": what is asked, how to work out the figure, when it holds."""
@@ -69,12 +90,14 @@ def rate(results: Results, scenario: str, contender: str) -> float:
     return float(row["instances"]) / float(row["seconds"])
 
 
-def against(scenario: str, other: str, floor: float, asked: str) -> Floor:
+def against(
+    scenario: str, other: str, floor: float, asked: str, *, ours: str = "cloudmig"
+) -> Floor:
     """Ask for so many times the rate of another contender in the same scenario."""
     return Floor(
         scenario,
         asked,
-        lambda results: rate(results, scenario, "cloudmig") / rate(results, scenario, other),
+        lambda results: rate(results, scenario, ours) / rate(results, scenario, other),
         lambda figure: figure >= floor,
     )
 
@@ -96,6 +119,11 @@ FLOORS: Sequence[Floor] = (
     against("fast-ct", "script", 2, "2x script"),
     against("fast-small", "script", 2, "2x script"),
     against("fast-ct", "limit", 0.5, "half of limit"),
+    *(
+        against(scenario, "dicomweb-client", 3, f"{ours}: 3x dicomweb-client", ours=ours)
+        for scenario in ("stow-ct", "stow-small")
+        for ours in ("port-staged", "port")
+    ),
     Floor("wan-ct", "85 % of the link", _line_share, lambda figure: figure >= 85, " %"),
     Floor(
         "fast-ct",
@@ -125,8 +153,9 @@ def one_line(row: Row) -> str:
     """Say what one run took, for the terminal."""
     per_second = row["instances"] / row["seconds"]
     return (
-        f"{row['scenario']:12} {row['contender']:9} {row['instances']:6} in {row['seconds']:7.2f} s"
-        f" {per_second:8.1f}/s  {row['cpu_ms_per_instance']:6.2f} ms CPU each"
+        f"{row['scenario']:11} {row['contender']:16} {row['instances']:6}"
+        f" in {row['seconds']:7.2f} s {per_second:8.1f}/s"
+        f"  {row['cpu_ms_per_instance']:6.2f} ms CPU each"
         f"  {row['peak_rss_mb']:6.0f} MB"
     )
 
@@ -138,7 +167,8 @@ def page(rows: Sequence[Row], conditions: Row, extras: Sequence[Row]) -> str:
         "# Benchmarks\n\nRendered by `bench/render.py`; `make bench` measures again.",
         _machine(conditions),
         "## Floors\n\n" + _table([_floor_row(floor, results) for floor in FLOORS]),
-        "## Figures\n\n" + _table([_figures(row) for row in rows]),
+        "## Figures\n\n" + _table([_figures(row) for row in rows if "held" not in row]),
+        _stow(rows),
     ]
     parts += [_before(rows), METHOD.strip(), _noise(rows, conditions)]
     for extra in extras:
@@ -181,7 +211,6 @@ def _floor_row(floor: Floor, results: Results) -> Row:
 
 
 def _figures(row: Row) -> Row:
-    ratio = row["ratio_to_trade"]
     return {
         "scenario": row["scenario"],
         "contender": row["contender"],
@@ -191,14 +220,40 @@ def _figures(row: Row) -> Row:
         "instances/s": f"{row['instances'] / row['seconds']:.1f}",
         "CPU ms each": f"{row['cpu_ms_per_instance']:.2f}",
         "peak MB": f"{row['peak_rss_mb']:.0f}",
-        "to trade": "-" if ratio is None else f"{ratio:.1f}x",
+        "to trade": _times(row["ratio_to_trade"]),
     }
+
+
+def _stow(rows: Sequence[Row]) -> str:
+    """Show the scenarios that store files into Orthanc."""
+    found = [
+        {
+            "scenario": row["scenario"],
+            "contender": row["contender"],
+            "instances": row["instances"],
+            "held": "all" if row["held"] == row["instances"] else f"**{row['held']}**",
+            "seconds": f"{row['seconds']:.2f}",
+            "instances/s": f"{row['instances'] / row['seconds']:.1f}",
+            "CPU ms each": f"{row['cpu_ms_per_instance']:.2f}",
+            "Orthanc's CPU ms each": f"{row['store_cpu_ms_per_instance']:.2f}",
+            "peak MB": f"{row['peak_rss_mb']:.0f}",
+            "to dicomweb-client": _times(row["ratio_to_dicomweb_client"]),
+        }
+        for row in rows
+        if "held" in row
+    ]
+    return f"## Storing by STOW-RS\n\n{STOW_METHOD}\n{_table(found)}" if found else ""
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.1f}x"
 
 
 def _before(rows: Sequence[Row]) -> str:
     """Show what is kept out of the figures above: inventory, plan, start, the line itself."""
     names = {
         "move_seconds": "retrieve alone (s)",
+        "read_seconds": "reading the files (s)",
         "inventory_seconds": "inventory (s)",
         "plan_seconds": "plan (s)",
         "start_cpu_seconds": "CPU of `cloudmig status` (s)",

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import render, wan
+from bench import render, stow, wan
 from bench.archive import Area, Study, data_set_sha256, write_area
 from bench.contenders import BUCKET, CONTENDERS, Job, Outcome
-from bench.meter import ContenderError
+from bench.meter import ContenderError, cpu_seconds
 from bench.peers import Sink, free_port, moto_server, nginx_sink, pacs, serving
 from bench.scenarios import SCENARIOS, Scenario
 
@@ -57,6 +57,8 @@ class Laboratory:
         self._runs += 1
         folder = self._scratch / f"run{self._runs}-{scenario.name}-{contender}"
         folder.mkdir()
+        if scenario.is_stow:
+            return self._measure_stow(scenario, contender, studies, folder)
         areas = {scenario.area.ae_title: self._area_folder(scenario.area)}
         with (
             pacs(areas, nodelay=scenario.nodelay, folder=folder) as address,
@@ -82,6 +84,23 @@ class Laboratory:
         self._sink.clear()
         shutil.rmtree(folder)
         return _row(scenario, contender, job, outcome) | facts
+
+    def _measure_stow(
+        self, scenario: Scenario, contender: str, studies: Sequence[Study], folder: Path
+    ) -> Row:
+        """Let one contender store files into an Orthanc whose folder lies where the sink is."""
+        with tempfile.TemporaryDirectory(prefix="orthanc-", dir=self._sink.root.parent) as place:
+            try:
+                row = stow.measure(
+                    contender,
+                    archive=self._area_folder(scenario.area),
+                    studies=studies,
+                    folder=Path(place),
+                )
+            except ContenderError as error:
+                raise ContenderError(f"{error}\n{_last_words(Path(place))}") from error
+        shutil.rmtree(folder)
+        return {"scenario": scenario.name, "contender": contender, **row}
 
     def _archive(self, area: Area) -> list[Study]:
         if area.ae_title not in self._studies:
@@ -111,7 +130,7 @@ class Laboratory:
                 self._sink.clear()
                 facts: Row = {"line_bytes_per_s": round(bytes_per_s), "line_rtt_ms": ping_s * 1000}
                 yield port, facts
-                facts["line_cpu_seconds"] = _cpu_seconds(line.pid)
+                facts["line_cpu_seconds"] = cpu_seconds(line.pid)
         else:
             yield self._sink.port, {}
 
@@ -169,12 +188,6 @@ def _last_words(folder: Path) -> str:
     return "\n".join(f"  {line}" for tail in tails for line in tail)
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds a living process has used (proc(5): fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def medians(runs: Sequence[Row]) -> list[Row]:
     """Take the median of each figure over the repeats of a contender in a scenario."""
     grouped: dict[tuple[str, str], list[Row]] = {}
@@ -194,14 +207,18 @@ def medians(runs: Sequence[Row]) -> list[Row]:
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """Say of each row how many times the trade's instances per second it reached."""
+    """Say of each row how many times its reference's instances per second it reached.
+
+    What is compared with another reference than the trade has a column of its own for it.
+    """
     rates = {(row["scenario"], row["contender"]): row["instances"] / row["seconds"] for row in rows}
     results = []
     for row in rows:
-        trade = rates.get((row["scenario"], "trade"))
-        ratio = rates[row["scenario"], row["contender"]] / trade if trade else None
+        reference = SCENARIOS[row["scenario"]].reference
+        known = rates.get((row["scenario"], reference))
+        ratio = rates[row["scenario"], row["contender"]] / known if known else None
         first = {name: row[name] for name in COLUMNS}
-        first["ratio_to_trade"] = ratio and round(ratio, 2)
+        first[f"ratio_to_{reference.replace('-', '_')}"] = ratio and round(ratio, 2)
         results.append(first | {name: row[name] for name in row if name not in first})
     return results
 
@@ -223,6 +240,7 @@ def conditions(arguments: argparse.Namespace) -> Row:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
+        "orthanc": stow.version(),
         "dcmtk": dcmtk.stdout.split("\n")[0].strip("$ "),
         "repeat": arguments.repeat,
         "scale": arguments.scale,
@@ -246,7 +264,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.run")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    everybody = [*CONTENDERS, *stow.CONTENDERS]
+    parser.add_argument("--contenders", nargs="+", choices=everybody, default=everybody)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on images per study")
     parser.add_argument("--repeat", type=int, default=3, help="interleaved; the median counts")
     parser.add_argument("--scratch", type=Path, help="folder for archive and PACS (8 GB)")

@@ -14,6 +14,7 @@ CT_LONG = Area("CTLONG", studies=60, instances_per_study=100, rows=512, columns=
 #: About 10 kB each.
 SMALL = Area("SMALL", studies=20, instances_per_study=100, rows=68, columns=68)
 SMALL_LONG = Area("SMALLLONG", studies=40, instances_per_study=100, rows=68, columns=68)
+SMALL_MANY = Area("STOWSMALL", studies=160, instances_per_study=100, rows=68, columns=68)
 CT_WAN = Area("CTWAN", studies=12, instances_per_study=100, rows=512, columns=512)
 #: One multi-frame image of 2 GB.
 BIG = Area("BIG", studies=1, instances_per_study=1, rows=1024, columns=1024, frames=954)
@@ -32,6 +33,13 @@ class Scenario:
     contenders: tuple[str, ...] = ("trade", "script", "cloudmig", "limit")
     #: Contenders that are timed on the first so many studies, because all would take minutes.
     studies_max: Mapping[str, int] = field(default_factory=dict)
+    #: Whose instances per second the others are compared with.
+    reference: str = "trade"
+
+    @property
+    def is_stow(self) -> bool:
+        """Tell whether files are stored into Orthanc; else a PACS is moved into a sink."""
+        return self.reference == "dicomweb-client"
 
     def scaled(self, scale: float) -> Scenario:
         """Return the same scenario with fewer images in every study, for a quick look."""
@@ -42,6 +50,10 @@ class Scenario:
         return dataclasses.replace(self, area=area)
 
 
+STOW = (
+    "dicomweb-client", "port", "port-staged", "storescu", "storescu-nodelay", "orthanc",
+    "stow-limit",
+)  # fmt: skip
 STALLED = {"trade": 3, "limit": 3, "script": 5}
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -53,6 +65,22 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("fast-small", SMALL_LONG, nodelay=True, studies_max={"trade": 20, "script": 20}),
         Scenario(
             "wan-ct", CT_WAN, nodelay=True, wan=True, contenders=("trade", "script", "cloudmig")
+        ),
+        Scenario(
+            "stow-ct",
+            CT_LONG,
+            nodelay=False,
+            contenders=STOW,
+            reference="dicomweb-client",
+            studies_max=dict.fromkeys(STOW, 20) | {"port": 60, "storescu": 1},
+        ),
+        Scenario(
+            "stow-small",
+            SMALL_MANY,
+            nodelay=False,
+            contenders=STOW,
+            reference="dicomweb-client",
+            studies_max=dict.fromkeys(STOW, 40) | {"port": 160, "storescu": 1},
         ),
         Scenario("big", BIG, nodelay=True, multipart=True, contenders=("cloudmig",)),
     )
