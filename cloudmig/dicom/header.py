@@ -73,13 +73,14 @@ def read_elements(
     wanted: Collection[int],
     *,
     last: int,
+    is_whole: bool = True,
 ) -> dict[int, bytes]:
     """Return the raw values of `wanted` top-level tags up to the tag `last`.
 
     Tags are integers, group in the high half. Elements out of order (seen in old archives) end the
-    walk only when their tag is past `last`. Raises `HeaderUnreadable`.
+    walk only when their tag is past `last`. Where `data` is not the whole data set, that must be in
+    it. Raises `HeaderUnreadable`.
     """
-    is_whole = True
     if transfer_syntax_uid in DEFLATED:
         data, is_whole = _inflate(data)
     order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"

@@ -72,19 +72,19 @@ def read_heading(file: int, size_bytes: int, *, header_bytes_max: int) -> Headin
     if beginning[128:132] != b"DICM":
         return Heading(_kind_of_other(beginning))
     try:
-        return _read(beginning)
+        return _read(beginning, is_whole=size_bytes <= len(beginning))
     except (NotPart10, HeaderUnreadable):
         if size_bytes <= len(beginning):
             return Heading(FileKind.UNREADABLE)
     length = min(size_bytes, header_bytes_max)
     try:
         with mmap.mmap(file, length, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as all_:
-            return _read(all_)
+            return _read(all_, is_whole=length == size_bytes)
     except (NotPart10, HeaderUnreadable):
         return Heading(FileKind.TOO_COSTLY if length < size_bytes else FileKind.UNREADABLE)
 
 
-def _read(data: bytes | memoryview) -> Heading:
+def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
     offset, transfer_syntax_uid = read_prefix(data)
     if not is_usable_uid(transfer_syntax_uid):
         raise HeaderUnreadable("names no transfer syntax")
@@ -92,7 +92,7 @@ def _read(data: bytes | memoryview) -> Heading:
     with contextlib.ExitStack() as views:
         views.enter_context(view)
         dataset = views.enter_context(view[offset:])
-        found = read_elements(dataset, transfer_syntax_uid, _WANTED, last=_LAST)
+        found = read_elements(dataset, transfer_syntax_uid, _WANTED, last=_LAST, is_whole=is_whole)
     if found.keys() & _DIRECTORY_RECORDS:
         return Heading(FileKind.DICOMDIR)
     sop_class, sop, study, series = (
