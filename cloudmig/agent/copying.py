@@ -125,13 +125,20 @@ def _plan_of(parts: Parts, row: TransferRow, destination: str) -> CopyPlan:
 def _refusal(row: TransferRow, destination: str) -> str:
     """Return why a named study gets no copy there; empty when it may."""
     held = {copy.destination: copy.state for copy in row.copies}.get(destination)
-    if held is not None and held not in TO_MAKE:
+    if held is not None and held not in TO_MAKE and not _is_unfinished(row):
         return "there already"
     if row.state is TransferState.QUARANTINED:
         return "in quarantine"
     if held is None and row.state not in _LACKING_DONE:
         return "not planned"
     return ""
+
+
+def _is_unfinished(row: TransferRow) -> bool:
+    """Say whether every copy is made, and that could not be written down any more."""
+    return row.state in {TransferState.PLANNED, TransferState.MOVING} and not any(
+        copy.state in TO_MAKE for copy in row.copies
+    )
 
 
 async def forecast_copies(
@@ -148,6 +155,9 @@ async def forecast_copies(
                 forecast.skipped[origin] += 1
                 continue
             forecast.studies += 1
+            if _is_unfinished(row):
+                forecast.planned += 1
+                continue
             forecast.instances += origin.instances or 0
             forecast.bytes += origin.bytes or 0
             forecast.planned += any(copy.destination == order.destination for copy in row.copies)

@@ -102,7 +102,9 @@ class CopyingCalls(VerificationCalls):
             state = TransferState(found.state)
             if state not in _WAITING or (state is _T.MOVING and found.lease_until > now_s):
                 return None
-            if not self._to_make(connection, row.transfer_id, plan):
+            if not self._to_make(connection, row.transfer_id, plan) and self._to_make(
+                connection, row.transfer_id, None
+            ):
                 return None
             job = self._claim(connection, found, owner, now_s + lease_s)
             if plan is not None:
@@ -145,10 +147,15 @@ class CopyingCalls(VerificationCalls):
         to_make = made.c.state.in_([state.value for state in TO_MAKE])
         waiting = transfer.c.state.in_([state.value for state in _WAITING])
         wanted = sa.select(transfer).where(transfer.c.source.in_(order.sources))
+        # Made, and killed before that was written down: it only wants to be finished.
+        whole = sa.not_(sa.exists().where(of_transfer, to_make))
         if order.destination is None:
-            return wanted.where(waiting, sa.exists().where(of_transfer, to_make))
+            return wanted.where(waiting, sa.or_(sa.exists().where(of_transfer, to_make), whole))
         there = sa.and_(of_transfer, made.c.destination == order.destination)
-        lacks = sa.and_(waiting, sa.exists().where(there, to_make))
+        lacks = sa.and_(
+            waiting,
+            sa.or_(sa.exists().where(there, to_make), sa.and_(sa.exists().where(there), whole)),
+        )
         if order.rules == ():
             return wanted.where(lacks)
         done = sa.and_(

@@ -73,6 +73,8 @@ async def attempt_copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending
 
 async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
     job = claim.job
+    if not job.copies:
+        return Ending(TransferState.STORED, "every copy was made before")
     work = await parts.catalog.call(Catalog.open_work, job)
     listing = await origin.list_instances(job.study)
     attempt = await begin(parts, job, origin, work, listing)

@@ -137,6 +137,9 @@ class CatalogMachine(RuleBasedStateMachine):
                 assert row.state is TransferState.MOVING, "somebody else is at it"
                 continue
             self.jobs.append(claim.job)
+            if not claim.job.copies:
+                self.catalog.finish(claim.job, TransferState.STORED, cause="made before")
+                continue
             assert [each.destination for each in claim.job.copies] == [destination]
             self._end_copy(claim.job, origin.destination, ending, planned=claim.planned)
 
