@@ -52,14 +52,18 @@ class TestDimseByGet(SourceContract):
             with ScriptedPacs(studies, destinations=ours, aet="PACS") as pacs:
                 source = self._source(pacs.port, desk, limits)
                 await source.prepare()
-                yield source
-                await source.close()
+                try:
+                    yield source
+                finally:
+                    await source.close()
 
     @asynccontextmanager
     async def absent(self, area: StagingArea, folder: Path) -> AsyncIterator[Source]:
         source = self._source(free_port(), ArrivalDesk(area), Limits())
-        yield source
-        await source.close()
+        try:
+            yield source
+        finally:
+            await source.close()
 
     def _source(self, port: int, desk: ArrivalDesk, limits: Limits) -> DimseSource:
         settings = DimseSourceSettings(
@@ -93,14 +97,18 @@ class TestDicomWeb(SourceContract):
         async with ScriptedArchive(studies, self.script).running() as archive:
             source = self._source(archive.url, area, object_bytes_max)
             await source.prepare()
-            yield source
-            await source.close()
+            try:
+                yield source
+            finally:
+                await source.close()
 
     @asynccontextmanager
     async def absent(self, area: StagingArea, folder: Path) -> AsyncIterator[Source]:
         source = self._source(f"http://127.0.0.1:{free_port()}/dicom-web", area, 1 << 30)
-        yield source
-        await source.close()
+        try:
+            yield source
+        finally:
+            await source.close()
 
     def _source(self, url: str, area: StagingArea, object_bytes_max: int) -> WebSource:
         client = DicomWebClient(url, limits=HttpLimits(connect_max_s=2, silence_max_s=5))

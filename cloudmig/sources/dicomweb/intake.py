@@ -54,6 +54,7 @@ class _Beginning:
     sop_instance_uid: str = ""
     identity: Identity | None = None
     is_enough: bool = False
+    is_part10: bool = True
 
 
 async def take_part(
@@ -104,7 +105,7 @@ async def take_part(
         writer.discard()
         raise
     identity = beginning.identity
-    if identity is None or not _is_named(identity):
+    if beginning.is_part10 and (identity is None or not _is_named(identity)):
         identity = identity_of(held, beginning.transfer_syntax_uid)
     held.beginning = bytearray()
     return TakenPart(held, identity, beginning.sop_class_uid, called, beginning.transfer_syntax_uid)
@@ -127,11 +128,11 @@ async def _read_beginning(pieces: AsyncIterator[bytes]) -> tuple[bytearray, _Beg
 
 def _look(first: bytearray) -> _Beginning:
     if len(first) >= _DICM_ENDS and first[_DICM_ENDS - 4 : _DICM_ENDS] != b"DICM":
-        return _Beginning(is_enough=True)  # No Part 10 file, whatever else comes.
+        return _Beginning(is_enough=True, is_part10=False)  # No Part 10 file, whatever else comes.
     try:
         offset, transfer_syntax_uid = read_prefix(first)
     except NotPart10:
-        return _Beginning()
+        return _Beginning(is_part10=False)
     try:
         with memoryview(first) as view, view[offset:] as dataset:
             identity = read_identity(dataset, transfer_syntax_uid)

@@ -94,6 +94,9 @@ class Searches:
     async def ping(self) -> None:
         """Return when the archive answers a search for any study; what it answers is not read."""
         reply = await self._answer("/studies", [("limit", "1")])
+        if reply.status in {400, 413}:
+            # Too broad, for some, however few rows are wanted: a day without studies, then.
+            reply = await self._answer("/studies", [("StudyDate", "19000101"), ("limit", "1")])
         if reply.status not in _EMPTY_STATUSES and not (reply.status == 404 and self._has_answered):
             raise error_for_status(reply.status, doing="search")
         self._has_answered = True
@@ -113,6 +116,8 @@ class Searches:
                 reply = await self._answer(path, plain)
                 if reply.status in _EMPTY_STATUSES:
                     self._plain_levels.add(level.name)
+        if reply.status in _NOT_FOUND and offset:
+            return [], False  # There is no further page.
         if reply.status not in _EMPTY_STATUSES:
             self._note_busy(reply)
             if reply.status in _NOT_FOUND and not self._has_answered:
