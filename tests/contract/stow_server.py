@@ -35,6 +35,7 @@ class Answer:
     warning: int | None = None  #: Of what was kept.
     alters: bool = False  #: Keeps other bytes than it was sent.
     says_stored: bool = False  #: Names everything as stored, whatever was kept.
+    says_failed: bool = False  #: Names everything as failed, whatever was kept.
     names_failed: bool = True  #: False: a failure without UID, as for what could not be read.
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -68,6 +69,8 @@ class ScriptedStow:
     query_status: int = 200
     body_bytes_max: int = 1 << 30  #: 413 above.
     rejects: set[str] = field(default_factory=set)  #: SOP Instance UIDs that spoil a request.
+    #: SOP Instance UIDs that it never keeps, with the status and the reason of its answer.
+    refuses: dict[str, tuple[int, int]] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)  #: Accepted; empty asks for nothing.
     token_life_s: float | None = None
     token_requests: list[dict[str, str]] = field(default_factory=list)
@@ -139,6 +142,12 @@ class ScriptedStow:
             return web.Response(status=413, text=CANARY)
         if told is None and self.rejects & set(uids):
             return web.Response(status=400, text=CANARY)
+        if told is None and (refused := self.refuses.keys() & set(uids)):
+            # What it keeps comes first: an answer names the rest as failed.
+            parts.sort(key=lambda part: _uid_of(part) in refused)
+            uids = [_uid_of(part) for part in parts]
+            status, reason = self.refuses[uids[-1]]
+            told = Answer(status, keeps=len(uids) - len(refused), reason=reason)
         told = told or Answer()
         keeps = len(parts) if told.keeps is None else told.keeps
         self._keep(study, list(zip(uids, parts, strict=True))[:keeps], alters=told.alters)
@@ -150,8 +159,8 @@ class ScriptedStow:
             self.held.setdefault((study, uid), part + b"\0\0" if alters else part)
 
     def _answer(self, told: Answer, uids: Sequence[str], keeps: int) -> bytes:
-        stored = uids if told.says_stored else uids[:keeps]
-        failed = [] if told.says_stored else uids[keeps:]
+        count = 0 if told.says_failed else len(uids) if told.says_stored else keeps
+        stored, failed = uids[:count], uids[count:]
         if self.speaks_xml:
             return _xml(told, stored, failed)
         url = {"vr": "UR", "Value": ["http://127.0.0.1:9/elsewhere"]}  # Never to be followed.
