@@ -107,7 +107,11 @@ class RelatedBody(Payload):
             if is_large:
                 view = memoryview(buffer)
                 for start in range(0, len(view), _PIECE_BYTES):
-                    yield view[start : start + _PIECE_BYTES]
+                    piece = view[start : start + _PIECE_BYTES]
+                    yield piece
+                    if isinstance(buffer, mmap.mmap):
+                        # Sent, or read from the page cache once more: it is not ours to hold.
+                        buffer.madvise(mmap.MADV_DONTNEED, start, len(piece))
             else:
                 joined.append(buffer)
                 joined_bytes += len(buffer)
