@@ -294,7 +294,7 @@ class ScriptedArchive:
                 if how in {"reset", "half", "silent"}:
                     await answer.write(head.encode() + body[: len(body) // 2])
                 if how == "silent":
-                    await asyncio.sleep(30)
+                    await asyncio.sleep(3600)
                 if how != "reset":
                     return answer  # Ends in good order, as far as HTTP is concerned.
                 await asyncio.sleep(0.05)  # What was written arrives before the reset does.

@@ -17,6 +17,8 @@ from cloudmig.config import (
     Rule,
     SlaSettings,
     SlaTierSettings,
+    WebCredentials,
+    WebSourceSettings,
 )
 from cloudmig.config.settings import Section
 
@@ -26,6 +28,8 @@ SECTIONS: dict[str, type[Section]] = {
     "`[listen]`": ListenSettings,
     "`[sources.<name>]`": PacsSettings,
     '`[sources.<name>]` with `url = "file://..."`': DirectorySettings,
+    '`[sources.<name>]` with `url = "https://..."`': WebSourceSettings,
+    "`[sources.<name>.dicomweb]`": WebCredentials,
     "`[destinations.<name>]`": DestinationSettings,
     "`[destinations.<name>.dicomweb]`": DicomWebSettings,
     "`[[rules]]`": Rule,
