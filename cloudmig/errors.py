@@ -117,6 +117,12 @@ class MalformedInstance(StagingError):
 class DestinationError(CloudmigError):
     """A destination did not do what was asked."""
 
+    destination = ""  #: Which one, where somebody knew: there are several.
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return f"{self.destination}: {said}" if self.destination else said
+
 
 class DestinationUnavailable(DestinationError):
     """The destination timed out, asked to slow down, or failed on its own side."""

@@ -53,16 +53,31 @@ class Outages:
             for each in waits:
                 each.cancel()
 
+    def is_silent(self, name: str) -> bool:
+        """Say whether a source has not answered when it was last asked."""
+        return name in self._source_down_since
+
     async def until_source_answers(
-        self, name: str, ask: Callable[[], Awaitable[None]], stop: asyncio.Event
+        self,
+        name: str,
+        ask: Callable[[], Awaitable[None]],
+        stop: asyncio.Event,
+        is_idle: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Call `ask` until it answers. Raises `SourceRefused`, or what it raised for too long."""
+        """Call `ask` until it answers, or until nothing is left to ask it for.
+
+        Raises `SourceRefused`, or what it raised for too long.
+        """
         while not stop.is_set():
             try:
                 await ask()
             except SourceUnavailable as error:
                 self._source_fails(name, error)
-                await self.pause(self._source_pause_s[name], stop)
+                until_s = time.monotonic() + self._source_pause_s[name]
+                while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
+                    if await is_idle():
+                        return
+                    await self.pause(min(left_s, 1.0), stop)
             else:
                 self._source_works(name)
                 return
@@ -85,10 +100,18 @@ class Outages:
     def _look_at_stores(self) -> None:
         now = time.monotonic()
         for name, breakers in self._parts.breakers.items():
-            if any(each.is_open for each in breakers):
-                self._store_down_since.setdefault(name, now)
-            else:
-                self._store_down_since.pop(name, None)
+            is_down, was_down = (
+                any(each.is_open for each in breakers),
+                name in self._store_down_since,
+            )
+            if is_down and not was_down:
+                self._store_down_since[name] = now
+                self._parts.reporter.event("destination.down", destination=name)
+            elif was_down and not is_down:
+                down_s = now - self._store_down_since.pop(name)
+                self._parts.reporter.event(
+                    "destination.back", destination=name, down_s=round(down_s, 1)
+                )
 
     def give_up_on_stores(self) -> None:
         """Raise `DestinationUnavailable` when a store has been down for too long.
@@ -102,7 +125,9 @@ class Outages:
             if now - since > patience_s:
                 raise DestinationUnavailable(
                     f"destination {name} has not answered for {patience_s:.0f} s",
-                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong",
+                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong."
+                    f" What it lacks then: `cloudmig run`, or without the source"
+                    f" `cloudmig copy --to {name}` from verified copies",
                 )
 
     def some_store_is_down(self) -> bool:
@@ -218,7 +243,8 @@ class Outages:
         if now - since > self._outage_max_s:
             raise SourceRefused(
                 f"source {name} has not answered for {self._outage_max_s:.0f} s: {error}",
-                hint="`cloudmig doctor` says what is wrong; the next run goes on from here",
+                hint="`cloudmig doctor` says what is wrong; the next run goes on from here."
+                " `cloudmig copy` makes copies from verified ones and needs no source",
             ) from error
         if self._source_free_at.get(name, 0.0) > now:
             return  # Another study in flight met the same: one outage, not two in a row.

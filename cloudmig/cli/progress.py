@@ -90,6 +90,19 @@ class ProgressReporter:
         match kind:
             case "study.quarantined":
                 self._live.console.print(f"quarantined: {fields.get('reason', '')}", style="yellow")
+            case "destination.down":
+                self._live.console.print(
+                    f"{fields['destination']} does not answer: its copies are owed and made when it"
+                    " is back, the others go on",
+                    style="yellow",
+                )
+            case "destination.back":
+                self._live.console.print(f"{fields['destination']} answers again")
+            case "source.down":
+                self._live.console.print(
+                    f"{fields['source']} does not answer ({fields['message']}): asking again",
+                    style="yellow",
+                )
             case "verdicts.unreachable":
                 self._live.console.print(
                     f"no verdicts of {fields.get('destinations', '')}: {fields.get('message', '')};"

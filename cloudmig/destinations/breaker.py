@@ -79,6 +79,7 @@ class BreakerDestination(WrappedDestination):
         try:
             result = await call()
         except DestinationUnavailable as error:
+            error.destination = self.name
             # Many stores may share one request, and then one cause: that is one failure.
             if error.__cause__ is None or error.__cause__ is not self._last_cause:
                 self._failures += 1
@@ -86,7 +87,8 @@ class BreakerDestination(WrappedDestination):
             if self._failures >= self._policy.failures_max:
                 self._probe_at = self._now() + self._policy.pause_s
             raise
-        except DestinationError:
+        except DestinationError as error:
+            error.destination = self.name
             self._close()
             raise
         self._close()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +20,21 @@ STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
 PROBES = 10
 
 
+def two_homes(folder: Path, url: str) -> dict[str, dict[str, Any]]:
+    return {
+        "store": {"url": f"file://{folder / 'store'}"},
+        "web": {
+            "url": url, "evidence": "store", "dicomweb": {"profile": "orthanc"}, "attempts_max": 2,
+        },
+    }  # fmt: skip
+
+
 class HangsUp:
     """Something on the store's port that counts who comes, and hangs up."""
 
     def __init__(self, port: int) -> None:
         self.calls = 0
-        self._port = port
+        self.port = port
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -32,7 +42,7 @@ class HangsUp:
             self.calls += 1
             writer.close()
 
-        server = await asyncio.start_server(hang_up, "127.0.0.1", self._port)
+        server = await asyncio.start_server(hang_up, "127.0.0.1", self.port)
         try:
             yield
         finally:
@@ -50,15 +60,9 @@ def quick_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path: Path) -> None:
     down = HangsUp(free_port())
-    back = ScriptedStow(port=down._port)
-    url = f"http://127.0.0.1:{down._port}/dicom-web"
-    homes = {
-        "store": {"url": f"file://{tmp_path / 'store'}"},
-        "web": {
-            "url": url, "evidence": "store", "dicomweb": {"profile": "orthanc"}, "attempts_max": 2,
-        },
-    }  # fmt: skip
-    world = World(tmp_path, STUDIES, destinations=homes)
+    back = ScriptedStow(port=down.port)
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
     with world.serving():
         await world.inventory()
         await world.plan()
@@ -77,3 +81,20 @@ async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path:
     assert set(pulled.values()) == {1}, "nobody could take what a second pull brings"
     assert set(world.pacs.counters.retrieved_studies.values()) == {2}
     assert len({uid for _, uid in back.held}) == len(world.truth())
+    assert world.reporter.named("destination.down") == [{"destination": "web"}]
+    [told] = world.reporter.named("destination.back")
+    assert told["destination"] == "web"
+
+
+async def test_who_refuses_us_is_named(tmp_path: Path) -> None:
+    """Of three destinations one does; `HTTP 401` alone would say nothing."""
+    async with ScriptedStow(tokens=["right"]).running() as server:
+        world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, server.url))
+        with world.serving():
+            await world.inventory()
+            await world.plan()
+            async with world.opened() as parts:
+                summary = await run_agent(parts, stop=asyncio.Event())
+
+    assert summary.halted == "web: ask: HTTP 401"
+    assert "credentials" in summary.hint

@@ -70,12 +70,14 @@ def test_a_store_that_is_down_holds_back_nobody_and_catches_up_by_itself(tmp_pat
         f"{studies} studies, {len(truth)} instances; the others were stored after {others_s:.1f} s"
     )
     print(f"down for {down_s:.0f} s, caught up {catch_up_s:.0f} s later")
-    print(f"while it was down: {others}, {verified}")
+    print(f"while it was down: {others}, {verified.document}")
     print(
         f"times sent while it was down: {Counter(sent_while_down.values())},"
         f" in the end: {Counter(sent.values())}"
     )
     assert others_s < down_s
+    assert set(sent_while_down.values()) == {1}, "nobody could take what was sent again"
+    assert set(sent.values()) <= {1, 2}, "catching up costs the PACS one pull"
     for name in ("archive", "dr"):
         assert others[name]["verified"] == studies, "verified while the third is down"
     assert closing.closed
