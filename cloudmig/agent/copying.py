@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from cloudmig.agent.copy_choice import origin_of, plan_of, refusal_of, rows_of
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.working import (
     Work,
@@ -28,36 +29,18 @@ from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.errors import CloudmigError, Disposition, LeaseLost
-from cloudmig.model.instance import ARCHIVE_CLASSES
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import TO_MAKE, CopyState, TransferState
-from cloudmig.model.transfer import CopyPlan
+from cloudmig.model.states import TransferState
 from cloudmig.pipeline.copying import DAMAGED, UNUSABLE, attempt_copy
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.transfer import Ending
 
-__all__ = ["CopyForecast", "CopySummary", "copy_studies", "forecast_copies", "origin_of"]
+__all__ = ["CopySummary", "copy_studies", "copy_while_silent"]
 
 _LOOK_AGAIN_S = 1.0  #: When some could not be claimed, or were put back.
-_PAGE = 500
+_SILENT_AGAIN_S = 10.0  #: Between two looks at what can be copied while a source is silent.
 _DAMAGED_MAX = 10_000
-_LACKING_DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
-#: Verdicts that say that the bytes are those of the manifest. By any other the copy may be equal in
-#: its elements only, and its bytes would not hold here.
-_BYTE_FOR_BYTE = frozenset({"READ_BACK", "STORE_CHECKSUM", "CLOUD"})
-
-
-@dataclass(slots=True)
-class CopyForecast:
-    """What a `cloudmig copy` would do now."""
-
-    studies: int = 0
-    instances: int = 0
-    bytes: int = 0
-    planned: int = 0  #: Of the studies: the plan asks for this copy already.
-    origins: Counter[str] = field(default_factory=Counter)  #: Destination -> studies.
-    skipped: Counter[str] = field(default_factory=Counter)  #: Why -> studies.
 
 
 @dataclass(slots=True)
@@ -85,105 +68,7 @@ class _Copying(Work):
     skipped: dict[int, str] = field(default_factory=dict)  #: Transfer -> why; not looked at again.
     tries: Counter[int] = field(default_factory=Counter)  #: Transfer -> attempts nobody stood for.
     is_left: bool = False  #: Something was put back, or somebody else is at it: look again.
-
-
-def origin_of(parts: Parts, row: TransferRow, order: CopyOrder, destination: str) -> CopyRow | str:
-    """Return the copy that a study can be copied from, or why there is none."""
-    verified = [
-        copy
-        for copy in row.copies
-        if copy.state is CopyState.VERIFIED
-        and copy.destination != destination
-        and order.origin in {None, copy.destination}
-    ]
-    proven = [copy for copy in verified if copy.verdict_how in _BYTE_FOR_BYTE]
-    readable = [copy for copy in proven if not _is_archived(parts, copy)]
-    if readable:
-        return readable[0]
-    if proven:
-        return "archived"
-    return "not byte for byte" if verified else "not verified"
-
-
-def _is_archived(parts: Parts, copy: CopyRow) -> bool:
-    settings = parts.config.destinations.get(copy.destination)
-    default = settings.storage_class if settings is not None else ""
-    return (copy.storage_class or default) in ARCHIVE_CLASSES
-
-
-def _plan_of(parts: Parts, row: TransferRow, destination: str) -> CopyPlan:
-    """Return the copy as planned, or as the rule that decided about the study would plan it."""
-    for copy in row.copies:
-        if copy.destination == destination:
-            return CopyPlan(destination, copy.storage_class)
-    for rule in parts.config.rules:
-        if rule.name == row.rule and destination in rule.copy_to:
-            return CopyPlan(destination, rule.storage_class or "")
-    return CopyPlan(destination)
-
-
-def _refusal(row: TransferRow, destination: str) -> str:
-    """Return why a named study gets no copy there; empty when it may."""
-    held = {copy.destination: copy.state for copy in row.copies}.get(destination)
-    if held is not None and held not in TO_MAKE and not _is_unfinished(row):
-        return "there already"
-    if row.state is TransferState.QUARANTINED:
-        return "in quarantine"
-    if held is None and row.state not in _LACKING_DONE:
-        return "not planned"
-    return ""
-
-
-def _is_unfinished(row: TransferRow) -> bool:
-    """Say whether every copy is made, and that could not be written down any more."""
-    return row.state in {TransferState.PLANNED, TransferState.MOVING} and not any(
-        copy.state in TO_MAKE for copy in row.copies
-    )
-
-
-async def forecast_copies(
-    parts: Parts, order: CopyOrder, studies: Sequence[tuple[str, StudyRef]] | None = None
-) -> CopyForecast:
-    """Count what would be copied. Changes nothing, and asks neither source nor store."""
-    assert order.destination is not None
-    forecast = CopyForecast()
-    async with aclosing(_rows(parts, order, studies)) as rows:
-        async for row in rows:
-            why = _refusal(row, order.destination)
-            origin = why or origin_of(parts, row, order, order.destination)
-            if isinstance(origin, str):
-                forecast.skipped[origin] += 1
-                continue
-            forecast.studies += 1
-            if _is_unfinished(row):
-                forecast.planned += 1
-                continue
-            forecast.instances += origin.instances or 0
-            forecast.bytes += origin.bytes or 0
-            forecast.planned += any(copy.destination == order.destination for copy in row.copies)
-            forecast.origins[origin.destination] += 1
-    if studies is None:
-        unverified = await parts.catalog.call(Catalog.copies_without_origin, order)
-        if unverified:
-            forecast.skipped["not verified"] += unverified
-    return forecast
-
-
-async def _rows(
-    parts: Parts, order: CopyOrder, studies: Sequence[tuple[str, StudyRef]] | None
-) -> AsyncGenerator[TransferRow, None]:
-    """Yield the studies that lack the copy, or those that a person named."""
-    for source, study in studies or ():
-        row = await parts.catalog.call(Catalog.transfer, source, study)
-        if row is not None:
-            yield row
-    after = 0
-    while studies is None and (
-        page := await parts.catalog.call(Catalog.copies_to_make, order, after=after, limit=_PAGE)
-    ):
-        for row in page:
-            yield row
-        after = page[-1].transfer_id
+    is_wanted: Callable[[TransferRow], bool] = lambda _: True
 
 
 async def copy_studies(
@@ -225,21 +110,44 @@ async def copy_studies(
     return summary
 
 
+async def copy_while_silent(
+    parts: Parts, owner: str, outages: Outages, stop: asyncio.Event
+) -> None:
+    """Make copies from verified ones of studies whose source is silent. Ends only by its errors.
+
+    A run waits for its source; what needs no source need not wait.
+    """
+    run = _Copying(parts, owner, stop, order=CopyOrder((), None), outages=outages)
+    run.is_wanted = lambda row: outages.is_silent(row.source)
+    while True:
+        await asyncio.sleep(_LOOK_AGAIN_S)
+        silent = tuple(name for name in parts.sources if outages.is_silent(name))
+        if silent:
+            run.order = CopyOrder(silent, None)
+            await _pass(run)
+            await outages.pause(_SILENT_AGAIN_S, stop)
+
+
 async def _work(run: _Copying) -> None:
-    parts = run.parts
-    async with beside(run, progress(parts)):
+    async with beside(run, progress(run.parts)):
         while not run.stop.is_set():
             run.is_left = False
-            async with aclosing(_rows(parts, run.order, run.studies)) as rows:
-                lock = asyncio.Lock()
-                workers = [
-                    asyncio.create_task(_claim_and_copy(run, rows, lock))
-                    for _ in range(parts.config.agent.transfers)
-                ]
-                await until_done_or_stopped(run, workers)
+            await _pass(run)
             if not run.is_left:
                 return
             await run.outages.pause(_LOOK_AGAIN_S, run.stop)
+
+
+async def _pass(run: _Copying) -> None:
+    """Look at every study once and copy those that can be, several at once."""
+    parts = run.parts
+    async with aclosing(rows_of(parts, run.order, run.studies)) as rows:
+        lock = asyncio.Lock()
+        workers = [
+            asyncio.create_task(_claim_and_copy(run, rows, lock))
+            for _ in range(parts.config.agent.transfers)
+        ]
+        await until_done_or_stopped(run, workers)
 
 
 async def _claim_and_copy(
@@ -247,20 +155,21 @@ async def _claim_and_copy(
 ) -> None:
     """Copy one study after the other, until this pass has seen them all."""
     parts, order = run.parts, run.order
-    assert order.destination is not None
     while not run.stop.is_set():
         async with lock:
             row = await anext(rows, None)
         if row is None:
             return
-        if row.transfer_id in run.skipped:
+        if row.transfer_id in run.skipped or not run.is_wanted(row):
             continue
-        why = _refusal(row, order.destination)
-        origin = why or origin_of(parts, row, order, order.destination)
+        why = refusal_of(row, order.destination)
+        origin = why or origin_of(parts, row, order)
         if isinstance(origin, str):
             _skip(run, row, origin)
             continue
-        await run.outages.until_stores_answer([order.destination, origin.destination], run.stop)
+        wanted = None if order.destination is None else plan_of(parts, row, order.destination)
+        stores = [origin.destination, *([wanted.destination] if wanted else [])]
+        await run.outages.until_stores_answer(stores, run.stop)
         claim = None
         if not run.stop.is_set():
             claim = await parts.catalog.call(
@@ -268,7 +177,7 @@ async def _claim_and_copy(
                 run.owner,
                 row,
                 origin,
-                _plan_of(parts, row, order.destination),
+                wanted,
                 lease_s=parts.config.agent.lease_s,
             )
         if claim is None:
@@ -357,7 +266,7 @@ def _tell(run: _Copying, row: TransferRow, origin: CopyRow, ending: Ending) -> N
         reporter.event(
             "study.copied",
             study=study,
-            destination=run.order.destination,
+            destination=run.order.destination or "",
             origin=origin.destination,
             instances=origin.instances,
         )

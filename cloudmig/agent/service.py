@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.agent.working import (
@@ -134,9 +135,13 @@ async def _registered(run: _Run) -> AsyncIterator[None]:
 
 async def _work(run: _Run) -> None:
     parts = run.parts
-    for source in parts.sources.values():
-        await run.outages.until_source_answers(source.name, source.prepare, run.stop)
     async with contextlib.AsyncExitStack() as stack:
+        copying = copy_while_silent(parts, run.owner, run.outages, run.stop)
+        await stack.enter_async_context(beside(run, copying))
+        for source in parts.sources.values():
+            await run.outages.until_source_answers(
+                source.name, source.prepare, run.stop, lambda: _is_idle(run)
+            )
         if parts.listener is not None and any(not each.uses_get for each in parts.sources.values()):
             await _listen(parts, stack)
         planned = await parts.catalog.call(Catalog.status_counts)
@@ -155,6 +160,12 @@ async def _work(run: _Run) -> None:
         await until_done_or_stopped(run, workers)
     if not run.stop.is_set():
         await count_excluded(parts, run.stop.is_set)
+
+
+async def _is_idle(run: _Run) -> bool:
+    """Say whether nothing is planned and nobody moves anything."""
+    wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
+    return wait_s is None
 
 
 async def _listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
@@ -176,6 +187,8 @@ async def _claim_and_move(run: _Run) -> None:
     while not run.stop.is_set():
         sources = await run.outages.sources_worth_asking(run.sources, run.stop)
         if not sources:
+            if await _is_idle(run):
+                return  # Other copies have given what a silent source did not.
             continue
         ended = run.ended
         job = await run.parts.catalog.call(

@@ -23,7 +23,8 @@ from cloudmig.cli.stopping import stopping
 from cloudmig.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cloudmig.agent.copying import CopyForecast, CopySummary
+    from cloudmig.agent.copy_choice import CopyForecast
+    from cloudmig.agent.copying import CopySummary
     from cloudmig.bootstrap import Parts
     from cloudmig.catalog.copying import CopyOrder
     from cloudmig.config import Configuration
@@ -150,7 +151,7 @@ async def _named(parts: Parts, texts: Sequence[str]) -> list[tuple[str, StudyRef
 async def _forecast(
     invocation: Invocation, settings: Configuration, order: CopyOrder, texts: Sequence[str]
 ) -> CopyForecast:
-    from cloudmig.agent.copying import forecast_copies  # noqa: PLC0415
+    from cloudmig.agent.copy_choice import forecast_copies  # noqa: PLC0415
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
 
     async with open_catalog_only(settings) as parts:
@@ -161,7 +162,8 @@ async def _forecast(
 async def _copy(
     invocation: Invocation, settings: Configuration, order: CopyOrder, texts: Sequence[str]
 ) -> tuple[bool, CopySummary]:
-    from cloudmig.agent.copying import copy_studies, forecast_copies  # noqa: PLC0415
+    from cloudmig.agent.copy_choice import forecast_copies  # noqa: PLC0415
+    from cloudmig.agent.copying import copy_studies  # noqa: PLC0415
     from cloudmig.bootstrap import open_copies  # noqa: PLC0415
     from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cloudmig import manifest
-from cloudmig.agent.copying import CopyForecast, CopySummary, copy_studies, forecast_copies
+from cloudmig.agent.copy_choice import CopyForecast, forecast_copies
+from cloudmig.agent.copying import CopySummary, copy_studies
 from cloudmig.bootstrap import Parts, open_copies
 from cloudmig.catalog.copying import CopyOrder
 from cloudmig.catalog.replay import as_replayed, rebuild
@@ -21,7 +22,7 @@ from tests.integration.migration_world import World
 __all__ = ["CopyWorld", "folders"]
 
 
-def folders(tmp_path: Path, *names: str) -> dict[str, dict[str, str]]:
+def folders(tmp_path: Path, *names: str) -> dict[str, dict[str, Any]]:
     """Return `file://` destinations."""
     return {name: {"url": f"file://{tmp_path / name}"} for name in names}
 

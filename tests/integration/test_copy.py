@@ -343,3 +343,48 @@ async def test_a_store_that_is_down_is_waited_for_and_costs_nobody_anything(
 
     assert (summary.studies_copied, summary.halted, summary.quarantined) == (6, "", 0)
     assert world.held("dr") == world.truth()
+
+
+async def test_a_run_copies_what_needs_no_source_while_its_source_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second copies were spoilt; then the PACS was switched off for good."""
+    monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=BOTH
+    )
+    with world.serving():
+        await world.migrate()
+        await world.verify()
+        for path in (tmp_path / "dr").rglob("*.dcm"):
+            path.write_bytes(path.read_bytes()[:-10])
+        found = await world.verify(again=True)
+        assert {each.destination for each in found.findings} == {"dr"}
+    before = world.asked()
+
+    summary = await asyncio.wait_for(world.run(), 60)
+
+    assert (summary.studies_stored, summary.halted, summary.quarantined) == (6, "", 0)
+    assert world.asked() == before
+    assert all(world.truth()[uid] <= held for uid, held in world.held("dr").items())
+    await world.explain_everything()
+    world.check_ledger()
+
+
+async def test_a_run_waits_for_its_source_with_what_only_that_can_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
+    destinations = folders(tmp_path, "archive", "dr")
+    for each in destinations.values():
+        each["outage_max_s"] = 2
+    world = CopyWorld(tmp_path, STUDIES, destinations=destinations, rules=BOTH)
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+
+    summary = await asyncio.wait_for(world.run(), 60)
+
+    assert "has not answered" in summary.halted
+    assert "cloudmig copy" in summary.hint
+    assert set(world.states().values()) == {"planned"}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.agent.copying import CopyForecast, CopySummary
+from cloudmig.agent.copy_choice import CopyForecast
+from cloudmig.agent.copying import CopySummary
 from cloudmig.agent.sla.alarms import AlarmChange
 from cloudmig.agent.sla.probing import StoreProbe
 from cloudmig.agent.verdicts import VerdictSummary
