@@ -31,7 +31,7 @@ from cloudmig.destinations.attributes import (
     PutAnswer,
 )
 from cloudmig.destinations.bodies import StagedBody, body_pieces, map_spooled
-from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.local_files import create_durably, local_etag
 from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 from cloudmig.destinations.profiles import StoreProfile
@@ -225,18 +225,17 @@ class ObjectStoreDestination:
         return self._receipt(key, body, attributes, answer)
 
     async def _create_local(self, root: Path, key: str, body: StagedBody) -> Receipt | None:
-        def create() -> bool:
+        def create() -> str | None:
             with body_pieces(body) as pieces:
-                return create_durably(root / key, pieces)
+                return local_etag(root / key) if create_durably(root / key, pieces) else None
 
         try:
-            if not await asyncio.to_thread(create):
-                return None
-            meta = await obstore.head_async(self._store, key)
+            etag = await asyncio.to_thread(create)
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="write") from error
-        answer = PutAnswer.of(meta["e_tag"], None)
-        return self._receipt(key, body, ObjectAttributes(), answer)
+        if etag is None:
+            return None
+        return self._receipt(key, body, ObjectAttributes(), PutAnswer.of(etag, None))
 
     async def _put(
         self,

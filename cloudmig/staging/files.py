@@ -1,6 +1,7 @@
-"""Take in a file that lies on a disk of ours: read once, hashed in a thread, copied nowhere else.
+"""Take in a file that lies on a disk of ours: read once, hashed in its thread, copied nowhere else.
 
-Its size is known beforehand, so its room is taken in one piece and nothing grows.
+Its size is known beforehand, so its room is taken in one piece and nothing grows. Everything about
+one file happens in one call to a thread: handing work to threads is what costs most here.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from cloudmig.staging.area import StagingArea
 from cloudmig.staging.writer import StagedBytes
 
-__all__ = ["FileShrankError", "stage_file"]
+__all__ = ["FileShrankError", "FileToStage", "OpenedFile", "stage_file"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -26,30 +29,58 @@ class FileShrankError(OSError):
     """The file ended before its size said it would."""
 
 
-async def stage_file(
-    area: StagingArea, file: int, *, prefix: bytes, dataset_offset: int, size_bytes: int
-) -> StagedBytes:
-    """Return our prefix and the data set of an open file, in memory or in the spool.
+@dataclass(frozen=True, slots=True)
+class OpenedFile:
+    """A file that is, so far, what it should be."""
 
-    Raises `SpoolFull` when neither has room, and OSError when the file cannot be read; then nothing
-    is held.
+    descriptor: int
+    dataset_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileToStage:
+    """What is to be taken in, and what must be true of it. All of it is called in a thread."""
+
+    #: Opens the file and, when left, says by an exception if it changed meanwhile.
+    opened: Callable[[], AbstractContextManager[OpenedFile]]
+    size_bytes: int
+    prefix: bytes  #: What stands before the data set in our file.
+    check: Callable[[StagedBytes], None]  #: Raises where the content is not what was expected.
+
+
+async def stage_file(area: StagingArea, file: FileToStage) -> StagedBytes:
+    """Return our prefix and the data set of a file, in memory or in the spool.
+
+    Raises `SpoolFull` when neither has room, and what opening, reading and checking raise; then
+    nothing is held.
     """
-    dataset_bytes = size_bytes - dataset_offset
-    assert dataset_bytes >= 0, "the prefix was read from this file"
-    total = len(prefix) + dataset_bytes
+    room = len(file.prefix) + file.size_bytes
     limits = area.limits
-    in_memory = total <= limits.memory_object_bytes_max and await area.memory.take(
-        total, wait_max_s=limits.credit_wait_max_s
+    in_memory = room <= limits.memory_object_bytes_max and await area.memory.take(
+        room, wait_max_s=limits.credit_wait_max_s
     )
-    if not in_memory:
-        return await _spooled(area, file, prefix, dataset_offset, dataset_bytes)
+    if in_memory:
+        try:
+            held = await _finished(asyncio.to_thread(_in_memory, area, file))
+        except BaseException:
+            area.memory.give(room)
+            raise
+        area.memory.give(room - held.memory_bytes)
+        return held
+    area.spool.reserve(room)
     try:
-        return await _finished(
-            asyncio.to_thread(_in_memory, area, file, prefix, dataset_offset, dataset_bytes)
-        )
+        path, spooled = area.spool.create()
     except BaseException:
-        area.memory.give(total)
+        area.spool.give_back(room)
         raise
+    try:
+        with spooled:
+            held = await _finished(asyncio.to_thread(_in_spool, area, file, path, spooled))
+    except BaseException:
+        area.spool.remove(path, room)
+        raise
+    area.spool.give_back(room - held.size_bytes)
+    return held
 
 
 async def _finished(reading: Coroutine[Any, Any, T]) -> T:
@@ -62,87 +93,67 @@ async def _finished(reading: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _in_memory(
-    area: StagingArea, file: int, prefix: bytes, offset: int, dataset_bytes: int
-) -> StagedBytes:
-    body = bytearray(len(prefix) + dataset_bytes)
-    body[: len(prefix)] = prefix
-    with memoryview(body) as whole, whole[len(prefix) :] as dataset:
-        done = 0
-        while done < dataset_bytes:
-            with dataset[done:] as rest:
-                read = os.preadv(file, [rest], offset + done)
-            if not read:
-                raise FileShrankError
-            done += read
-        dataset_sha256 = hashlib.sha256(dataset).hexdigest()
-        file_sha256 = hashlib.sha256(whole).hexdigest()
-    return StagedBytes(
+def _in_memory(area: StagingArea, file: FileToStage) -> StagedBytes:
+    begin = len(file.prefix)
+    with file.opened() as opened:
+        body = bytearray(begin + file.size_bytes - opened.dataset_offset)
+        body[:begin] = file.prefix
+        with memoryview(body) as whole, whole[begin:] as dataset:
+            done = 0
+            while done < len(dataset):
+                with dataset[done:] as rest:
+                    read = os.preadv(opened.descriptor, [rest], opened.dataset_offset + done)
+                if not read:
+                    raise FileShrankError
+                done += read
+            dataset_sha256 = hashlib.sha256(dataset).hexdigest()
+            file_sha256 = hashlib.sha256(whole).hexdigest()
+    held = StagedBytes(
         area=area,
         body=body,
         path=None,
         size_bytes=len(body),
-        dataset_offset=len(prefix),
+        dataset_offset=begin,
         file_sha256=file_sha256,
         dataset_sha256=dataset_sha256,
         beginning=body,
         memory_bytes=len(body),
     )
+    file.check(held)
+    return held
 
 
-async def _spooled(
-    area: StagingArea, file: int, prefix: bytes, offset: int, dataset_bytes: int
-) -> StagedBytes:
-    spool, total = area.spool, len(prefix) + dataset_bytes
-    spool.reserve(total)
-    try:
-        path, spooled = spool.create()
-    except BaseException:
-        spool.give_back(total)
-        raise
-    try:
-        with spooled:
-            hashes = await _finished(
-                asyncio.to_thread(_copy, area, file, spooled, prefix, offset, dataset_bytes)
-            )
-        beginning = await asyncio.to_thread(_beginning, path, area.limits.beginning_bytes)
-    except BaseException:
-        spool.remove(path, total)
-        raise
-    return StagedBytes(
+def _in_spool(area: StagingArea, file: FileToStage, path: Path, spooled: BinaryIO) -> StagedBytes:
+    whole, dataset = hashlib.sha256(file.prefix), hashlib.sha256()
+    area.spool.write(spooled, file.prefix)
+    with file.opened() as opened:
+        dataset_bytes = file.size_bytes - opened.dataset_offset
+        for piece in _pieces(opened, dataset_bytes):
+            whole.update(piece)
+            dataset.update(piece)
+            area.spool.write(spooled, piece)
+    with path.open("rb") as written:
+        beginning = bytearray(written.read(area.limits.beginning_bytes))
+    held = StagedBytes(
         area=area,
         body=None,
         path=path,
-        size_bytes=total,
-        dataset_offset=len(prefix),
-        file_sha256=hashes[0],
-        dataset_sha256=hashes[1],
+        size_bytes=len(file.prefix) + dataset_bytes,
+        dataset_offset=len(file.prefix),
+        file_sha256=whole.hexdigest(),
+        dataset_sha256=dataset.hexdigest(),
         beginning=beginning,
         memory_bytes=0,
     )
+    file.check(held)
+    return held
 
 
-def _beginning(path: Path, size_bytes: int) -> bytearray:
-    with path.open("rb") as file:
-        return bytearray(file.read(size_bytes))
-
-
-def _copy(
-    area: StagingArea, file: int, spooled: BinaryIO, prefix: bytes, offset: int, dataset_bytes: int
-) -> tuple[str, str]:
-    whole, dataset = hashlib.sha256(prefix), hashlib.sha256()
-    area.spool.write(spooled, prefix)
-    for piece in _pieces(file, offset, dataset_bytes):
-        whole.update(piece)
-        dataset.update(piece)
-        area.spool.write(spooled, piece)
-    return whole.hexdigest(), dataset.hexdigest()
-
-
-def _pieces(file: int, offset: int, size_bytes: int) -> Iterator[bytes]:
+def _pieces(opened: OpenedFile, size_bytes: int) -> Iterator[bytes]:
     done = 0
     while done < size_bytes:
-        piece = os.pread(file, min(_PIECE_BYTES, size_bytes - done), offset + done)
+        wanted = min(_PIECE_BYTES, size_bytes - done)
+        piece = os.pread(opened.descriptor, wanted, opened.dataset_offset + done)
         if not piece:
             raise FileShrankError
         done += len(piece)

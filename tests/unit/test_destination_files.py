@@ -16,7 +16,7 @@ from obstore.store import LocalStore
 
 from cloudmig.destinations import local_files
 from cloudmig.destinations.bodies import PartPlan
-from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.local_files import create_durably, local_etag
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import profile_named, profile_names
 from cloudmig.errors import ConfigError, DestinationUnavailable
@@ -150,3 +150,13 @@ async def test_a_file_that_vanishes_in_the_moment_it_was_written_is_an_error_of_
 
     with pytest.raises(DestinationUnavailable, match="FileNotFoundError"):
         await destination.put_evidence("v1/main/00/1/manifest/1.json.gz", b"evidence")
+
+
+def test_our_etag_of_a_local_file_is_the_one_that_obstore_gives(tmp_path: Path) -> None:
+    """Receipts have ours, a later look has obstore's: a difference would be taken for a change."""
+    for number in range(20):
+        create_durably(tmp_path / f"{number}", [b"x" * number])
+
+        assert local_etag(tmp_path / f"{number}") == (
+            LocalStore(tmp_path).head(f"{number}")["e_tag"]
+        )

@@ -7,10 +7,10 @@ is missing, its trouble noted in the index, until another inventory has looked a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudmig.dicom.header import Identity
@@ -23,7 +23,7 @@ from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.arrivals import HeldArrival, RunningRetrieval, identity_of, staged_instance
 from cloudmig.sources.directory.opening import open_beneath
 from cloudmig.sources.directory.studies import IndexedFile, duplicates_of, files_of
-from cloudmig.staging import FileShrankError, StagedBytes, stage_file
+from cloudmig.staging import FileShrankError, FileToStage, OpenedFile, StagedBytes, stage_file
 
 if TYPE_CHECKING:
     from cloudmig.sources.directory.source import DirectorySource
@@ -37,14 +37,6 @@ _BEGINNING_BYTES = 4096
 
 class _NotAsIndexedError(Exception):
     """The file is not what the inventory saw; the argument says how."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """A file that is, so far, as the index has it."""
-
-    descriptor: int
-    dataset_offset: int
 
 
 class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
@@ -105,26 +97,13 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         if file.size_bytes > self._source.settings.object_bytes_max:
             self.evidence.too_large.add(file.sop_instance_uid)
             return None
-        opened = await asyncio.to_thread(_open, root, file)
-        try:
-            held = await stage_file(
-                self._source.area,
-                opened.descriptor,
-                prefix=file_prefix(
-                    file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid
-                ),
-                dataset_offset=opened.dataset_offset,
-                size_bytes=file.size_bytes,
-            )
-            try:
-                _check_unchanged(os.fstat(opened.descriptor), file)
-                self._check_identity(held, file)
-            except BaseException:
-                held.release()
-                raise
-            return held
-        finally:
-            os.close(opened.descriptor)
+        to_stage = FileToStage(
+            opened=lambda: _opened(root, file),
+            size_bytes=file.size_bytes,
+            prefix=file_prefix(file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid),
+            check=lambda held: self._check_identity(held, file),
+        )
+        return await stage_file(self._source.area, to_stage)
 
     def _check_identity(self, held: StagedBytes, file: IndexedFile) -> None:
         """Never store something under a UID that it does not carry."""
@@ -167,19 +146,19 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         await asyncio.to_thread(self._source.index.note_trouble, file.file_id, trouble)
 
 
-def _open(root: int, file: IndexedFile) -> _Opened:
-    """Open a file if size, time and transfer syntax are those of the index."""
+@contextlib.contextmanager
+def _opened(root: int, file: IndexedFile) -> Iterator[OpenedFile]:
+    """Give an open file of the index's size, time and syntax, which it must still have after."""
     descriptor, found = open_beneath(root, file.path)
     try:
         _check_unchanged(found, file)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         offset, transfer_syntax_uid = _prefix(descriptor)
         if transfer_syntax_uid != file.transfer_syntax_uid or offset > file.size_bytes:
             raise _NotAsIndexedError("changed")
-    except BaseException:
+        yield OpenedFile(descriptor, offset)
+        _check_unchanged(os.fstat(descriptor), file)
+    finally:
         os.close(descriptor)
-        raise
-    return _Opened(descriptor, offset)
 
 
 def _prefix(descriptor: int) -> tuple[int, str]:
