@@ -140,12 +140,12 @@ def test_an_unknown_profile_or_feature_is_named_with_the_known_ones() -> None:
 
 
 async def test_a_file_that_vanishes_in_the_moment_it_was_written_is_an_error_of_the_folder(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, looked_at = tmp_path / "written", tmp_path / "looked at"
     backend = Backend(
-        store=LocalStore(looked_at, mkdir=True), profile=profile_named("file"), local_root=written
+        store=LocalStore(tmp_path), profile=profile_named("file"), local_root=tmp_path
     )
+    monkeypatch.setattr("cloudmig.destinations.object_store.create_durably", lambda *_: True)
     destination = ObjectStoreDestination("folder", backend, archive="main")
 
     with pytest.raises(DestinationUnavailable, match="FileNotFoundError"):
@@ -157,6 +157,6 @@ def test_our_etag_of_a_local_file_is_the_one_that_obstore_gives(tmp_path: Path) 
     for number in range(20):
         create_durably(tmp_path / f"{number}", [b"x" * number])
 
-        assert local_etag(tmp_path / f"{number}") == (
-            LocalStore(tmp_path).head(f"{number}")["e_tag"]
+        assert (
+            local_etag(tmp_path / f"{number}") == (LocalStore(tmp_path).head(f"{number}")["e_tag"])
         )
