@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.demo.oddities import conflicting
+from cloudmig.demo.oddities import conflicting, heavy
 from cloudmig.demo.pacs import Script
 from cloudmig.destinations.object_store import ObjectStoreDestination
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.model.instance import Location
 from cloudmig.model.references import StudyRef
+from cloudmig.staging import StagingLimits
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.copy_world import CopyWorld, folders
 from tests.integration.migration_world import a_study
@@ -211,6 +212,13 @@ async def test_a_copy_is_no_better_than_what_it_was_made_from(tmp_path: Path) ->
     await world.copy(every=True)
 
     assert {each.completeness for each in world.manifests("dr")} == {"WEAK"}
+    unlisted = [
+        {(one.sop_instance_uid, one.unexpected) for each in world.manifests(name)
+         for one in each.instances}
+        for name in ("archive", "dr")
+    ]  # fmt: skip
+    assert unlisted[0] == unlisted[1]
+    assert all(unexpected for _, unexpected in unlisted[0])
     closing = await world.explain_everything()
     assert closing.statement.weak_copies == 4
 
@@ -388,3 +396,60 @@ async def test_a_run_waits_for_its_source_with_what_only_that_can_give(
     assert "has not answered" in summary.halted
     assert "cloudmig copy" in summary.hint
     assert set(world.states().values()) == {"planned"}
+
+
+async def test_a_copy_equal_in_its_elements_only_is_no_origin(tmp_path: Path) -> None:
+    """Its bytes are not those of its manifest, so what is read could not be proven."""
+    world = CopyWorld(
+        tmp_path, STUDIES[:1], destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    with world.serving():
+        await world.migrate()
+    with world.catalog() as catalog:
+        [copy] = catalog.copies_to_verify()
+        at = dt.datetime.now(dt.UTC)
+        catalog.record_verdict(copy, agreed=True, how="READ_BACK_ELEMENTS", findings=(), at=at)
+
+    summary = await world.copy(every=True)
+
+    assert (summary.studies_copied, dict(summary.skipped)) == (0, {"not byte for byte": 1})
+    assert set(world.states().values()) == {"verified"}
+
+
+async def test_a_large_instance_goes_through_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = StagingLimits(credit_bytes=1 << 20, memory_object_bytes_max=2 << 20)
+    monkeypatch.setattr("cloudmig.bootstrap.opening.StagingLimits", lambda **_: limits)
+    studies = [heavy(STUDIES[0], extra_bytes=9_000_000), *STUDIES[1:3]]
+    world = CopyWorld(
+        tmp_path, studies, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE,
+        settings={"agent": {"memory_bytes_max": "16 MiB"}},
+    )  # fmt: skip
+    await migrated(world)
+
+    await world.copy(every=True)
+
+    assert world.held("dr") == world.truth()
+    assert world.spooled() == []
+    await world.explain_everything()
+
+
+async def test_a_copy_that_was_spoilt_is_repaired_from_another(tmp_path: Path) -> None:
+    world = CopyWorld(
+        tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=BOTH
+    )
+    await migrated(world)
+    victim = STUDIES[0].instances()[0].sop_instance_uid
+    [path] = (tmp_path / "dr").rglob(f"{victim}.dcm")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert [each.sop_instance_uid for each in (await world.verify(again=True)).findings] == [victim]
+    before = world.asked()
+
+    summary = await world.copy()
+
+    assert (summary.studies_copied, summary.instances_stored) == (1, 1), "only what was bad is read"
+    assert world.asked() == before
+    assert world.truth()[victim] <= world.held("dr")[victim]
+    await world.explain_everything()
+    world.check_ledger()
