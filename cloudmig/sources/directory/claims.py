@@ -47,9 +47,12 @@ class Claim:
     def row(self) -> tuple[Any, ...]:
         """Return what stands in the index. Without usable UIDs nobody can expect anything."""
         state = self.state
-        uids = (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+        uids: tuple[str, ...] = (
+            self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid,
+        )  # fmt: skip
         if state is None and not all(map(is_usable_uid, uids)):
             state = ClaimState.BAD
+            uids = tuple(text.encode("utf-8", "replace").decode()[:64] for text in uids)
         return (
             self.origin.value, self.told_by, self.line, self.path, *uids,
             json.dumps(self.told, sort_keys=True), state.value if state else None,
