@@ -40,6 +40,8 @@ class Area:
     rows: int
     columns: int
     frames: int = 1
+    #: Registered in an index of dcmqrscp; without, there is nothing but images in the folder.
+    in_pacs: bool = True
 
     @property
     def pixel_bytes(self) -> int:
@@ -60,6 +62,8 @@ class Study:
 def write_area(area: Area, folder: Path) -> list[Study]:
     """Write an area's files below a folder and register them in dcmqrscp's index there."""
     folder.mkdir(parents=True)
+    if not area.in_pacs:
+        return _write_studies(area, folder)
     if area.pixel_bytes * area.instances_per_study > DCMTK_STUDY_BYTES_MAX:
         # The index looks at the size when a file is registered, not when it is sent.
         _write_studies(dataclasses.replace(area, frames=2), folder)

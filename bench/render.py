@@ -60,7 +60,9 @@ set; a contender whose images are not all there is said to hold fewer.
 
 - `dicomweb-client` is `dcmread` and `store_instances`, one call a study
   ([bench/stow_client.py](../bench/stow_client.py)); reading is part of its time, and shown below.
-- `port` is cloudmig's destination with files read and hashed twice as staging does it, memory
+- `cloudmig` is `cloudmig run` from a folder, with its catalog and its manifests; inventory and
+  plan are shown below.
+- `port` is its destination alone, with files read and hashed twice as staging does it, memory
   counted against the default budget ([bench/stow_port.py](../bench/stow_port.py)); no catalog.
 - `port-staged` is the same with everything read and hashed before the clock starts: the share of
   STOW-RS alone.
@@ -122,7 +124,7 @@ FLOORS: Sequence[Floor] = (
     *(
         against(scenario, "dicomweb-client", 3, f"{ours}: 3x dicomweb-client", ours=ours)
         for scenario in ("stow-ct", "stow-small")
-        for ours in ("port-staged", "port")
+        for ours in ("port-staged", "port", "cloudmig")
     ),
     Floor("wan-ct", "85 % of the link", _line_share, lambda figure: figure >= 85, " %"),
     Floor(

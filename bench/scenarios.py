@@ -14,7 +14,11 @@ CT_LONG = Area("CTLONG", studies=60, instances_per_study=100, rows=512, columns=
 #: About 10 kB each.
 SMALL = Area("SMALL", studies=20, instances_per_study=100, rows=68, columns=68)
 SMALL_LONG = Area("SMALLLONG", studies=40, instances_per_study=100, rows=68, columns=68)
-SMALL_MANY = Area("STOWSMALL", studies=160, instances_per_study=100, rows=68, columns=68)
+#: What is stored by STOW-RS lies in folders.
+CT_FILES = Area("STOWLARGE", studies=40, instances_per_study=100, rows=512, columns=512, in_pacs=False)
+SMALL_FILES = Area(
+    "STOWSMALL", studies=160, instances_per_study=100, rows=68, columns=68, in_pacs=False
+)
 CT_WAN = Area("CTWAN", studies=12, instances_per_study=100, rows=512, columns=512)
 #: One multi-frame image of 2 GB.
 BIG = Area("BIG", studies=1, instances_per_study=1, rows=1024, columns=1024, frames=954)
@@ -51,7 +55,7 @@ class Scenario:
 
 
 STOW = (
-    "dicomweb-client", "port", "port-staged", "storescu", "storescu-nodelay", "orthanc",
+    "dicomweb-client", "cloudmig", "port", "port-staged", "storescu", "storescu-nodelay", "orthanc",
     "stow-limit",
 )  # fmt: skip
 STALLED = {"trade": 3, "limit": 3, "script": 5}
@@ -68,19 +72,19 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario(
             "stow-ct",
-            CT_LONG,
+            CT_FILES,
             nodelay=False,
             contenders=STOW,
             reference="dicomweb-client",
-            studies_max=dict.fromkeys(STOW, 20) | {"port": 60, "storescu": 1},
+            studies_max=dict.fromkeys(STOW, 20) | {"cloudmig": 40, "port": 40, "storescu": 1},
         ),
         Scenario(
             "stow-small",
-            SMALL_MANY,
+            SMALL_FILES,
             nodelay=False,
             contenders=STOW,
             reference="dicomweb-client",
-            studies_max=dict.fromkeys(STOW, 40) | {"port": 160, "storescu": 1},
+            studies_max=dict.fromkeys(STOW, 40) | {"cloudmig": 160, "port": 160, "storescu": 1},
         ),
         Scenario("big", BIG, nodelay=True, multipart=True, contenders=("cloudmig",)),
     )

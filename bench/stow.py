@@ -30,6 +30,28 @@ AET = "ORTHANC"
 #: What cloudmig's profile for Orthanc says, so that `limit` sends the same requests.
 BATCH_INSTANCES, BATCH_BYTES, CONNECTIONS = 25, 4 << 20, 4
 
+CLOUDMIG_CONFIG = """\
+[agent]
+name = "bench"
+state_dir = "state"
+
+[sources.main]
+archive = "main"
+url = "file://{archive}"
+
+[destinations.web]
+url = "{url}"
+evidence = "evidence"
+dicomweb = {{ profile = "orthanc" }}
+
+[destinations.evidence]
+url = "file://{folder}/evidence"
+
+[[rules]]
+name = "everything"
+copy_to = ["web"]
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -142,6 +164,21 @@ def dicomweb_client(errand: Errand) -> Cost:
     return dataclasses.replace(cost, extra={"read_seconds": read_s})
 
 
+def cloudmig(errand: Errand) -> Cost:
+    """Run cloudmig: inventory and plan before the clock starts, `run` against it."""
+    config = errand.folder / "cloudmig.toml"
+    config.write_text(
+        CLOUDMIG_CONFIG.format(archive=errand.archive, url=errand.store.url, folder=errand.folder)
+    )
+    command = [sys.executable, "-m", "cloudmig", "--config", str(config)]
+    with Meter(errand.folder / "before.log") as meter:
+        inventory_s = meter.run([*command, "inventory"])
+        plan_s = meter.run([*command, "plan"])
+    cost = _run(errand, [*command, "run"])
+    extra = {"inventory_seconds": inventory_s, "plan_seconds": plan_s}
+    return dataclasses.replace(cost, extra=extra)
+
+
 def port(errand: Errand) -> Cost:
     """Run bench/stow_port.py: cloudmig's destination, without a source or a catalog."""
     command = [sys.executable, "-m", "bench.stow_port", errand.store.url]
@@ -196,6 +233,7 @@ def orthanc_client(errand: Errand) -> Cost:
 
 CONTENDERS: Mapping[str, Contender] = {
     "dicomweb-client": dicomweb_client,
+    "cloudmig": cloudmig,
     "port": port,
     "port-staged": port_staged,
     "storescu": storescu,
