@@ -14,11 +14,9 @@ CT_LONG = Area("CTLONG", studies=60, instances_per_study=100, rows=512, columns=
 #: About 10 kB each.
 SMALL = Area("SMALL", studies=20, instances_per_study=100, rows=68, columns=68)
 SMALL_LONG = Area("SMALLLONG", studies=40, instances_per_study=100, rows=68, columns=68)
-#: What is stored by STOW-RS lies in folders.
-CT_FILES = Area("STOWLARGE", studies=40, instances_per_study=100, rows=512, columns=512, in_pacs=False)
-SMALL_FILES = Area(
-    "STOWSMALL", studies=160, instances_per_study=100, rows=68, columns=68, in_pacs=False
-)
+#: What is stored by STOW-RS lies in folders, without an index.
+CT_FILES = Area("STOWLARGE", 40, 100, rows=512, columns=512, in_pacs=False)
+SMALL_FILES = Area("STOWSMALL", 160, 100, rows=68, columns=68, in_pacs=False)
 CT_WAN = Area("CTWAN", studies=12, instances_per_study=100, rows=512, columns=512)
 #: One multi-frame image of 2 GB.
 BIG = Area("BIG", studies=1, instances_per_study=1, rows=1024, columns=1024, frames=954)
