@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -225,7 +225,7 @@ async def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     archive = an_archive(tmp_path, studies=2, listing="listing.parquet")
     archive.make_wrong([0, 1, 2, 3, 4])
     rows = [row for row in archive.rows if row]
-    table = pyarrow.table({name: [row[n] for row in rows] for n, name in enumerate(COLUMNS)})
+    table = pa.table({name: [row[n] for row in rows] for n, name in enumerate(COLUMNS)})
     parquet.write_table(table, tmp_path / "listing.parquet")
 
     await archive.world.migrate()
