@@ -264,7 +264,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.run")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
-    everybody = [*CONTENDERS, *stow.CONTENDERS]
+    everybody = list(dict.fromkeys([*CONTENDERS, *stow.CONTENDERS]))
     parser.add_argument("--contenders", nargs="+", choices=everybody, default=everybody)
     parser.add_argument("--scale", type=float, default=1.0, help="factor on images per study")
     parser.add_argument("--repeat", type=int, default=3, help="interleaved; the median counts")
