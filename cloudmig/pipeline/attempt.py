@@ -64,6 +64,8 @@ class Attempt:
     unlisted: frozenset[str] = frozenset()  #: What that copy marks as not listed by the PACS.
     strays: int = 0
     too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.
+    #: What a destination will not have, and why: sending it once more changes nothing.
+    refused: dict[str, QuarantineReason] = field(default_factory=dict)
     _pending: list[ReceiptRow] = field(default_factory=list)
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
@@ -94,7 +96,8 @@ class Attempt:
     def wanted(self) -> dict[str, ExpectedInstance]:
         """Return what is missing and worth asking for."""
         missing = self.missing()
-        return {uid: missing[uid] for uid in missing if uid not in self.too_large}
+        hopeless = self.too_large | self.refused.keys()
+        return {uid: missing[uid] for uid in missing if uid not in hopeless}
 
     async def add_receipt(self, row: ReceiptRow) -> None:
         """Note a receipt; commit when enough have gathered."""
@@ -114,10 +117,14 @@ class Attempt:
         reason: QuarantineReason | None,
         instance: InstanceRef | None,
         **detail: object,
-    ) -> None:
-        """Record a finding; a reason that no person has let pass quarantines the study."""
+    ) -> bool:
+        """Record a finding; a reason that no person has let pass quarantines the study.
+
+        Returns whether it does.
+        """
         waits = await self.parts.catalog.call(
             Catalog.record_finding, self.job, kind, reason, detail, instance
         )
         if waits and reason is not None:
             self.reasons.append(reason)
+        return waits

@@ -127,9 +127,11 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
         case Taken(held):
             return await _decide(attempt, copy, staged, held)
         case Refused(reason):
+            why = QuarantineReason.REFUSED_BY_DESTINATION
+            attempt.refused[staged.instance.sop_instance_uid] = why
             await attempt.find(
                 "instance_refused",
-                QuarantineReason.REFUSED_BY_DESTINATION,
+                why,
                 staged.instance,
                 destination=copy.destination.name,
                 why=reason,
@@ -210,7 +212,7 @@ async def _decide(
         staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
     )
     assert not isinstance(outcome, Taken), "a conflict's key holds its own digest"
-    await attempt.find(
+    waits = await attempt.find(
         "conflict_found",
         QuarantineReason.CONFLICT,
         staged.instance,
@@ -224,6 +226,10 @@ async def _decide(
         await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
     # Else the store holds one content per instance: the second one is listed, and not kept here.
     if staged.instance.sop_instance_uid not in copy.receipts:
+        if waits and not isinstance(outcome, Stored):
+            # Nobody knows whose content that is: it is no copy until a person has said so.
+            attempt.refused[staged.instance.sop_instance_uid] = QuarantineReason.CONFLICT
+            return False
         # The first content was put by an attempt that did not live to write it down.
         await _note(attempt, copy, staged, held)
     return isinstance(outcome, Stored)

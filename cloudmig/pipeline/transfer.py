@@ -121,8 +121,9 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
         raise RetrieveIncomplete(f"{len(wanted)} of {len(attempt.expected)} did not arrive")
     if wanted:
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
-    if len(missing) > len(wanted):
+    if attempt.too_large & missing.keys():
         attempt.reasons.append(QuarantineReason.TOO_LARGE)
+    attempt.reasons += [why for uid, why in attempt.refused.items() if uid in missing]
     for copy in attempt.open_copies():
         if copy.receipts or copy.beside:
             await evidence.write_manifest(attempt, copy, missing)

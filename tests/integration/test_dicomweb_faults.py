@@ -319,8 +319,8 @@ async def reconciled(cell: Cell, stage: Stage, world: World) -> Row:
     closing = await world.explain_everything()
     quarantined = world.quarantined()
     assert set().union(*quarantined.values()) == cell.reasons
-    judge(world, stage.server, truth, set(quarantined))
     verified = closing.statement.instances.verified
+    assert verified == judge(world, stage.server, truth, set(quarantined))
     return Row(
         cell.fault,
         first.halted or "ends",
@@ -344,8 +344,8 @@ async def mended(stage: Stage, world: World) -> None:
 
 def judge(
     world: World, server: ScriptedStow, truth: Mapping[str, set[str]], quarantined: set[str]
-) -> None:
-    """Compare what the catalog calls verified with what the store really holds."""
+) -> int:
+    """Compare what the catalog says with what the store holds; return how much of that is right."""
     held = looked_at(server)
     right = {uid for uid, digests in truth.items() if digests == {held.get(uid)}}
     members = {
@@ -363,6 +363,7 @@ def judge(
     assert set(held) <= set(truth), "the store holds nothing that the PACS does not"
     if quarantined == {FIRST.study_instance_uid}:
         assert len(others) == len(truth), "one bad instance holds nothing else back"
+    return len(right)
 
 
 def test_the_table_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
