@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from cloudmig.dicom.header import HeaderUnreadable, Identity, read_elements, read_identity, uid_text
+from cloudmig.dicom.header import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    HeaderUnreadable,
+    Identity,
+    read_elements,
+    read_identity,
+    uid_text,
+)
 from cloudmig.dicom.part10 import NotPart10, read_prefix
 from cloudmig.errors import SpoolFull
+from cloudmig.model.references import is_usable_uid
 from cloudmig.sources.arrivals import identity_of
 from cloudmig.staging import StagedBytes, StagingArea
 
@@ -75,8 +83,8 @@ async def take_part(
         area.memory.give(credit_bytes)
         raise
     called = beginning.sop_instance_uid
-    if asked_sop_instance_uid and not (beginning.identity and called):
-        called = asked_sop_instance_uid
+    if beginning.identity is None or not called:
+        called = asked_sop_instance_uid or called
     writer = area.open(
         sop_class_uid=beginning.sop_class_uid,
         sop_instance_uid=called,
@@ -127,12 +135,10 @@ async def _read_beginning(pieces: AsyncIterator[bytes]) -> tuple[bytearray, _Beg
 
 
 def _look(first: bytearray) -> _Beginning:
-    if len(first) >= _DICM_ENDS and first[_DICM_ENDS - 4 : _DICM_ENDS] != b"DICM":
-        return _Beginning(is_enough=True, is_part10=False)  # No Part 10 file, whatever else comes.
     try:
         offset, transfer_syntax_uid = read_prefix(first)
     except NotPart10:
-        return _Beginning(is_part10=False)
+        return _look_at_no_part10(first)
     try:
         with memoryview(first) as view, view[offset:] as dataset:
             identity = read_identity(dataset, transfer_syntax_uid)
@@ -147,6 +153,26 @@ def _look(first: bytearray) -> _Beginning:
         identity,
         is_enough=_is_named(identity),
     )
+
+
+def _look_at_no_part10(first: bytearray) -> _Beginning:
+    """Find out what it is called, so that a person knows, if it is a data set at least.
+
+    In which transfer syntax nobody says; a name is a name in either (PS3.5 A.1, A.2).
+    """
+    for transfer_syntax_uid in (_EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN):
+        try:
+            identity = read_identity(first, transfer_syntax_uid)
+        except HeaderUnreadable:
+            continue
+        if is_usable_uid(identity.sop_instance_uid):
+            return _Beginning(
+                sop_class_uid=identity.sop_class_uid,
+                sop_instance_uid=identity.sop_instance_uid,
+                is_enough=True,
+                is_part10=False,
+            )
+    return _Beginning(is_part10=False)
 
 
 def _named_in_group_0002(first: bytearray) -> tuple[str, str]:
