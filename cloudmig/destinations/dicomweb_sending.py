@@ -99,11 +99,11 @@ class StudySender:
         self._presence.forget(study)
 
     async def _send(self, study: StudyRef, orders: Sequence[Order]) -> None:
-        together = [order for order in orders if order.sop_instance_uid not in self._suspects]
-        await self._request(study, together)
-        for order in orders:
-            if order not in together:
-                await self._request(study, [order])
+        alone = [order for order in orders if order.sop_instance_uid in self._suspects]
+        suspected = set(alone)
+        await self._request(study, [order for order in orders if order not in suspected])
+        for order in alone:
+            await self._request(study, [order])
 
     async def _request(self, study: StudyRef, orders: Sequence[Order]) -> None:
         """Send one request and settle its orders, with narrower requests where that may help."""
