@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import urllib.request
@@ -276,8 +275,3 @@ def version() -> str:
     """Return the first line of what Orthanc says of itself."""
     said = subprocess.run([ORTHANC, "--version"], capture_output=True, check=True, text=True)
     return said.stdout.partition("\n")[0]
-
-
-def is_installed() -> bool:
-    """Tell whether there is an Orthanc with the plugin."""
-    return os.access(ORTHANC, os.X_OK) and Path(DICOMWEB_PLUGIN).exists()
