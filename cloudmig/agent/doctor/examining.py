@@ -13,7 +13,8 @@ from cloudmig.agent.doctor.listening import listening
 from cloudmig.agent.doctor.pacs import check_source
 from cloudmig.agent.doctor.store import check_destination
 from cloudmig.agent.doctor.verdict_queue import check_verdict_queue
-from cloudmig.config import Configuration, DirectorySettings
+from cloudmig.agent.doctor.web_source import check_web_source
+from cloudmig.config import Configuration, DirectorySettings, WebSourceSettings
 from cloudmig.telemetry import get_logger
 
 __all__ = ["examine"]
@@ -47,6 +48,15 @@ async def examine(
                 check_max_s,
             )
             for name in config.pacs
+        ]
+        checks += [
+            _limited(
+                f"source {name}",
+                check_web_source(config, name, wait_max_s=wait_max_s),
+                check_max_s,
+            )
+            for name, source in config.sources.items()
+            if isinstance(source, WebSourceSettings)
         ]
         checks += [
             _limited(f"source {name}", asyncio.to_thread(check_folder, config, name), check_max_s)

@@ -26,7 +26,7 @@ from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.dimse import DimseSource, DimseSourceSettings
 from cloudmig.sources.dimse.asking import FIND, GET, MOVE, VERIFICATION
 
-__all__ = ["check_source"]
+__all__ = ["check_source", "narrow_questions"]
 
 _SERVICES = {"C-ECHO": VERIFICATION, "C-FIND": FIND, "C-MOVE": MOVE, "C-GET": GET}
 #: Days back in which a study is looked for, one narrow question after the other.
@@ -275,7 +275,7 @@ class _Examination:
         """Find one instance to try with: narrow questions first, and never a long answer."""
         source = self._open(use_get=False)
         try:
-            for question in _questions():
+            for question in narrow_questions():
                 for study in await self._some_studies(source, question):
                     listing = await source.list_instances(study)
                     if listing.instances:
@@ -388,7 +388,7 @@ class _Examination:
         )
 
 
-def _questions() -> list[StudyQuestion]:
+def narrow_questions() -> list[StudyQuestion]:
     """Return narrow questions first; the last one is for archives whose studies have no dates."""
     today = dt.datetime.now().astimezone().date()
     windows = [DateWindow(today - dt.timedelta(days), today) for days in _LOOK_BACK_DAYS]
