@@ -80,28 +80,28 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
         path = (
             f"{study}/series/{instance.series_instance_uid}/instances/{instance.sop_instance_uid}"
         )
-        before = self._count
+        came = 0
         try:
-            await self._pull(path, asked=instance.sop_instance_uid)
+            came = await self._pull(path, asked=instance.sop_instance_uid)
         except SourceUnavailable as error:
             if not self._source.may_be_its_fault(error):
                 raise
             self._gone = error
             self._failures_in_a_row += 1
-        if self._count > before:
+        if came:
             self._failures_in_a_row = 0
         else:
             self.evidence.failed = (self.evidence.failed or 0) + 1
 
-    async def _pull(self, path: str, *, asked: str) -> None:
-        """Ask for what is under `path` and hand over its objects as they come."""
-        source = self._source
+    async def _pull(self, path: str, *, asked: str) -> int:
+        """Ask for what is under `path`, hand its objects over as they come, and count them."""
+        source, came = self._source, 0
         async with source.lanes.lane():
             try:
                 async with source.client.retrieve_parts(path, accept=source.accept) as reply:
                     self._note_status(reply)
                     if reply.parts is not None:
-                        await self._take_all(reply.parts, asked)
+                        came = await self._take_all(reply.parts, asked)
             except DicomWebFailed as error:
                 source.lanes.slower()
                 raise translate(error) from error
@@ -114,6 +114,7 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
                     # What comes after it is not read: the rest is asked for one by one.
                     raise SourceUnavailable("retrieve: an object beyond our limit") from error
         source.lanes.faster()
+        return came
 
     def _note_status(self, reply: ObjectsReply) -> None:
         """Take the status as evidence; raise where it is not about what was asked for."""
@@ -140,9 +141,9 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             raise SourceUnavailable(f"retrieve: HTTP {status}")
         # 404, 410, 500 ...: it says so of this study or instance. The set decides what is missing.
 
-    async def _take_all(self, parts: Parts, asked: str) -> None:
+    async def _take_all(self, parts: Parts, asked: str) -> int:
         area = self._source.area
-        for _ in range(_PARTS_MAX):
+        for number in range(_PARTS_MAX):
             # Nobody waits in the middle of an object; between two, the archive waits for us.
             credit = await area.take_credit()
             try:
@@ -153,7 +154,7 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             if not there_is_one:
                 area.memory.give(credit)
                 self.evidence.completed = self._count
-                return
+                return number
             try:
                 async with aclosing(parts.content()) as pieces:
                     part = await take_part(
@@ -165,7 +166,7 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
                     )
             except SpoolFull:
                 self.evidence.no_room += 1
-                return
+                return number
             self._arrived(part, asked)
         raise SourceUnavailable(f"more than {_PARTS_MAX} objects in one answer")
 

@@ -1,0 +1,277 @@
+"""A DICOMweb source in trouble: what came counts, the rest is told, nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmig.demo.studies import Study
+from cloudmig.dicomweb import DicomWebClient, HttpLimits
+from cloudmig.errors import QueryTruncated, SourceBusy, SourceRefused, SourceUnavailable
+from cloudmig.model.references import StudyRef
+from cloudmig.model.window import StudyQuestion
+from cloudmig.ports import RetrieveRequest
+from cloudmig.sources.dicomweb import WebSource, WebSourceOptions
+from cloudmig.sources.dicomweb.lanes import RequestLanes
+from tests.contract.source_contract import an_area, expected_of, given_back, pull, whole
+from tests.contract.web_archive import CANARY, Broken, ScriptedArchive, WebScript
+from tests.integration.migration_world import a_study
+
+STUDY = a_study(1, series=(4, 3))
+STUDIES = [a_study(number, series=(2,)) for number in range(1, 8)]
+UIDS = [each.sop_instance_uid for each in STUDY.instances()]
+
+
+@asynccontextmanager
+async def a_source(
+    folder: Path,
+    studies: Sequence[Study] = (STUDY,),
+    script: WebScript = WebScript(),  # noqa: B008 - frozen
+    *,
+    breaks: Sequence[Broken] = (),
+    **options: Any,  # noqa: ANN401
+) -> AsyncIterator[tuple[WebSource, ScriptedArchive]]:
+    async with ScriptedArchive(studies, script, breaks=list(breaks)).running() as archive:
+        limits = HttpLimits(connect_max_s=2, silence_max_s=0.5, total_max_s=20)
+        told = {"lanes": 2, "object_bytes_max": 1 << 30, "page_rows": 3, **options}
+        source = WebSource(
+            WebSourceOptions(name="web", **told), DicomWebClient(archive.url, limits=limits),
+            an_area(folder), patient_key=lambda _patient_id, _issuer: "",
+        )  # fmt: skip
+        try:
+            yield source, archive
+        finally:
+            await source.close()
+        assert given_back(source.area)
+
+
+def narrow(study: Study = STUDY) -> RetrieveRequest:
+    return RetrieveRequest(StudyRef(study.study_instance_uid), expected_of(study), narrow=True)
+
+
+# Searches
+
+
+async def found(source: WebSource) -> list[object]:
+    return [each.study async for each in source.find_studies(StudyQuestion())]
+
+
+async def test_pages_are_gone_through_by_what_came(tmp_path: Path) -> None:
+    async with a_source(tmp_path, STUDIES, WebScript(page_rows_max=2)) as (source, archive):
+        assert len(await found(source)) == len(STUDIES)
+
+    offsets = [search.partition("offset=")[2].partition("&")[0] for search in archive.searches]
+    assert offsets == ["", "2", "4", "6"], "the last page is shorter than one that came before"
+
+
+async def test_the_first_short_page_is_not_believed_to_be_the_last(tmp_path: Path) -> None:
+    """It may be what the archive gives at once."""
+    async with a_source(tmp_path, STUDIES[:2]) as (source, archive):
+        assert len(await found(source)) == 2
+
+    assert len(archive.searches) == 2
+
+
+@pytest.mark.parametrize("says_more", ["206", "warning"])
+async def test_an_archive_that_promises_more_and_repeats_itself_is_not_believed(
+    says_more: str, tmp_path: Path
+) -> None:
+    script = WebScript(page_rows_max=2, ignores_offset=True, says_more=says_more)
+    async with a_source(tmp_path, STUDIES, script) as (source, _):
+        with pytest.raises(QueryTruncated):
+            await found(source)
+
+
+async def test_full_pages_that_repeat_themselves_are_a_cut_answer(tmp_path: Path) -> None:
+    async with a_source(tmp_path, STUDIES, WebScript(ignores_offset=True)) as (source, _):
+        with pytest.raises(QueryTruncated, match="offset"):
+            await found(source)
+
+
+async def test_a_list_that_is_cut_does_not_pass_for_a_whole_one(tmp_path: Path) -> None:
+    script = WebScript(ignores_offset=True, included_counts=False)
+    async with a_source(tmp_path, [STUDY], script) as (source, _):
+        listing = await source.list_instances(StudyRef(STUDY.study_instance_uid))
+
+    assert not listing.complete
+    assert CANARY not in str(listing.notes)
+
+
+@pytest.mark.parametrize(("status", "kind"), [
+    (401, SourceRefused), (403, SourceRefused), (302, SourceRefused), (501, SourceRefused),
+    (429, SourceBusy), (503, SourceBusy), (500, SourceUnavailable), (413, QueryTruncated),
+    (400, SourceRefused),
+])  # fmt: skip
+async def test_what_a_status_of_a_search_means(
+    status: int, kind: type[Exception], tmp_path: Path
+) -> None:
+    async with a_source(tmp_path) as (source, archive):
+        archive.search_statuses = [status] * 3
+        with pytest.raises(kind) as caught:
+            await found(source)
+
+    assert CANARY not in str(caught.value)
+    assert kind is not SourceRefused or getattr(caught.value, "hint", "")
+
+
+# Retrieves
+
+
+@pytest.mark.parametrize("how", ["reset", "half", "ends", "silent"])
+async def test_what_came_before_a_break_is_handed_over(how: str, tmp_path: Path) -> None:
+    breaks = [Broken(how=how, after=3)]
+    async with a_source(tmp_path, breaks=breaks) as (source, _):
+        arrived, _, gone = await pull(source, whole(STUDY))
+
+        assert isinstance(gone, SourceUnavailable)
+        got = {each.instance.sop_instance_uid for each in arrived if each.instance}
+        # Of the third, the last delimiter was not yet there to see.
+        assert got in (set(UIDS[:3]), set(UIDS[:2]))
+
+
+@pytest.mark.parametrize(("script", "status"), [
+    (WebScript(empty_answers=True), 200), (WebScript(missing=frozenset(UIDS)), 404),
+    (WebScript(fails=frozenset(UIDS[:1])), 500),
+], ids=["200 with nothing", "404", "500"])  # fmt: skip
+async def test_an_answer_without_objects_is_evidence_and_no_outage(
+    script: WebScript, status: int, tmp_path: Path
+) -> None:
+    async with a_source(tmp_path, script=script) as (source, _):
+        arrived, evidence, gone = await pull(source, whole(STUDY))
+
+    assert (arrived, evidence.status, gone) == ([], status, None)
+
+
+async def test_a_wrong_boundary_is_no_answer(tmp_path: Path) -> None:
+    async with a_source(tmp_path, script=WebScript(boundary_told="other")) as (source, _):
+        arrived, _, gone = await pull(source, whole(STUDY))
+
+    assert arrived == []
+    assert isinstance(gone, SourceUnavailable)
+
+
+async def test_one_bad_instance_of_many_is_counted_and_no_outage(tmp_path: Path) -> None:
+    script = WebScript(deadly=frozenset(UIDS[2:3]), missing=frozenset(UIDS[4:5]))
+    async with a_source(tmp_path, script=script) as (source, archive):
+        arrived, evidence, gone = await pull(source, narrow())
+
+    assert gone is None
+    assert evidence.failed == 2
+    assert len(arrived) == len(UIDS) - 2
+    assert archive.at_once_max <= 2
+
+
+async def test_an_archive_that_fails_at_everything_is_left_alone_soon(tmp_path: Path) -> None:
+    script = WebScript(fails=frozenset(UIDS))
+    async with a_source(tmp_path, script=script) as (source, archive):
+        arrived, _, gone = await pull(source, narrow())
+
+    assert arrived == []
+    assert isinstance(gone, SourceUnavailable)
+    assert sum(archive.retrieved.values()) <= 4
+
+
+@pytest.mark.parametrize(("status", "kind"), [
+    (401, SourceRefused), (403, SourceRefused), (302, SourceRefused), (405, SourceRefused),
+    (406, SourceRefused), (429, SourceBusy), (502, SourceBusy), (503, SourceBusy),
+])  # fmt: skip
+async def test_what_a_status_of_a_retrieve_means_for_the_whole_source(
+    status: int, kind: type[Exception], tmp_path: Path
+) -> None:
+    breaks = [Broken(status=status, headers=(("Location", "http://127.0.0.1:9/"),))]
+    async with a_source(tmp_path, breaks=breaks) as (source, archive):
+        _, _, gone = await pull(source, whole(STUDY))
+
+    assert type(gone) is kind
+    assert sum(archive.retrieved.values()) == 1, "nothing is followed, nothing asked again"
+
+
+async def test_406_for_one_of_many_is_about_that_one(tmp_path: Path) -> None:
+    async with a_source(tmp_path) as (source, archive):
+        await pull(source, whole(STUDY))
+        archive.breaks = [Broken(status=406)]
+        _, evidence, gone = await pull(source, narrow())
+
+    assert gone is None
+    assert evidence.failed == 1
+
+
+async def test_an_object_too_large_hides_no_other_when_asked_one_by_one(tmp_path: Path) -> None:
+    sizes = [len(each.data_set()) for each in STUDY.instances()]
+    async with a_source(tmp_path) as (source, archive):
+        first = STUDY.instances()[0]
+        archive.replaced[UIDS[0]] = first.part10() + bytes(max(sizes))
+        source.options = WebSourceOptions(
+            name="web", lanes=2, object_bytes_max=max(sizes), page_rows=3
+        )
+        arrived, evidence, gone = await pull(source, narrow())
+
+    assert gone is None
+    assert evidence.too_large == {UIDS[0]}
+    assert len(arrived) == len(UIDS) - 1
+
+
+async def test_strays_are_counted_and_not_kept(tmp_path: Path) -> None:
+    async with a_source(tmp_path, STUDIES, WebScript(strays=2)) as (source, _):
+        arrived, evidence, _ = await pull(source, whole(STUDIES[0]))
+
+    assert evidence.strays == 2
+    assert {each.instance.study_instance_uid for each in arrived if each.instance} == {
+        STUDIES[0].study_instance_uid
+    }
+
+
+async def test_a_slow_taker_slows_the_archive_down_and_nothing_gathers(tmp_path: Path) -> None:
+    """Credit for the next object is waited for between objects."""
+    async with a_source(tmp_path) as (source, _):
+        source.area.memory.bytes_max = 4 << 20
+        async with source.retrieve(whole(STUDY)) as retrieval:
+            arrivals = aiter(retrieval)
+            first = await anext(arrivals)
+            await asyncio.sleep(0.2)
+            assert source.area.memory.bytes_used <= source.area.memory.bytes_max
+            first.settle(stored=True)
+            rest = 0
+            async for arrival in arrivals:
+                arrival.settle(stored=True)
+                rest += 1
+        assert rest == len(UIDS) - 1
+
+
+# Lanes
+
+
+async def test_a_retry_after_is_kept_by_everybody() -> None:
+    lanes = RequestLanes(4)
+    loop = asyncio.get_running_loop()
+    lanes.slower(0.2)
+    begun_s = loop.time()
+    async with lanes.lane():
+        waited_s = loop.time() - begun_s
+
+    assert waited_s >= 0.19
+    assert lanes.budget == 2
+    for _ in range(20):
+        lanes.faster()
+    assert lanes.budget == 4
+
+
+async def test_a_lane_is_given_back_by_whoever_is_cancelled() -> None:
+    lanes = RequestLanes(1)
+    lanes.slower(30)
+
+    async def use() -> None:
+        async with lanes.lane():
+            raise AssertionError("it rests")
+
+    using = asyncio.create_task(use())
+    await asyncio.sleep(0.01)
+    using.cancel()
+    await asyncio.wait([using])
+
+    assert lanes._in_use == 0
