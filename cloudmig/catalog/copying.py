@@ -144,7 +144,7 @@ class CopyingCalls(VerificationCalls):
         """Select transfers that lack the copy, planned or not, and that can be claimed for it."""
         transfer, made = schema.transfer, schema.copy.alias("made")
         of_transfer = made.c.transfer_id == transfer.c.transfer_id
-        to_make = made.c.state.in_([state.value for state in TO_MAKE])
+        to_make = _unindexed(made.c.state).in_([state.value for state in TO_MAKE])
         waiting = transfer.c.state.in_([state.value for state in _WAITING])
         wanted = sa.select(transfer).where(transfer.c.source.in_(order.sources))
         # Made, and killed before that was written down: it only wants to be finished.
@@ -231,10 +231,19 @@ def _has_origin(order: CopyOrder) -> sa.ColumnElement[bool]:
     origin = schema.copy.alias("origin")
     found = sa.exists().where(
         origin.c.transfer_id == schema.transfer.c.transfer_id,
-        origin.c.state == CopyState.VERIFIED.value,
+        _unindexed(origin.c.state) == CopyState.VERIFIED.value,
     )
     if order.destination is not None:
         found = found.where(origin.c.destination != order.destination)
     if order.origin is not None:
         found = found.where(origin.c.destination == order.origin)
     return found
+
+
+def _unindexed(state: sa.Column[str]) -> sa.ColumnElement[str]:
+    """Return a state that no index is searched for.
+
+    SQLite took the index of states for every study anew, through all copies of that state: a
+    hundred thousand studies took hours. A study has a few copies, and they are found by its number.
+    """
+    return sa.func.coalesce(state, "")
