@@ -65,13 +65,15 @@ set; a contender whose images are not all there is said to hold fewer.
 - `port` is its destination alone, with files read and hashed twice as staging does it, memory
   counted against the default budget ([bench/stow_port.py](../bench/stow_port.py)); no catalog.
 - `port-staged` is the same with everything read and hashed before the clock starts: the share of
-  STOW-RS alone.
+  STOW-RS alone. Compare it with `dicomweb-client` less the reading shown below, too.
 - `storescu` is DCMTK's, one association for everything; `storescu-nodelay` has `TCP_NODELAY=1`
   on both sides. The stock one is timed on one study.
 - `orthanc` is the STOW-RS client of a second Orthanc that holds the studies already, one request
   for all of them.
 - `stow-limit` writes requests made beforehand, of the size cloudmig sends, to four raw sockets:
-  what Orthanc takes from a sender that costs nothing on the same two cores.
+  what Orthanc takes from a sender that costs nothing on the same two cores. Its own CPU is the
+  limit, and whatever a contender computes is taken from it: cloudmig's two SHA-256 of every image
+  are most of what lies between `port` and `port-staged`.
 """
 
 
