@@ -130,6 +130,11 @@ class Outages:
                     f" `cloudmig copy --to {name}` from verified copies",
                 )
 
+    def give_up_on_refusals(self) -> None:
+        """Raise what a store refused us with. Called when nothing else is left to do."""
+        for error in (self._parts.refusals or {}).values():
+            raise error
+
     def some_store_is_down(self) -> bool:
         """Say whether any destination is left alone."""
         self._look_at_stores()

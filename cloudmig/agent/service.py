@@ -58,6 +58,7 @@ class _Run(Work):
     sources: list[str] = field(default_factory=list)
     outages: Outages = field(kw_only=True)
     ended: asyncio.Event = field(default_factory=asyncio.Event)  #: Set when the next study ends.
+    moving: int = 0  #: Studies under way.
 
     def note_end(self) -> None:
         """Wake whoever waits for a study to end; it may have been the last."""
@@ -76,6 +77,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     lock_name = settings.catalog_path or settings.state_dir / "agent"
     with run_lock(lock_name):
         parts.area.spool.clean()
+        parts.refusals = {}
         run = _Run(parts, settings.name, stop, sources=list(parts.sources), outages=Outages(parts))
         async with _registered(run):
             # The lock says that no process of this name lives: what it held is free again.
@@ -195,13 +197,19 @@ async def _claim_and_move(run: _Run) -> None:
             Catalog.claim_next, run.owner, lease_s=settings.lease_s, sources=sources
         )
         if job is not None:
-            await _move(run, job)
+            run.moving += 1
+            try:
+                await _move(run, job)
+            finally:
+                run.moving -= 1
             run.note_end()
             continue
         wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
         if wait_s is None:
             return
         run.outages.give_up_on_stores()
+        if not run.moving:
+            run.outages.give_up_on_refusals()
         await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop, ended)
 
 

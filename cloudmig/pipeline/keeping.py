@@ -9,11 +9,17 @@ from pathlib import Path
 
 from cloudmig.catalog.records import ReceiptRow
 from cloudmig.dicom.compare import Comparison, compare_files
-from cloudmig.errors import DestinationUnavailable, InstanceConflict, ObjectArchived
+from cloudmig.errors import (
+    DestinationRefused,
+    DestinationUnavailable,
+    InstanceConflict,
+    ObjectArchived,
+)
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
+from cloudmig.pipeline.owing import leave_to_a_person
 from cloudmig.ports import Arrival
 
 __all__ = ["keep", "keep_beside"]
@@ -106,6 +112,9 @@ async def _store(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance)
     except DestinationUnavailable as error:
         # Its copy is made later; nobody else waits for it (design 5).
         copy.owed = copy.owed or str(error)
+        return False
+    except DestinationRefused as error:
+        leave_to_a_person(attempt, copy, error)
         return False
 
 

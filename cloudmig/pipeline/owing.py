@@ -8,15 +8,15 @@ it is back. Only then the source is asked for the study again.
 from __future__ import annotations
 
 from cloudmig.catalog import Catalog
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import DestinationRefused, DestinationUnavailable
 from cloudmig.model.instance import Location
 from cloudmig.model.references import is_usable_uid
 from cloudmig.model.transfer import TransferJob
 from cloudmig.objects import instance_key
-from cloudmig.pipeline.attempt import Attempt
+from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.parts import Parts
 
-__all__ = ["leave_out_what_is_down", "owe_what_nobody_takes"]
+__all__ = ["leave_out_what_is_down", "leave_to_a_person", "owe_what_nobody_takes"]
 
 
 async def owe_what_nobody_takes(parts: Parts, job: TransferJob) -> bool:
@@ -32,7 +32,11 @@ async def owe_what_nobody_takes(parts: Parts, job: TransferJob) -> bool:
 async def leave_out_what_is_down(attempt: Attempt) -> None:
     """Ask each store that was down for one object, and owe the copies of those that still are."""
     location = _some_location(attempt)
+    refusals = attempt.parts.refusals or {}
     for name, copy in attempt.copies.items():
+        if name in refusals:
+            copy.owed = str(refusals[name])
+            continue
         breakers = attempt.parts.breakers.get(name, ())
         if location is None or not any(each.is_open for each in breakers):
             continue
@@ -40,9 +44,27 @@ async def leave_out_what_is_down(attempt: Attempt) -> None:
             await copy.destination.find(location)
         except DestinationUnavailable as error:
             copy.owed = str(error)
+        except DestinationRefused as error:
+            leave_to_a_person(attempt, copy, error)
+
+
+def leave_to_a_person(attempt: Attempt, copy: CopyInProgress, error: DestinationRefused) -> None:
+    """Owe a copy to a store that refuses us, for as long as there is another one to fill.
+
+    Raises the error where there is none, or nobody waits for the rest.
+    """
+    refusals = attempt.parts.refusals
+    if refusals is None:
+        raise error
+    refusals.setdefault(copy.destination.name, error)
+    if len(refusals) >= len(attempt.parts.config.destinations):
+        raise error
+    copy.owed = copy.owed or str(error)
 
 
 def _is_left_alone(parts: Parts, name: str) -> bool:
+    if name in (parts.refusals or {}):
+        return True
     breakers = parts.breakers.get(name, ())
     return any(each.is_open and each.seconds_until_probe > 0 for each in breakers)
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cloudmig.catalog import CatalogThread
 from cloudmig.config import Configuration
+from cloudmig.errors import DestinationRefused
 from cloudmig.ports import Destination, InventorySource, StudySource, VerdictQueue
 from cloudmig.staging import StagingArea
 from cloudmig.telemetry import Pseudonyms, Reporter
@@ -92,6 +93,9 @@ class Parts:
     listener: Listener | None = None
     verdict_posts: Sequence[VerdictPost] = ()
     counters: Counters = field(default_factory=Counters)
+    #: Stores that refuse us in this run: their copies are left, and it halts when all else is done.
+    #: None: whoever is refused halts at once.
+    refusals: dict[str, DestinationRefused] | None = None
 
     def archive_of(self, source: str) -> str:
         """Return the archive name of a source: the first part of its keys."""

@@ -366,6 +366,25 @@ def judge(
     return len(right)
 
 
+async def test_a_store_that_refuses_us_holds_back_no_other_copy(tmp_path: Path) -> None:
+    """A person has to act, and until then everything else is done."""
+    many = [a_study(number, series=(2,)) for number in range(1, 13)]
+    stage = Stage(ScriptedStow(), tmp_path, {}, {"profile": "plain"})
+    rejecting_every_token(stage)
+    async with stage.server.running():
+        world = World(tmp_path, many, destinations=homes(stage))
+        with world.serving():
+            halted = await world.migrate()
+
+            assert "HTTP 401" in halted.halted
+            assert world.held() == world.truth()
+            assert stage.server.held == {}
+            stage.has_fault = False
+            assert (await world.run()).halted == ""
+            assert {uid: {one} for uid, one in looked_at(stage.server).items()} == world.truth()
+            await world.explain_everything()
+
+
 def test_the_table_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     if len(ROWS) < len(CELLS):
         pytest.skip("only some cells were run")
