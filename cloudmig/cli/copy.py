@@ -108,9 +108,12 @@ def copy(
         forecast = invocation.run(lambda: _forecast(invocation, settings, order, study or ()))
         invocation.answer(forecast_document(to, forecast))
         _show_forecast(invocation, to, forecast)
+        _show_rules(invocation, settings, to)
         return
     stopped, summary = invocation.run(lambda: _copy(invocation, settings, order, study or ()))
     _tell(invocation, to, summary, stopped=stopped)
+    if sys.stdout.isatty():
+        _show_rules(invocation, settings, to)
     if summary.halted:
         end(ExitCode.HALTED)
     if stopped:
@@ -236,6 +239,15 @@ def _show_forecast(invocation: Invocation, to: str, forecast: CopyForecast) -> N
     _show_skipped(invocation, forecast.skipped)
     if forecast.studies:
         invocation.say("Nothing was copied. Next: the same without --dry-run")
+
+
+def _show_rules(invocation: Invocation, settings: Configuration, to: str) -> None:
+    """Say that a later plan knows nothing of copies that no rule names."""
+    if not any(to in rule.copy_to for rule in settings.rules):
+        invocation.say(
+            f"No rule names {to}: put it into copy_to, or the next cloudmig plan takes it out of"
+            " the plan of studies that are not done."
+        )
 
 
 def _show_skipped(invocation: Invocation, skipped: Mapping[str, int]) -> None:
