@@ -42,6 +42,8 @@ _UNNAMED = (
 #: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
 #: source does not refuse them for being broad; it takes no date range at all.
 _DATES_REFUSED_MAX = 12
+#: The same for patient ID prefixes, each a character longer: no archive has so many that share 12.
+_PREFIXES_REFUSED_MAX = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class _Run:
     questions: int = 0
     splits: int = 0
     dates_refused: int = 0  #: In a row, before the first that was answered; then -1.
+    prefixes_refused: int = 0  #: The same of patient ID prefixes.
     ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores or refuses.
     disagreements: list[str] = field(default_factory=list)
 
@@ -286,9 +289,17 @@ async def _by_patient(run: _Run) -> None:
 
 async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, parent: str) -> None:
     for char in _PREFIX_CHARS + _PREFIX_CHARS_RARE:
+        if "PatientID" in run.ignored:
+            return
         longer = replace(question, patient_id_prefix=prefix + char)
         asked = await _ask_or_none(run, longer, parent)
+        if asked is None and run.prefixes_refused >= 0:
+            run.prefixes_refused += 1
+            if run.prefixes_refused >= _PREFIXES_REFUSED_MAX:
+                run.ignored.add("PatientID")
+                run.disagreements.append("the source refuses every patient ID prefix")
         if asked is not None:
+            run.prefixes_refused = -1
             if question.dates is not None:
                 run.by_date |= asked.studies
             if asked.outside > asked.count // 2 and asked.outside > 1:

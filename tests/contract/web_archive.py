@@ -64,6 +64,7 @@ class WebScript:
     too_broad_at: int = 0  #: 413 for a search that finds more studies.
     nothing_is_404: bool = False
     ignores_dates: bool = False
+    takes_prefixes: bool = True  #: False: 400 for a search with a wildcard.
     repeats_last_row: bool = False  #: Each page begins with the last row of the one before it.
     not_listed: frozenset[str] = frozenset()
     knows_path_of: frozenset[str] | None = None  #: Studies that have a list of series; None: all.
@@ -171,6 +172,8 @@ class ScriptedArchive:
         status = self.search_statuses.pop(0) if self.search_statuses else 0
         included = request.query.getall("includefield", [])
         if not status and included and not script.takes_included:
+            status = 400
+        if not status and not script.takes_prefixes and "*" in str(request.query.values()):
             status = 400
         if not status and script.xml_only and "xml" not in request.headers["Accept"]:
             status = 406

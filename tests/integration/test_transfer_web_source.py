@@ -73,6 +73,19 @@ async def test_habits_that_cost_nothing_but_questions(script: WebScript, tmp_pat
         await all_is_there(world)
 
 
+async def test_a_search_that_takes_no_wildcard_is_told_and_costs_a_few_questions(
+    tmp_path: Path,
+) -> None:
+    dateless = a_study(8, series=(1,), study_date="")
+    script = WebScript(takes_prefixes=False)
+    async with WebWorld.of(tmp_path, [*STUDIES, dateless], script) as world:
+        result = await world.inventory()
+
+        assert result.studies == 6, "the universal question has it"
+        assert "the source refuses every patient ID prefix" in result.disagreements
+        assert len(world.archive.searches) < 100
+
+
 @pytest.mark.parametrize("broken", [
     Broken(how="reset"), Broken(how="ends"), Broken(how="half"), Broken(how="ends", after=0),
     Broken(status=500), Broken(status=503, headers=(("Retry-After", "0"),)), Broken(status=429),
