@@ -206,6 +206,10 @@ MAY_NOT = {
         file(element(0x7FE00010, "OB", b"\1\2")), file(element(0x7FE00010, "OB", b"\1\2\0\0")),
         "(7fe0,0010)",
     ),
+    "makes an even length odd": (
+        file(element(0x7FE00010, "OB", b"\1\2")), file(element(0x7FE00010, "OB", b"\1\2\0")),
+        "(7fe0,0010)",
+    ),
     "changes what a number means": (
         file(element(0x00280106, "US", b"\xff\xff")), file(element(0x00280106, "SS", b"\xff\xff")),
         "(0028,0106)",
