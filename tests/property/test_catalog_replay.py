@@ -21,14 +21,17 @@ from cloudmig.catalog.records import BadInstance
 from cloudmig.catalog.replay import (
     as_replayed,
     as_replayed_extra,
+    as_replayed_files,
     as_replayed_unnamed,
     rebuild,
     rebuild_extras,
+    rebuild_files,
     rebuild_unnamed,
 )
 from cloudmig.errors import CatalogError, LeaseLost
 from cloudmig.messages import ObjectFinding, StudyVerdict
 from cloudmig.model.extra_object import ExtraObject
+from cloudmig.model.files import TOTAL, Account, FileGroup, FileTally, file_equations
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState
@@ -119,11 +122,15 @@ class CatalogMachine(RuleBasedStateMachine):
         destination=st.sampled_from([*DESTINATIONS, "third"]),
         rules=st.sampled_from([None, (), ("old",)]),
         ending=st.sampled_from(["stored", "put back", "left", "forgone", "origin failed"]),
+        prepared=st.booleans(),
     )
     def copy_from_another(
-        self, destination: str, rules: tuple[str, ...] | None, ending: str
+        self, destination: str, rules: tuple[str, ...] | None, ending: str, prepared: bool
     ) -> None:
         """Make a copy from a verified one, of studies that are done as well."""
+        if prepared:  # By chance alone a study is verified too seldom.
+            self.move_one(False)
+            self.verify_all(True)
         order = CopyOrder(("main",), destination, rules=rules)
         for row in self.catalog.copies_to_make(order):
             origin = next(
@@ -285,6 +292,37 @@ class CatalogMachine(RuleBasedStateMachine):
             waiting = self.catalog.unnamed_studies("main", released=False)
             assert study not in [row.study for row in waiting]
 
+    @rule(
+        source=st.sampled_from(["main", "annex"]),
+        broken=st.integers(0, 2),
+        instances=st.integers(0, 2),
+        fingerprint=st.sampled_from(["a", "b"]),
+    )
+    def count_files(self, source: str, broken: int, instances: int, fingerprint: str) -> None:
+        tallies = [
+            FileTally(Account.FILES, TOTAL, broken + instances),
+            FileTally(Account.FILES, "instance", instances, 100),
+        ]
+        if broken:
+            tallies.append(
+                FileTally(Account.FILES, "unreadable", broken, 9, fingerprint, waits=True)
+            )
+        self.catalog.record_tallies(source, tallies, NOW)
+        assert all(each.holds for each in file_equations(
+            row.tally for row in self.catalog.file_tallies(source)
+        ))  # fmt: skip
+
+    @rule(source=st.sampled_from(["main", "annex"]), note=st.sampled_from(["", "seen"]))
+    def release_files(self, source: str, note: str) -> None:
+        group = FileGroup(source, "files", "unreadable")
+        waiting = [item.study for item in self.catalog.quarantine_items()]
+        try:
+            self.catalog.release_files(group, at=NOW, note=note)
+        except CatalogError:
+            assert group not in waiting
+        else:
+            assert group in waiting
+
     @rule()
     def stop_cleanly(self) -> None:
         self.catalog.put_back_all("worker")
@@ -312,6 +350,11 @@ class CatalogMachine(RuleBasedStateMachine):
         assert rebuild_unnamed(self.catalog.ledger(limit=100_000)) == unnamed
         extras = {row.extra: as_replayed_extra(row) for row in self.catalog.extra_objects()}
         assert rebuild_extras(self.catalog.ledger(limit=100_000)) == extras
+        files = {
+            FileGroup(row.source, row.tally.account.value, row.tally.kind): as_replayed_files(row)
+            for row in self.catalog.file_tallies()
+        }
+        assert rebuild_files(self.catalog.ledger(limit=100_000)) == files
 
     @invariant()
     def every_study_and_instance_is_in_one_term_of_the_equation(self) -> None:

@@ -1,0 +1,93 @@
+"""The doctor of a folder names what would keep its inventory from working."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloudmig.agent.doctor import Verdict
+from cloudmig.agent.doctor.folder import check_folder
+from cloudmig.cli import main
+from cloudmig.config import load
+from tests.integration.folder_world import FolderWorld, write_studies
+from tests.integration.migration_world import a_study
+
+HEADER = "path,study_instance_uid,series_instance_uid,sop_instance_uid\n"
+
+
+def found(world: FolderWorld) -> dict[str, Verdict]:
+    return {each.check: each.verdict for each in check_folder(load(world.config), "main")}
+
+
+def test_a_folder_with_a_listing_is_well(tmp_path: Path) -> None:
+    world = FolderWorld(tmp_path, source={"listing": "listing.csv"})
+    write_studies(world.export, [a_study(1)])
+    (tmp_path / "listing.csv").write_text(HEADER)
+
+    assert found(world) == dict.fromkeys(("folder", "listing", "index"), Verdict.OK)
+
+
+@pytest.mark.parametrize("trouble", ["gone", "empty", "a file"])
+def test_a_folder_that_is_not_there_is_a_problem(trouble: str, tmp_path: Path) -> None:
+    world = FolderWorld(tmp_path)
+    if trouble != "empty":
+        world.export.rmdir()
+    if trouble == "a file":
+        world.export.touch()
+
+    assert found(world)["folder"] is Verdict.PROBLEM
+
+
+@pytest.mark.parametrize("text", [None, "", "a,b\n1,2\n"])
+def test_a_listing_without_its_columns_is_a_problem(text: str | None, tmp_path: Path) -> None:
+    world = FolderWorld(tmp_path, source={"listing": "listing.csv"})
+    write_studies(world.export, [a_study(1)])
+    if text is not None:
+        (tmp_path / "listing.csv").write_text(text)
+
+    assert found(world)["listing"] is Verdict.PROBLEM
+
+
+def test_the_commands_speak_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a person and a program are told, from the inventory to the closing statement."""
+    world = FolderWorld(tmp_path)
+    [first, *_] = write_studies(world.export, [a_study(1)])
+    (world.export / "torn.dcm").write_bytes(first.read_bytes()[:140])
+
+    def told(*words: str) -> str:
+        with pytest.raises(SystemExit):
+            main.run(["--config", str(world.config), *words])
+        return capfd.readouterr().out
+
+    assert "files on disk: 4 = 3 instance + 1 unreadable" in told("inventory")
+    document = json.loads(told("inventory", "--json"))["inventories"][0]
+    assert document["files"]["files"] == {
+        "holds": True, "total": 4, "kinds": {"instance": 3, "unreadable": 1}, "waiting": 1,
+    }  # fmt: skip
+    assert "1 kind of broken file" in told("quarantine", "list")
+    assert "torn.dcm" in told("files")
+    assert "torn.dcm" not in told("files", "--kind", "instance")
+    told("files", "--csv", str(tmp_path / "files.csv"))
+    assert "torn.dcm" in (tmp_path / "files.csv").read_text()
+    name = json.loads(told("quarantine", "list", "--json"))["items"][0]["study"]
+    assert name.startswith("fi-")
+    assert "cloudmig files --source main --kind unreadable" in told("quarantine", "show", name)
+    assert "settled" in told("quarantine", "release", name, "--note", "known")
+    assert "Nothing is in quarantine" in told("quarantine", "list")
+
+
+def test_a_worker_starts_without_the_heavy_packages() -> None:
+    script = (
+        "import sys; import cloudmig.sources.directory.header_worker;"
+        "print([name for name in ('pydantic', 'sqlalchemy', 'boto3', 'pydicom', 'asyncio')"
+        " if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
