@@ -102,6 +102,20 @@ async def test_a_list_that_is_cut_does_not_pass_for_a_whole_one(tmp_path: Path) 
     assert CANARY not in str(listing.notes)
 
 
+@pytest.mark.parametrize("script", [
+    WebScript(not_listed=frozenset(UIDS[:1])), WebScript(wrong_series_rows=True),
+    WebScript(knows_path_of=frozenset()),
+], ids=["fewer than counted", "rows of another series", "404"])  # fmt: skip
+async def test_a_list_that_contradicts_itself_is_not_complete(
+    script: WebScript, tmp_path: Path
+) -> None:
+    async with a_source(tmp_path, script=script) as (source, _):
+        listing = await source.list_instances(StudyRef(STUDY.study_instance_uid))
+
+    assert not listing.complete
+    assert listing.notes
+
+
 @pytest.mark.parametrize(("status", "kind"), [
     (401, SourceRefused), (403, SourceRefused), (302, SourceRefused), (501, SourceRefused),
     (429, SourceBusy), (503, SourceBusy), (500, SourceUnavailable), (413, QueryTruncated),

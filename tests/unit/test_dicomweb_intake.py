@@ -163,6 +163,25 @@ async def test_an_object_beyond_the_limit_is_named_and_leaves_nothing(
     (await taken(area, cut(FILE, size), object_bytes_max=len(DATA_SET))).held.release()
 
 
+async def test_an_object_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    area, read = an_area(tmp_path), 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        yield FILE
+        for _ in range(1000):
+            read += KIB
+            yield bytes(KIB)
+
+    with pytest.raises(PartTooLarge):
+        await take_part(
+            area, endless(), credit_bytes=0, asked_sop_instance_uid="", object_bytes_max=64 * KIB
+        )
+
+    assert read <= 64 * KIB
+    assert (area.memory.bytes_used, area.spool.bytes_used) == (0, 0)
+
+
 @pytest.mark.parametrize("length", [10, 140, 300, len(FILE) - 10])
 async def test_a_torn_part_leaves_nothing(length: int, tmp_path: Path) -> None:
     area = an_area(tmp_path)
