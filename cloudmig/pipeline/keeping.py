@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from cloudmig.catalog.records import ReceiptRow
 from cloudmig.dicom.compare import Comparison, compare_files
@@ -20,6 +19,7 @@ from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.owing import leave_to_a_person
+from cloudmig.pipeline.spooling import spooled
 from cloudmig.ports import Arrival
 
 __all__ = ["keep", "keep_beside"]
@@ -249,36 +249,17 @@ async def _compare(
 ) -> Comparison:
     spool = attempt.parts.area.spool
     async with contextlib.AsyncExitStack() as files:
-        theirs = await files.enter_async_context(
-            _spooled(attempt, copy.destination.read(held.location))
-        )
+        pieces = copy.destination.read(held.location)
+        theirs, _ = await files.enter_async_context(spooled(spool, pieces))
         if staged.path is not None:
             return await compare_files(theirs, staged.path)
         assert staged.body is not None
-        assert spool.folder.exists()
-        ours = await files.enter_async_context(_spooled(attempt, _once(bytes(staged.body))))
+        ours, _ = await files.enter_async_context(spooled(spool, _once(bytes(staged.body))))
         return await compare_files(theirs, ours)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
     yield body
-
-
-@contextlib.asynccontextmanager
-async def _spooled(attempt: Attempt, pieces: AsyncIterator[bytes]) -> AsyncIterator[Path]:
-    """Give the path of a spool file with these bytes, for as long as the block runs."""
-    spool = attempt.parts.area.spool
-    path, file = spool.create()
-    reserved = 0
-    try:
-        with file:
-            async for piece in pieces:
-                spool.reserve(len(piece))
-                reserved += len(piece)
-                await asyncio.to_thread(spool.write, file, piece)
-        yield path
-    finally:
-        spool.remove(path, reserved)
 
 
 async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:
