@@ -119,10 +119,10 @@ class CatalogMachine(RuleBasedStateMachine):
             )
 
     @rule(
-        destination=st.sampled_from([*DESTINATIONS, "third"]),
-        rules=st.sampled_from([None, (), ("old",)]),
+        destination=st.sampled_from(["third", "third", "second"]),
+        rules=st.sampled_from([None, None, ("the archive",), ()]),
         ending=st.sampled_from(["stored", "put back", "left", "forgone", "origin failed"]),
-        prepared=st.booleans(),
+        prepared=st.sampled_from([True, True, False]),
     )
     def copy_from_another(
         self, destination: str, rules: tuple[str, ...] | None, ending: str, prepared: bool
