@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVarTuple, Unpack
 
 from cloudmig.staging.area import StagingArea
 from cloudmig.staging.writer import StagedBytes
@@ -22,7 +23,7 @@ __all__ = ["FileShrankError", "FileToStage", "OpenedFile", "stage_file"]
 
 _PIECE_BYTES = 1 << 20
 
-T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 
 class FileShrankError(OSError):
@@ -48,8 +49,11 @@ class FileToStage:
     check: Callable[[StagedBytes], None]  #: Raises where the content is not what was expected.
 
 
-async def stage_file(area: StagingArea, file: FileToStage) -> StagedBytes:
+async def stage_file(area: StagingArea, file: FileToStage, threads: Executor) -> StagedBytes:
     """Return our prefix and the data set of a file, in memory or in the spool.
+
+    `threads` are for this alone: those that write wait for disks, and hashing must not wait with
+    them.
 
     Raises `SpoolFull` when neither has room, and what opening, reading and checking raise; then
     nothing is held.
@@ -61,7 +65,7 @@ async def stage_file(area: StagingArea, file: FileToStage) -> StagedBytes:
     )
     if in_memory:
         try:
-            held = await _finished(asyncio.to_thread(_in_memory, area, file))
+            held = await _finished(threads, _in_memory, area, file)
         except BaseException:
             area.memory.give(room)
             raise
@@ -75,7 +79,7 @@ async def stage_file(area: StagingArea, file: FileToStage) -> StagedBytes:
         raise
     try:
         with spooled:
-            held = await _finished(asyncio.to_thread(_in_spool, area, file, path, spooled))
+            held = await _finished(threads, _in_spool, area, file, path, spooled)
     except BaseException:
         area.spool.remove(path, room)
         raise
@@ -83,13 +87,15 @@ async def stage_file(area: StagingArea, file: FileToStage) -> StagedBytes:
     return held
 
 
-async def _finished(reading: Coroutine[Any, Any, T]) -> T:
+async def _finished(
+    threads: Executor, read: Callable[[Unpack[Arguments]], StagedBytes], *given: *Arguments
+) -> StagedBytes:
     """Wait for a thread that cannot be stopped, even when nobody wants its answer any more."""
-    task = asyncio.ensure_future(reading)
+    reading = asyncio.get_running_loop().run_in_executor(threads, read, *given)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(reading)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([reading])
         raise
 
 

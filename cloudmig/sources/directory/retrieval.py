@@ -103,7 +103,7 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
             prefix=file_prefix(file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid),
             check=lambda held: self._check_identity(held, file),
         )
-        return await stage_file(self._source.area, to_stage)
+        return await stage_file(self._source.area, to_stage, self._source.threads)
 
     def _check_identity(self, held: StagedBytes, file: IndexedFile) -> None:
         """Never store something under a UID that it does not carry."""

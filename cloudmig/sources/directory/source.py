@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from cloudmig.telemetry import Reporter
 __all__ = ["DirectorySource", "DirectorySourceSettings"]
 
 _STUDIES_A_PAGE = 200
+#: That read and hash: one for each core, and one that waits for the disk meanwhile.
+_THREADS = (os.cpu_count() or 1) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class DirectorySource:
         self.settings = settings
         self.area = area
         self.lanes = asyncio.Semaphore(settings.lanes)
+        self.threads = ThreadPoolExecutor(_THREADS, f"read {settings.name}")
         self._patient_key = patient_key
         self._index: FileIndex | None = None
         self._holding = contextlib.ExitStack()
@@ -150,6 +154,7 @@ class DirectorySource:
     async def close(self) -> None:
         """Let go of the index."""
         self._let_go()
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _let_go(self) -> None:
         if self._index is not None:
