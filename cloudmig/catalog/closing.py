@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from cloudmig.catalog.rows import of_study
 from cloudmig.catalog.statement import Equation, Statement, StudyCounts
 from cloudmig.errors import CatalogError
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import TransferState, advance
+from cloudmig.model.states import CopyState, TransferState, advance
 
 __all__ = ["ClosingCalls"]
 
@@ -105,11 +105,31 @@ class ClosingCalls(Database):
     def unexplained(self, limit: int = 100, source: str | None = None) -> list[UnexplainedStudy]:
         """Name studies that keep a wave from closing."""
         with self._reading() as connection:
-            rows = connection.execute(_UNEXPLAINED, {"limit": limit, "source": source})
+            rows = connection.execute(_UNEXPLAINED, {"limit": limit, "source": source}).all()
+            owed = self._owed(connection, {row.study_instance_uid for row in rows})
             return [
-                UnexplainedStudy(row.source, StudyRef(row.study_instance_uid), row.why)
+                UnexplainedStudy(
+                    row.source,
+                    StudyRef(row.study_instance_uid),
+                    row.why,
+                    tuple(owed[row.source, row.study_instance_uid]),
+                )
                 for row in rows
             ]
+
+    @staticmethod
+    def _owed(connection: sa.Connection, uids: set[str]) -> dict[tuple[str, str], list[str]]:
+        """Return by source and study the destinations that are owed a copy."""
+        transfer, copy = schema.transfer.c, schema.copy.c
+        owed = defaultdict(list)
+        for row in connection.execute(
+            sa.select(transfer.source, transfer.study_instance_uid, copy.destination)
+            .join_from(schema.transfer, schema.copy, transfer.transfer_id == copy.transfer_id)
+            .where(transfer.study_instance_uid.in_(uids), copy.state == CopyState.OWED.value)
+            .order_by(copy.copy_id)
+        ):
+            owed[row.source, row.study_instance_uid].append(row.destination)
+        return owed
 
     def set_instances_counted(self, source: str, study: StudyRef, n: int) -> None:
         """Note how many instances a study has that stays where it is."""

@@ -348,6 +348,11 @@ class UnexplainedStudy:
     source: str
     study: StudyRef
     why: str  #: undecided | planned | moving | stored | short (fewer verified than listed)
+    owed_to: tuple[str, ...] = ()  #: Destinations that were down when its copies were made.
+
+    def __str__(self) -> str:
+        owed = f", owed to {', '.join(self.owed_to)}" if self.owed_to else ""
+        return f"{self.why}{owed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
                 "source": study.source,
                 "study": pseudonyms.of(study.study.study_instance_uid),
                 "why": study.why,
+                "owed_to": list(study.owed_to),
             }
             for study in closing.unexplained
         ],
@@ -155,7 +156,7 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
         invocation.say(f"  ! {obstacle}")
     if closing.unexplained:
         rows = [
-            [pseudonyms.of(study.study.study_instance_uid), study.source, study.why]
+            [pseudonyms.of(study.study.study_instance_uid), study.source, str(study)]
             for study in closing.unexplained
         ]
         invocation.console.print(table(["study", "source", "why"], rows))

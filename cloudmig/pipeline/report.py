@@ -86,7 +86,7 @@ def _page(
         "<h2>Unexplained</h2>",
         table(
             ("study", "source", "waits for"),
-            [(name(each.study.study_instance_uid), each.source, each.why) for each in unexplained],
+            [(name(each.study.study_instance_uid), each.source, str(each)) for each in unexplained],
         ),
         FOOTER,
     ))  # fmt: skip

@@ -196,6 +196,20 @@ def test_what_is_not_done_is_named(catalog: Catalog) -> None:
     assert len(catalog.unexplained(limit=2)) == 2
 
 
+def test_an_unfinished_study_names_the_destination_that_owes_its_copy(catalog: Catalog) -> None:
+    take_inventory(catalog, [a_study(1), a_study(2)])
+    plan(catalog, [a_study(1), a_study(2)], "archive", "viewer")
+    job = claim(catalog)
+    catalog.open_work(job)
+    catalog.owe_copy(job, "viewer", "it is down")
+    catalog.finish(job, TransferState.PLANNED, cause="owed to viewer")
+
+    assert {one.study: str(one) for one in catalog.unexplained()} == {
+        job.study: "planned, owed to viewer",
+        ({a_study(1), a_study(2)} - {job.study}).pop(): "planned",
+    }
+
+
 def test_a_verified_study_that_holds_less_than_listed_is_not_explained(catalog: Catalog) -> None:
     take_inventory(catalog, [a_study()])
     plan(catalog, [a_study()], "archive")
