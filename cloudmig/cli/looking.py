@@ -9,9 +9,16 @@ from cloudmig.errors import ConfigError
 
 if TYPE_CHECKING:
     from cloudmig.bootstrap import Parts
-    from cloudmig.catalog.records import CatalogedStudy, ExtraObjectRow, UnnamedStudyRow
+    from cloudmig.catalog.records import (
+        CatalogedStudy,
+        ExtraObjectRow,
+        FileTallyRow,
+        UnnamedStudyRow,
+    )
 
-__all__ = ["look_up_extra", "look_up_instance", "look_up_study", "look_up_unnamed"]
+__all__ = [
+    "look_up_extra", "look_up_files", "look_up_instance", "look_up_study", "look_up_unnamed",
+]  # fmt: skip
 
 _PAGE = 5000
 
@@ -57,6 +64,20 @@ async def look_up_extra(parts: Parts, text: str) -> ExtraObjectRow | None:
         return None
     rows = await parts.catalog.call(Catalog.extra_objects)
     return next((row for row in rows if parts.pseudonyms.is_of(text, row.extra.known_by)), None)
+
+
+async def look_up_files(parts: Parts, text: str) -> FileTallyRow | None:
+    """Return the kind of files that has this pseudonym (`fi-...`), if there is one."""
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.model.files import FileGroup  # noqa: PLC0415
+
+    if not text.startswith("fi-"):
+        return None
+    for row in await parts.catalog.call(Catalog.file_tallies):
+        group = FileGroup(row.source, row.tally.account.value, row.tally.kind)
+        if parts.pseudonyms.is_of(text, group.known_by):
+            return row
+    return None
 
 
 async def look_up_instance(parts: Parts, text: str) -> tuple[str, str] | None:

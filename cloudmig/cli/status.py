@@ -95,11 +95,12 @@ def _print_pseudonym(invocation: Invocation, uid: str) -> None:
 async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
     """Return the Study Instance UID; of a study without one, when it was made and what it holds.
 
-    Of an instance both its UIDs; of an object in no manifest, where it lies.
+    Of an instance both its UIDs; of an object in no manifest, where it lies; of files, their kind.
     """
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
     from cloudmig.cli.looking import (  # noqa: PLC0415
         look_up_extra,
+        look_up_files,
         look_up_instance,
         look_up_study,
         look_up_unnamed,
@@ -117,6 +118,12 @@ async def _resolve(invocation: Invocation, pseudonym: str) -> dict[str, object]:
             # The key alone is not found in a bucket where the destination has a prefix.
             where = settings and f"{settings.url.rstrip('/')}/{extra.extra.key}"
             return found | ({"location": where} if where else {})
+        files = await look_up_files(parts, pseudonym)
+        if files is not None:
+            kind = files.tally.kind
+            command = f"cloudmig files --source {files.source} --kind {kind}"
+            told = {"source": files.source, "of": files.tally.account.value, "kind": kind}
+            return {"study_instance_uid": None, **told, "named_by": command}
         instance = await look_up_instance(parts, pseudonym)
         if instance is not None:
             return dict(zip(("study_instance_uid", "sop_instance_uid"), instance, strict=True))

@@ -76,6 +76,7 @@ def test_the_commands_speak_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFix
     name = json.loads(told("quarantine", "list", "--json"))["items"][0]["study"]
     assert name.startswith("fi-")
     assert "cloudmig files --source main --kind unreadable" in told("quarantine", "show", name)
+    assert "kind: unreadable" in told("status", "--resolve", name)
     assert "settled" in told("quarantine", "release", name, "--note", "known")
     assert "Nothing is in quarantine" in told("quarantine", "list")
 
