@@ -20,7 +20,8 @@ from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = [
     "ARCHIVE_NAME", "DATASET_DIGEST", "FILE_DIGEST", "LAYOUT", "PARTS_DIGEST", "conflict_key",
-    "instance_key", "manifest_key", "object_key", "quarantine_key", "repair_key", "study_prefix",
+    "instance_key", "is_conflict_key", "manifest_key", "object_key", "quarantine_key",
+    "repair_key", "study_prefix",
 ]  # fmt: skip
 
 LAYOUT = "v1"
@@ -53,6 +54,11 @@ def conflict_key(archive: str, instance: InstanceRef, dataset_sha256: str) -> st
     """Return the key of a second content under the same SOP Instance UID."""
     key = instance_key(archive, instance)
     return f"{key.removesuffix('.dcm')}~{dataset_sha256[:16]}.dcm"
+
+
+def is_conflict_key(key: str) -> bool:
+    """Say whether a second content, or a repair of one, lies under the key."""
+    return re.search(r"/[0-9.]+~[0-9a-f]{16}\.dcm(~r[0-9]+)?$", key) is not None
 
 
 def repair_key(key: str, number: int) -> str:

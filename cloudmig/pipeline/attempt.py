@@ -31,7 +31,9 @@ class CopyInProgress:
     row: CopyRow
     receipts: dict[str, ReceiptRow]  #: By SOP Instance UID.
     beside: list[ReceiptRow]  #: Conflicts stored beside the first content.
-    bad: dict[str, BadInstance]  #: By SOP Instance UID: what a verdict found wrong.
+    bad: dict[str, BadInstance]  #: By SOP Instance UID: first contents that a verdict found wrong.
+    bad_beside: dict[str, BadInstance]  #: By key: conflicts that it found wrong, until mended.
+    is_repair: bool = False
     owed: str = ""  #: Why the copy is left for later.
 
     def held_beside(self, sop_instance_uid: str) -> set[str]:
@@ -40,7 +42,18 @@ class CopyInProgress:
             row.receipt.dataset_sha256
             for row in self.beside
             if row.instance.sop_instance_uid == sop_instance_uid
+            and row.receipt.location.key not in self.bad_beside
         }
+
+    def note_beside(self, row: ReceiptRow) -> None:
+        """Take a receipt of a second content, once for each content."""
+        content = row.instance.sop_instance_uid, row.receipt.dataset_sha256
+        others = [
+            each
+            for each in self.beside
+            if (each.instance.sop_instance_uid, each.receipt.dataset_sha256) != content
+        ]
+        self.beside = [*others, row]
 
 
 @dataclass(slots=True)

@@ -83,7 +83,7 @@ def _first_revision(copy: CopyInProgress) -> tuple[int, str]:
     A repair never says again what was found wrong: whoever looked at that revision must not be
     taken to have looked at the repaired copy, even where the object went back to its own key.
     """
-    if copy.bad and copy.row.manifest_sha256 is not None:
+    if copy.is_repair and copy.row.manifest_sha256 is not None:
         return copy.row.manifest_revision + 1, copy.row.manifest_sha256
     return 1, ""
 
@@ -116,14 +116,18 @@ def _record(row: ReceiptRow) -> InstanceRecord:
 async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
     """Take what the last manifest proves as receipts, except what a verdict found bad.
 
-    A study that is repaired or has grown is not pulled again as a whole.
+    A study that is repaired or has grown is not pulled again as a whole. A second content that is
+    bad stays listed until it is mended: the source may never send it again, and then a person must
+    hear of it. It is asked for by its instance, whose first content is recognised when it comes.
     """
     assert copy.row.manifest_key is not None
     held = await copy.destination.get_evidence(copy.row.manifest_key)
     if held is None or hashlib.sha256(held).hexdigest() != copy.row.manifest_sha256:
         return  # The manifest is what was bad; everything is asked for and recognised again.
+    asked_again = copy.bad.keys() | {each.sop_instance_uid for each in copy.bad_beside.values()}
+    known = {(row.instance.sop_instance_uid, row.receipt.dataset_sha256) for row in copy.beside}
     for each in manifest.decode(held).instances:
-        if each.sop_instance_uid in copy.bad:
+        if each.slot == Slot.PRIMARY.value and each.sop_instance_uid in asked_again:
             continue
         row = ReceiptRow(
             destination=copy.destination.name,
@@ -148,5 +152,5 @@ async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
         )
         if row.slot is Slot.PRIMARY:
             copy.receipts.setdefault(each.sop_instance_uid, row)
-        elif row.receipt.location not in {other.receipt.location for other in copy.beside}:
-            copy.beside.append(row)
+        elif (each.sop_instance_uid, each.dataset_sha256) not in known:
+            copy.note_beside(row)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from cloudmig.catalog.records import ReceiptRow
+from cloudmig.catalog.records import BadInstance, ReceiptRow
 from cloudmig.dicom.compare import Comparison, compare_files
 from cloudmig.errors import (
     DestinationRefused,
@@ -70,9 +70,7 @@ async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInst
     if staged.dataset_sha256 in copy.held_beside(staged.instance.sop_instance_uid):
         return True
     try:
-        outcome = await copy.destination.store(
-            staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
-        )
+        outcome = await _store_beside(copy, staged)
     except DestinationUnavailable as error:
         copy.owed = copy.owed or str(error)
         return False
@@ -88,6 +86,26 @@ async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInst
         second=staged.dataset_sha256,
     )
     return False
+
+
+async def _store_beside(copy: CopyInProgress, staged: StagedInstance) -> Stored | Refused:
+    """Put a second content under its own key, over what a verdict found bad there."""
+    assert staged.instance is not None
+    content = f"~{staged.dataset_sha256[:16]}.dcm"
+    for key, bad in copy.bad_beside.items():
+        if content in key and bad.sop_instance_uid == staged.instance.sop_instance_uid:
+            receipt = await copy.destination.replace(staged, _found_bad(copy, bad))
+            del copy.bad_beside[key]
+            return Stored(receipt, fresh=True)
+    outcome = await copy.destination.store(
+        staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
+    )
+    assert not isinstance(outcome, Taken), "a conflict's key holds its own digest"
+    return outcome
+
+
+def _found_bad(copy: CopyInProgress, bad: BadInstance) -> Receipt:
+    return Receipt(Location(bad.key, bad.version_id), 0, "", "", bad.etag, copy.storage_class)
 
 
 async def _store_everywhere(attempt: Attempt, staged: StagedInstance) -> bool:
@@ -122,9 +140,10 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
     """Put what the copy has no receipt for, over what a verdict found bad if need be."""
     assert staged.instance is not None
     if (bad := copy.bad.get(staged.instance.sop_instance_uid)) is not None:
-        held = Receipt(Location(bad.key, bad.version_id), 0, "", "", bad.etag, copy.storage_class)
+        if staged.dataset_sha256 in copy.held_beside(staged.instance.sop_instance_uid):
+            return True  # It lies beside; what is bad is the other content.
         try:
-            receipt = await copy.destination.replace(staged, held)
+            receipt = await copy.destination.replace(staged, _found_bad(copy, bad))
         except InstanceConflict as conflict:
             receipt = await _recognise(attempt, copy, staged, conflict)
         await _note(attempt, copy, staged, receipt)
@@ -196,8 +215,8 @@ async def _note(
     )
     if slot is Slot.PRIMARY:
         copy.receipts[staged.instance.sop_instance_uid] = row
-    elif row.receipt.location not in {each.receipt.location for each in copy.beside}:
-        copy.beside.append(row)
+    else:
+        copy.note_beside(row)
     await attempt.add_receipt(row)
 
 
@@ -217,10 +236,7 @@ async def _decide(
         if staged.instance.sop_instance_uid not in copy.receipts:
             await _note(attempt, copy, staged, held)
         return True
-    outcome = await copy.destination.store(
-        staged, slot=Slot.CONFLICT, storage_class=copy.storage_class
-    )
-    assert not isinstance(outcome, Taken), "a conflict's key holds its own digest"
+    outcome = await _store_beside(copy, staged)
     waits = await attempt.find(
         "conflict_found",
         QuarantineReason.CONFLICT,

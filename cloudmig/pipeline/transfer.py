@@ -25,6 +25,7 @@ from cloudmig.errors import (
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
+from cloudmig.objects import is_conflict_key
 from cloudmig.pipeline import completeness, evidence, owing
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.deciding import decisive
@@ -136,14 +137,22 @@ async def begin(
     """Put together what is expected and what earlier attempts have stored already."""
     copies = {}
     for plan in job.copies:
-        destination = parts.destinations[plan.destination, job.source]
+        bad = work.bad.get(plan.destination, ())
+        beside = list(work.beside.get(plan.destination, ()))
+        mended = {row.receipt.location.key for row in beside}
         copies[plan.destination] = CopyInProgress(
-            destination=destination,
+            destination=parts.destinations[plan.destination, job.source],
             storage_class=plan.storage_class,
             row=work.copies[plan.destination],
             receipts=dict(work.receipts.get(plan.destination, {})),
-            beside=list(work.beside.get(plan.destination, ())),
-            bad={each.sop_instance_uid: each for each in work.bad.get(plan.destination, ())},
+            beside=beside,
+            bad={each.sop_instance_uid: each for each in bad if not is_conflict_key(each.key)},
+            bad_beside={
+                each.key: each
+                for each in bad
+                if is_conflict_key(each.key) and each.key not in mended
+            },
+            is_repair=bool(bad),
         )
     attempt = Attempt(parts, job, source, work, copies)
     attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}

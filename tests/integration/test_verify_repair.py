@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,11 @@ from typing import Any
 
 import pytest
 
+from cloudmig import manifest
+from cloudmig.demo.oddities import conflicting
+from cloudmig.demo.pacs import ScriptedPacs
+from cloudmig.manifest import Manifest
+from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState
 from tests.integration.migration_world import World, a_study
 from tests.peers.launch.moto import s3_client
@@ -49,6 +55,11 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         self.client.delete_object(Bucket=self.name, Key=key)
+
+    def manifests(self, study: StudyRef) -> list[Manifest]:
+        """Return every revision of a study's manifest."""
+        keys = [key for key in self.listed(".json.gz") if study.study_instance_uid in key]
+        return [manifest.decode(self.body(key)) for key in keys]
 
     def held(self) -> dict[str, set[str]]:
         """Return the digests of each instance's newest object, repairs included."""
@@ -154,6 +165,69 @@ async def test_what_fails_again_after_two_repairs_waits_for_a_person(
 
         assert world.quarantined() == {STUDIES[0].study_instance_uid: {"verification_failed"}}
         await world.explain_everything()
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize("spoil_beside", [True, False])
+async def test_of_two_contents_the_one_that_was_spoiled_is_repaired_under_its_own_key(
+    endpoint: str, tmp_path: Path, *, versioned: bool, spoil_beside: bool
+) -> None:
+    bucket = Bucket(endpoint, f"two-{versioned}-{spoil_beside}".lower(), versioned=versioned)
+    studies = [conflicting(STUDIES[0]), STUDIES[1]]
+    world = World(tmp_path, studies, destinations={"store": bucket.settings})
+    with world.serving():
+        await world.migrate()
+        with world.catalog() as catalog:
+            study = StudyRef(studies[0].study_instance_uid)
+            catalog.release("main", study, at=dt.datetime.now(dt.UTC), note="both are kept")
+        await world.run()
+        await world.explain_everything()
+        [beside] = [key for key in bucket.listed() if "~" in key]
+        first = beside.split("~")[0] + ".dcm"
+        before = {key: bucket.body(key) for key in bucket.listed()}
+        victim = beside if spoil_beside else first
+
+        bucket.put(victim, b"not what was there" * 99)
+        found = await world.verify(again=True)
+        assert len(found.findings) == 1
+        assert not (await world.run()).quarantined
+        await world.explain_everything()
+
+    after = {key: bucket.body(key) for key in bucket.listed("")}
+    repaired = victim if versioned else f"{victim}~r1"
+    assert after[repaired] == before[victim]
+    assert all(after[key] == body for key, body in before.items() if key != victim)
+    newest = max(bucket.manifests(study), key=lambda each: each.revision)
+    slots = Counter(each.slot for each in newest.instances)
+    assert slots == {"primary": 5, "conflict": 1}
+
+
+async def test_a_second_content_that_the_source_no_longer_sends_is_not_forgotten(
+    endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, "gone-beside", versioned=True)
+    world = World(tmp_path, [conflicting(STUDIES[0])], destinations={"store": bucket.settings})
+    study = StudyRef(STUDIES[0].study_instance_uid)
+    with world.serving():
+        await world.migrate()
+        with world.catalog() as catalog:
+            catalog.release("main", study, at=dt.datetime.now(dt.UTC), note="both are kept")
+        await world.run()
+        await world.explain_everything()
+    [beside] = [key for key in bucket.listed() if "~" in key]
+    bucket.delete(beside)
+    world.pacs = ScriptedPacs(
+        [STUDIES[0]],
+        destinations={"CLOUDMIG": ("127.0.0.1", world.agent_port)},
+        port=world.pacs.port,
+    )
+    with world.serving():
+        for _ in range(3):
+            found = await world.verify(again=True)
+            assert [each.finding for each in found.findings] == ["missing"]
+            await world.run()
+
+        assert world.quarantined() == {study.study_instance_uid: {"verification_failed"}}
 
 
 async def test_seven_parts_see_every_copy_once(tmp_path: Path) -> None:
