@@ -16,43 +16,48 @@ from collections.abc import Iterable
 from io import FileIO
 from pathlib import Path
 
-__all__ = ["create_durably", "local_etag"]
+__all__ = ["create_durably"]
 
 _UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 
 
-def create_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview]) -> bool:
-    """Write a new file; return False and write nothing when the path is taken."""
-    if path.exists():
-        return False
-    _make_folders(path.parent)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+# Names are joined and looked at as text here: pathlib took a quarter of what a file costs.
+def create_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview]) -> str | None:
+    """Write a new file and return its ETag; return None and write nothing when the path is taken.
+
+    The ETag is the one obstore gives a local file, whom to ask costs as much CPU as writing a
+    quarter of a megabyte; a test holds the two equal.
+    """
+    folder_path, name = os.path.split(path)
+    folder = _open_folder(folder_path)
     try:
-        descriptor, name = _open_temporary(path.parent)
+        if _is_taken(name, folder):
+            return None
+        descriptor, temporary = _open_temporary(folder)
         try:
             with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor
                 _write_all(file, pieces)
-                source = name or f"/proc/self/fd/{descriptor}"
+                written = os.fstat(descriptor)
+                source = f"/proc/self/fd/{descriptor}" if temporary is None else temporary
                 # Only with a dir_fd does Python ask linkat(2), which follows the /proc link.
-                os.link(source, path.name, dst_dir_fd=folder, follow_symlinks=True)
+                os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
         except FileExistsError:
-            return False
+            return None
         finally:
-            if name is not None:
-                Path(name).unlink()
+            if temporary is not None:
+                os.unlink(temporary, dir_fd=folder)
         os.fsync(folder)
     finally:
         os.close(folder)
+    return f'"{written.st_ino:x}-{written.st_mtime_ns // 1000:x}-{written.st_size:x}"'
+
+
+def _is_taken(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
     return True
-
-
-def local_etag(path: Path) -> str:
-    """Return the ETag that obstore gives a local file, without asking it: a test holds them equal.
-
-    Asking costs as much CPU as writing a quarter of a megabyte.
-    """
-    found = path.stat()
-    return f'"{found.st_ino:x}-{found.st_mtime_ns // 1000:x}-{found.st_size:x}"'
 
 
 def _write_all(file: FileIO, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -63,16 +68,25 @@ def _write_all(file: FileIO, pieces: Iterable[bytes | bytearray | memoryview]) -
     os.fsync(file.fileno())
 
 
-def _open_temporary(folder: Path) -> tuple[int, str | None]:
+def _open_temporary(folder: int) -> tuple[int, str | None]:
     """Return a descriptor, and a name where the file system has no unnamed files."""
     try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o644), None
+        return os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o644, dir_fd=folder), None
     except OSError as error:
         if error.errno not in _UNNAMED_UNSUPPORTED:
             raise
     # object_store does not list names that end in # and a number.
-    name = str(folder / f"cloudmig#{secrets.randbits(62)}")
-    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644), name
+    name = f"cloudmig#{secrets.randbits(62)}"
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644, dir_fd=folder), name
+
+
+def _open_folder(path: str) -> int:
+    """Return a descriptor of the folder, made durably where it is missing."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        _make_folders(Path(path))
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _make_folders(folder: Path) -> None:

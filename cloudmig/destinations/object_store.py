@@ -31,7 +31,7 @@ from cloudmig.destinations.attributes import (
     PutAnswer,
 )
 from cloudmig.destinations.bodies import StagedBody, body_pieces, map_spooled
-from cloudmig.destinations.local_files import create_durably, local_etag
+from cloudmig.destinations.local_files import create_durably
 from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 from cloudmig.destinations.profiles import StoreProfile
@@ -227,7 +227,7 @@ class ObjectStoreDestination:
     async def _create_local(self, root: Path, key: str, body: StagedBody) -> Receipt | None:
         def create() -> str | None:
             with body_pieces(body) as pieces:
-                return local_etag(root / key) if create_durably(root / key, pieces) else None
+                return create_durably(root / key, pieces)
 
         try:
             etag = await asyncio.to_thread(create)
