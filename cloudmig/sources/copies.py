@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 from cloudmig import manifest
 from cloudmig.catalog.records import BadInstance
@@ -34,7 +32,8 @@ from cloudmig.model.instance import (
     StagedInstance,
 )
 from cloudmig.model.references import InstanceRef, StudyRef
-from cloudmig.ports import Destination, Listing, RetrieveEvidence, RetrieveRequest
+from cloudmig.ports import Destination, Listing, RetrieveRequest
+from cloudmig.sources.arrivals import HeldArrival, RunningRetrieval, staged_instance
 from cloudmig.staging import StagedBytes, StagingArea, StagingWriter
 
 __all__ = ["CopyArrival", "CopyRetrieval", "CopySource"]
@@ -125,7 +124,7 @@ class CopySource:
         wanted = [
             each for each in self._manifest.instances if each.sop_instance_uid in request.expected
         ]
-        return CopyRetrieval(self, self._manifest, wanted)
+        return CopyRetrieval(self, request, self._manifest, wanted)
 
     def alternatives(self, sop_class_uids: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
         """Return nothing: a copy is what it is."""
@@ -136,64 +135,39 @@ class CopySource:
             return await self.destination.get_evidence(self._manifest_key)
 
 
-class CopyArrival:
+class CopyArrival(HeldArrival):
     """One object that was read back and found to be what its manifest says (port `Arrival`)."""
 
-    __slots__ = ("_held", "_room", "slot", "staged", "trouble", "unexpected")
+    __slots__ = ("_room", "slot")
 
     def __init__(
         self, staged: StagedInstance, held: StagedBytes, slot: Slot, room: asyncio.Semaphore
     ) -> None:
-        self.staged = staged
+        super().__init__(staged, held, unexpected=False, trouble="")
         self.slot = slot  #: Where it lies there, and belongs here.
-        self.unexpected = False
-        self.trouble = ""
-        self._held = held
         self._room = room
 
-    def settle(self, *, stored: bool) -> None:  # noqa: ARG002 - nobody waits for an answer
+    def settle(self, *, stored: bool) -> None:
         """Give its room back."""
-        self._held.release()
+        super().settle(stored=stored)
         self._room.release()
 
 
-class CopyRetrieval:
+class CopyRetrieval(RunningRetrieval[CopyArrival]):
     """Reads objects, several at once, as long as those before are stored (port `Retrieval`)."""
 
     def __init__(
-        self, source: CopySource, manifest_: Manifest, wanted: Sequence[InstanceRecord]
+        self,
+        source: CopySource,
+        request: RetrieveRequest,
+        manifest_: Manifest,
+        wanted: Sequence[InstanceRecord],
     ) -> None:
-        self.evidence = RetrieveEvidence()
+        super().__init__(request)
         self._source = source
         self._manifest = manifest_
         self._wanted = wanted
         self._room = asyncio.Semaphore(_IN_FLIGHT)
-        self._arrivals: asyncio.Queue[CopyArrival | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        while not self._arrivals.empty():
-            left = self._arrivals.get_nowait()
-            if left is not None:
-                left.settle(stored=False)
-
-    async def __aiter__(self) -> AsyncIterator[CopyArrival]:
-        assert self._task is not None, "enter the retrieval first"
-        while (arrival := await self._arrivals.get()) is not None:
-            yield arrival
-        await self._task  # Raises what went wrong, after everything that arrived.
 
     async def _work(self) -> None:
         try:
@@ -206,8 +180,6 @@ class CopyRetrieval:
         except* CloudmigError as group:
             # All of them ask one store: whoever failed first says it for all.
             raise group.exceptions[0] from None
-        finally:
-            self._arrivals.put_nowait(None)
 
     async def _bring(self, record: InstanceRecord) -> None:
         """Read one object and hand it over; the room is given back where there is none."""
@@ -223,7 +195,7 @@ class CopyRetrieval:
             if arrival is None:
                 self._room.release()
             else:
-                self._arrivals.put_nowait(arrival)
+                self._hand_over(arrival)
 
     async def _read_twice(self, record: InstanceRecord) -> CopyArrival | None:
         """Read what lies under the key now, again where it differs: it may have been the way."""
@@ -257,15 +229,11 @@ class CopyRetrieval:
         )
 
     def _arrival(self, record: InstanceRecord, held: StagedBytes) -> CopyArrival:
-        staged = StagedInstance(
-            instance=_ref(self._manifest, record),
+        staged = staged_instance(
+            held,
+            _ref(self._manifest, record),
             sop_class_uid=record.sop_class_uid,
             transfer_syntax_uid=record.transfer_syntax_uid,
-            size_bytes=held.size_bytes,
-            file_sha256=held.file_sha256,
-            dataset_sha256=held.dataset_sha256,
-            body=held.body,
-            path=held.path,
         )
         return CopyArrival(staged, held, Slot(record.slot), self._room)
 
