@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -69,6 +69,31 @@ class StudySummary:
     instances_claimed: int | None = None  #: NumberOfStudyRelatedInstances, None where absent.
     patient_key: str = ""  #: Keyed pseudonym of PatientID and issuer: tells two patients apart.
     answer: Mapping[str, str] = field(default_factory=dict)  #: Keyword -> text. Patient data!
+
+    @classmethod
+    def of_answer(
+        cls,
+        answer: Mapping[str, str],
+        *,
+        instances_claimed: int | None,
+        patient_key: Callable[[str, str], str],
+    ) -> Self:
+        """Return what an answer (keyword -> text) says.
+
+        `patient_key` makes the pseudonym of PatientID and IssuerOfPatientID.
+        """
+        modalities = answer.get("ModalitiesInStudy", "").split("\\")
+        return cls(
+            reference_of(answer),
+            study_date_text=answer.get("StudyDate", ""),
+            study_time_text=answer.get("StudyTime", ""),
+            modalities=tuple(part for part in modalities if part),
+            instances_claimed=instances_claimed,
+            patient_key=patient_key(
+                answer.get("PatientID", ""), answer.get("IssuerOfPatientID", "")
+            ),
+            answer=answer,
+        )
 
     @property
     def study_date(self) -> dt.date | None:

@@ -131,17 +131,10 @@ class WebSource:
             return  # Some servers have no empty list.
 
     def _summary(self, answer: dict[str, str]) -> StudySummary:
-        modalities = answer.get("ModalitiesInStudy", "")
-        return StudySummary(
-            reference_of(answer),
-            study_date_text=answer.get("StudyDate", ""),
-            study_time_text=answer.get("StudyTime", ""),
-            modalities=tuple(part for part in modalities.split("\\") if part),
+        return StudySummary.of_answer(
+            answer,
             instances_claimed=count_of(answer.get("NumberOfStudyRelatedInstances", "")),
-            patient_key=self._patient_key(
-                answer.get("PatientID", ""), answer.get("IssuerOfPatientID", "")
-            ),
-            answer=answer,
+            patient_key=self._patient_key,
         )
 
     async def list_instances(self, study: StudyRef) -> Listing:

@@ -28,7 +28,7 @@ from cloudmig.dimse.status import Category, category
 from cloudmig.errors import QueryTruncated, SourceRefused, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
-from cloudmig.model.study import StudySummary, reference_of
+from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.ports import Listing, RetrieveRequest
 from cloudmig.sources.dimse.asking import (
@@ -150,17 +150,10 @@ class DimseSource:
 
         async for identifier, transfer_syntax_uid in self._find(encode):
             answer = decode_study_answer(identifier, transfer_syntax_uid)
-            modalities = answer.get("ModalitiesInStudy", "")
-            yield StudySummary(
-                reference_of(answer),
-                study_date_text=answer.get("StudyDate", ""),
-                study_time_text=answer.get("StudyTime", ""),
-                modalities=tuple(part for part in modalities.split("\\") if part),
+            yield StudySummary.of_answer(
+                answer,
                 instances_claimed=_count(answer.get("NumberOfStudyRelatedInstances", "")),
-                patient_key=self._patient_key(
-                    answer.get("PatientID", ""), answer.get("IssuerOfPatientID", "")
-                ),
-                answer=answer,
+                patient_key=self._patient_key,
             )
 
     async def _find(self, encode: Callable[[str], bytes]) -> AsyncIterator[tuple[bytes, str]]:
