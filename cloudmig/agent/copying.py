@@ -18,7 +18,9 @@ from cloudmig.agent.outages import Outages
 from cloudmig.agent.working import (
     Work,
     beside,
+    finish,
     progress,
+    raise_what_all_would_meet,
     report_progress,
     spare_the_collector,
     under_lease,
@@ -28,7 +30,7 @@ from cloudmig.bootstrap import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
-from cloudmig.errors import CloudmigError, Disposition, LeaseLost
+from cloudmig.errors import CloudmigError, LeaseLost
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import TransferState
@@ -193,22 +195,13 @@ async def _copy(run: _Copying, claim: CopyClaim, row: TransferRow, origin: CopyR
         source = open_origin(parts, job.source, origin)
         ending = await under_lease(parts, job, attempt_copy(parts, claim, source))
         ending = _patience(run, row, ending)
-        await parts.catalog.call(
-            Catalog.finish,
-            job,
-            ending.state,
-            cause=ending.cause,
-            failed=ending.failed,
-            reason=ending.reason,
-            instances_inventory=ending.instances_inventory,
-        )
+        await finish(parts, job, ending)
     except LeaseLost:
         parts.reporter.event("study.lease_lost", study=job.study.study_instance_uid)
         run.is_left = True
         return
     _tell(run, row, origin, ending)
-    if ending.error is not None and ending.error.disposition is Disposition.HALT:
-        raise ending.error
+    raise_what_all_would_meet(ending)
 
 
 def _patience(run: _Copying, row: TransferRow, ending: Ending) -> Ending:

@@ -15,14 +15,16 @@ from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.agent.working import (
     Work,
     beside,
+    finish,
     progress,
+    raise_what_all_would_meet,
     report_progress,
     spare_the_collector,
     under_lease,
     until_done_or_stopped,
 )
 from cloudmig.catalog import Catalog, run_lock
-from cloudmig.errors import CloudmigError, ConfigError, Disposition, LeaseLost, SpoolFull
+from cloudmig.errors import CloudmigError, ConfigError, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -220,23 +222,13 @@ async def _move(run: _Run, job: TransferJob) -> None:
         ending = await under_lease(parts, job, attempt_transfer(parts, job))
         ending = await run.outages.judge(job, ending)
         ending = _patience(run, job, ending)
-        await parts.catalog.call(
-            Catalog.finish,
-            job,
-            ending.state,
-            cause=ending.cause,
-            delay_s=ending.delay_s,
-            failed=ending.failed,
-            reason=ending.reason,
-            instances_inventory=ending.instances_inventory,
-        )
+        await finish(parts, job, ending)
     except LeaseLost:
         log_.warning("lease lost", event_kind="lease.lost")
         parts.reporter.event("study.lease_lost", study=job.study.study_instance_uid)
         return
     _tell(parts, job, ending)
-    if ending.error is not None and ending.error.disposition is Disposition.HALT:
-        raise ending.error
+    raise_what_all_would_meet(ending)
 
 
 def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:

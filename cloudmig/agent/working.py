@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from cloudmig.catalog import Catalog
-from cloudmig.errors import CloudmigError
+from cloudmig.errors import CloudmigError, Disposition
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.transfer import Ending
 
 __all__ = [
-    "Work", "beside", "progress", "report_progress", "spare_the_collector", "under_lease",
-    "until_done_or_stopped",
+    "Work", "beside", "finish", "progress", "raise_what_all_would_meet", "report_progress",
+    "spare_the_collector", "under_lease", "until_done_or_stopped",
 ]  # fmt: skip
 
 _PROGRESS_EVERY_S = 1.0
@@ -111,6 +111,26 @@ async def under_lease(
         for task in (moving, renewing):
             task.cancel()
         await asyncio.gather(moving, renewing, return_exceptions=True)
+
+
+async def finish(parts: Parts, job: TransferJob, ending: Ending) -> None:
+    """Write down how an attempt ended. Raises `LeaseLost` when it is not ours to say any more."""
+    await parts.catalog.call(
+        Catalog.finish,
+        job,
+        ending.state,
+        cause=ending.cause,
+        delay_s=ending.delay_s,
+        failed=ending.failed,
+        reason=ending.reason,
+        instances_inventory=ending.instances_inventory,
+    )
+
+
+def raise_what_all_would_meet(ending: Ending) -> None:
+    """Raise the error of an ending that every other study would meet, too."""
+    if ending.error is not None and ending.error.disposition is Disposition.HALT:
+        raise ending.error
 
 
 async def progress(parts: Parts) -> None:
