@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import boto3.session
-from pydantic import SecretStr
 
+from cloudmig.bootstrap.credentials import credentials, plain
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.cloud.verdict_queue import SqsQueue
 from cloudmig.config import Configuration, DestinationSettings, DicomWebSettings
@@ -87,23 +87,12 @@ def web_settings(settings: DestinationSettings) -> WebSettings:
         profile=web.profile,
         profile_path=web.profile_file,
         profile_overrides=web.profile_overrides,
-        username=web.username,
-        password=_plain(web.password),
-        token=_plain(web.token),
-        token_url=web.token_url,
-        client_id=web.client_id,
-        client_secret=_plain(web.client_secret),
-        scope=web.scope,
-        audience=web.audience,
-        secret_in_form=web.secret_in_form,
-        sigv4_service=web.sigv4_service,
+        **credentials(web),
         region=settings.region,
-        access_key_id=_plain(settings.access_key_id),
-        secret_access_key=_plain(settings.secret_access_key),
-        session_token=_plain(settings.session_token),
+        access_key_id=plain(settings.access_key_id),
+        secret_access_key=plain(settings.secret_access_key),
+        session_token=plain(settings.session_token),
         ca_path=settings.ca,
-        certificate_path=web.certificate,
-        key_path=web.key,
         connect_timeout_s=settings.connect_s,
         timeout_s=settings.timeout_s,
         connections_max=settings.concurrency,
@@ -121,9 +110,9 @@ def store_settings(settings: DestinationSettings) -> StoreSettings:
         profile=settings.profile if settings.scheme == "s3" else None,
         profile_overrides=settings.profile_overrides,
         path_style=settings.path_style,
-        access_key_id=_plain(settings.access_key_id),
-        secret_access_key=_plain(settings.secret_access_key),
-        session_token=_plain(settings.session_token),
+        access_key_id=plain(settings.access_key_id),
+        secret_access_key=plain(settings.secret_access_key),
+        session_token=plain(settings.session_token),
         ca_path=settings.ca,
         kms_key_id=settings.kms_key_id,
         connect_timeout_s=settings.connect_s,
@@ -179,10 +168,6 @@ class LazyVerdictQueue:
         if self._made is None:
             self._made = self._make()
         return self._made
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()
 
 
 class CatalogUploadLog:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
-import urllib.parse
 from collections.abc import Callable
 
-from pydantic import SecretStr
-
+from cloudmig.bootstrap.credentials import credentials
 from cloudmig.config import WebSourceSettings
-from cloudmig.destinations.dicomweb_opening import WebSettings, authorizer_of
-from cloudmig.dicomweb import DicomWebClient, HttpLimits, tls_context
-from cloudmig.errors import ConfigError
+from cloudmig.destinations.dicomweb_opening import WebSettings, authorizer_of, ssl_context_of
+from cloudmig.dicomweb import DicomWebClient, HttpLimits
 from cloudmig.sources.dicomweb import WebSource, WebSourceOptions
 from cloudmig.staging import StagingArea
 
@@ -27,24 +23,11 @@ def web_source(
     patient_key: Callable[[str, str], str],
 ) -> WebSource:
     """Return the source. Touches no network."""
-    who = settings.dicomweb
-    access = WebSettings(
-        url=settings.url,
-        username=who.username,
-        password=_plain(who.password),
-        token=_plain(who.token),
-        token_url=who.token_url,
-        client_id=who.client_id,
-        client_secret=_plain(who.client_secret),
-        scope=who.scope,
-        audience=who.audience,
-        secret_in_form=who.secret_in_form,
-        sigv4_service=who.sigv4_service,
-    )
+    access = WebSettings(url=settings.url, ca_path=settings.ca, **credentials(settings.dicomweb))
     client = DicomWebClient(
         settings.url,
         authorizer=authorizer_of(access),
-        ssl_context=_context(name, settings),
+        ssl_context=ssl_context_of(f"source {name}", access),
         limits=HttpLimits(
             connect_max_s=settings.connect_s,
             silence_max_s=settings.idle_s,
@@ -61,20 +44,3 @@ def web_source(
         as_stored=settings.as_stored,
     )
     return WebSource(options, client, area, patient_key=patient_key)
-
-
-def _context(name: str, settings: WebSourceSettings) -> ssl.SSLContext | None:
-    who = settings.dicomweb
-    if urllib.parse.urlsplit(settings.url).scheme != "https" and who.certificate is None:
-        return None
-    try:
-        return tls_context(settings.ca, who.certificate, who.key)
-    except OSError as error:
-        raise ConfigError(
-            f"source {name}: certificate, key or ca cannot be used: {type(error).__name__}",
-            hint="they are PEM files that the agent may read; the key has no password",
-        ) from error
-
-
-def _plain(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()

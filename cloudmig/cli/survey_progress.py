@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from types import TracebackType
-from typing import Self
 
 from cloudmig.cli.invocation import Invocation
 from cloudmig.cli.progress import PassingBar
@@ -20,24 +18,12 @@ _TOLD = (
 )  # fmt: skip
 
 
-class SurveyProgress:
+class SurveyProgress(PassingBar):
     """A reporter (`telemetry.Reporter`) that shows the events of a survey."""
 
     def __init__(self, invocation: Invocation) -> None:
+        super().__init__(invocation, "inventory")
         self._json = invocation.json
-        self._bar = PassingBar(invocation, "inventory")
-
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, error, trace)
 
     def event(self, kind: str, **fields: object) -> None:
         """Show how far it is."""
@@ -51,16 +37,16 @@ class SurveyProgress:
         match kind:
             case "inventory.walking":
                 size = bytes_words(_number(fields["bytes"]))
-                self._bar.show(f"{source}: {fields['entries']:,} files, {size}", done=0, total=1)
+                self.show(f"{source}: {fields['entries']:,} files, {size}", done=0, total=1)
             case "inventory.reading":
                 speed = bytes_words(_number(fields["bytes_per_s"]))
-                self._bar.show(
+                self.show(
                     f"{source}: {fields['files_per_s']:,} headers/s of files, {speed}/s",
                     done=_number(fields["files"]),
                     total=_number(fields["files_total"]),
                 )
             case _:
-                self._bar.show(f"{source}: comparing", done=0, total=1)
+                self.show(f"{source}: comparing", done=0, total=1)
 
 
 def _number(value: object) -> int:

@@ -26,7 +26,7 @@ from cloudmig.dicomweb import (
 )
 from cloudmig.errors import ConfigError
 
-__all__ = ["WebSettings", "authorizer_of", "open_dicomweb"]
+__all__ = ["WebSettings", "authorizer_of", "open_dicomweb", "ssl_context_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def open_dicomweb(name: str, settings: WebSettings, *, archive: str) -> DicomWeb
     client = DicomWebClient(
         settings.url,
         authorizer=authorizer_of(settings),
-        ssl_context=_context(name, settings),
+        ssl_context=ssl_context_of(f"destination {name}", settings),
         limits=HttpLimits(
             connect_max_s=settings.connect_timeout_s,
             silence_max_s=settings.timeout_s,
@@ -116,13 +116,14 @@ def authorizer_of(settings: WebSettings) -> Authorizer | None:
     )
 
 
-def _context(name: str, settings: WebSettings) -> ssl.SSLContext | None:
+def ssl_context_of(whose: str, settings: WebSettings) -> ssl.SSLContext | None:
+    """Return what TLS is spoken with; None where neither address nor certificate asks for it."""
     if urlsplit(settings.url).scheme != "https" and settings.certificate_path is None:
         return None
     try:
         return tls_context(settings.ca_path, settings.certificate_path, settings.key_path)
     except OSError as error:
         raise ConfigError(
-            f"destination {name}: certificate, key or ca cannot be used: {type(error).__name__}",
+            f"{whose}: certificate, key or ca cannot be used: {type(error).__name__}",
             hint="they are PEM files that the agent may read; the key has no password",
         ) from error
