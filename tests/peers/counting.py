@@ -88,6 +88,7 @@ class Tap:
         self.port: int = self._listening.getsockname()[1]
         self.stored: Counter[str] = Counter()  #: SOP Instance UID -> C-STORE requests.
         self.requests: Counter[str] = Counter()  #: "C-FIND" and so on.
+        self.calls = 0  #: Connections, those included that nobody answered.
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
 
@@ -111,6 +112,7 @@ class Tap:
         with self._lock:
             self.stored.clear()
             self.requests.clear()
+            self.calls = 0
 
     def _accept(self) -> None:
         while True:
@@ -118,6 +120,8 @@ class Tap:
                 caller, _ = self._listening.accept()
             except OSError:
                 return  # Closed: the test is over.
+            with self._lock:
+                self.calls += 1
             try:
                 called = socket.create_connection(self._target, timeout=10)
             except OSError:

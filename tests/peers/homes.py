@@ -20,7 +20,7 @@ from tests.peers.loading import Loaded
 from tests.peers.migration import Source, lanes
 from tests.peers.orthanc_home import OrthancHome
 
-__all__ = ["AGENT", "HOMES", "ThreeHomes"]
+__all__ = ["AGENT", "BUCKET", "HOMES", "ThreeHomes"]
 
 #: What the destinations are called in the configuration.
 HOMES = ("archive", "dr", "viewer")
@@ -37,6 +37,7 @@ class ThreeHomes:
     archive: MotoServer = field(default_factory=MotoServer)
     dr: Swift = field(default_factory=Swift)
     viewer: OrthancStore = field(default_factory=OrthancStore)
+    copy_to: tuple[str, ...] = HOMES  #: What the one rule says.
 
     def __post_init__(self) -> None:
         self._running = ExitStack()
@@ -93,21 +94,8 @@ port = {tap.port}
 aet = "{pacs.ae_title}"
 ae_titles = ["CLOUDMIG", "CLOUDMIG2"]
 retrieve = "{retrieve}"
-
-[destinations.archive]
-url = "s3://{BUCKET}"
-endpoint = "{self.archive.endpoint}"
-profile = "moto"
-access_key_id = "{self.archive.access_key_id}"
-secret_access_key = "{self.archive.secret_access_key}"
-
-[destinations.dr]
-url = "s3://{BUCKET}"
-endpoint = "{self.dr.endpoint}"
-profile = "swift"
-access_key_id = "{self.dr.access_key_id}"
-secret_access_key = "{self.dr.secret_access_key}"
-
+{self.bucket_section("archive", self.archive, "moto")}\
+{self.bucket_section("dr", self.dr, "swift")}
 [destinations.viewer]
 url = "{self.viewer.base_url}"
 evidence = "archive"
@@ -118,8 +106,21 @@ username = "{self.viewer.username}"
 password = "{self.viewer.password}"
 
 [[rules]]
-name = "every study has three homes"
-copy_to = ["archive", "dr", "viewer"]
+name = "where every study goes"
+copy_to = [{", ".join(f'"{each}"' for each in self.copy_to)}]
+"""
+
+    def bucket_section(
+        self, name: str, store: MotoServer | Swift, profile: str, bucket: str = BUCKET
+    ) -> str:
+        """Return the section of a bucket, as a destination of this name."""
+        return f"""
+[destinations.{name}]
+url = "s3://{bucket}"
+endpoint = "{store.endpoint}"
+profile = "{profile}"
+access_key_id = "{store.access_key_id}"
+secret_access_key = "{store.secret_access_key}"
 """
 
     def forget_what_was_sent(self) -> None:
