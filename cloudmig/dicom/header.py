@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["HeaderUnreadable", "Identity", "read_elements", "read_identity"]
+__all__ = [
+    "EndsEarly", "HeaderUnreadable", "Identity", "read_elements", "read_identity", "walk_elements",
+]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -23,7 +25,7 @@ DEFLATED = frozenset(
 
 #: How much of a deflated data set is inflated at most, to find its UIDs.
 _INFLATED_BYTES_MAX = 1 << 20
-_UNDEFINED = 0xFFFFFFFF
+UNDEFINED = 0xFFFFFFFF  #: A length that only the end of the value tells (PS3.5 7.1.1).
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
@@ -39,6 +41,10 @@ _IDENTITY = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERI
 
 class HeaderUnreadable(ValueError):
     """The bytes are no data set in the transfer syntax they came in, or end too early."""
+
+
+class EndsEarly(HeaderUnreadable):
+    """The bytes end before the data set that they begin does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +89,29 @@ def read_elements(
     """
     if transfer_syntax_uid in DEFLATED:
         data, is_whole = _inflate(data)
+    found: dict[int, bytes] = {}
+    for tag, start, length in walk_elements(data, transfer_syntax_uid):
+        if tag > last:
+            return found
+        if length != UNDEFINED and tag in wanted:
+            if start + length > len(data):
+                raise EndsEarly("ends in the middle of a value")
+            found[tag] = bytes(data[start : start + length])
+    if not is_whole:
+        raise EndsEarly("ends before its header does")
+    return found
+
+
+def walk_elements(
+    data: bytes | bytearray | memoryview, transfer_syntax_uid: str
+) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, offset of the value and length (perhaps `UNDEFINED`) of top-level elements.
+
+    Nothing is inflated. Raises `HeaderUnreadable` where there is no element, and `EndsEarly` where
+    the data end before an element does; that of the last one is noticed after it was yielded.
+    """
     order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
     implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
-    found: dict[int, bytes] = {}
     position, end = 0, len(data)
     short = struct.Struct(order + "HH2sH").unpack_from
     plain = struct.Struct(order + "HHI").unpack_from
@@ -103,25 +129,18 @@ def read_elements(
             position += 8
             if vr in _LONG_VRS:
                 if position + 4 > end:
-                    raise HeaderUnreadable("ends in the middle of an element")
+                    raise EndsEarly("ends in the middle of an element")
                 (length,) = struct.unpack_from(order + "I", data, position)
                 position += 4
             elif not vr.isalpha():
                 raise HeaderUnreadable("an element has no value representation")
-        tag = group << 16 | element
-        if tag > last:
-            return found
-        if length == _UNDEFINED:
+        yield group << 16 | element, position, length
+        if length == UNDEFINED:
             position = _skip_undefined(data, position, order, implicit=implicit or vr == b"UN")
-            continue
-        if tag in wanted:
-            if position + length > end:
-                raise HeaderUnreadable("ends in the middle of a value")
-            found[tag] = bytes(data[position : position + length])
-        position += length
-    if position != end or not is_whole:
-        raise HeaderUnreadable("ends before its header does")
-    return found
+        else:
+            position += length
+    if position != end:
+        raise EndsEarly("ends in the middle of an element")
 
 
 def _skip_undefined(
@@ -135,7 +154,7 @@ def _skip_undefined(
     end = len(data)
     for _ in range(_ELEMENTS_MAX):
         if position + 8 > end:
-            raise HeaderUnreadable("a sequence has no end")
+            raise EndsEarly("a sequence has no end")
         group, element, length = tag_length(data, position)
         tag = group << 16 | element
         if tag == _SEQUENCE_END:
@@ -151,7 +170,7 @@ def _skip_undefined(
             continue
         if tag == _ITEM:
             position += 8
-            if length == _UNDEFINED:
+            if length == UNDEFINED:
                 in_item[-1] = True
             else:
                 position += length
@@ -164,10 +183,10 @@ def _skip_undefined(
             _, _, vr, length = explicit_head(data, position - 8)
             if vr in _LONG_VRS:
                 if position + 4 > end:
-                    raise HeaderUnreadable("ends in the middle of an element")
+                    raise EndsEarly("ends in the middle of an element")
                 (length,) = struct.unpack_from(order + "I", data, position)
                 position += 4
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             modes.append(modes[-1] or vr == b"UN")
             in_item.append(False)
         else:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["IMPLEMENTATION_CLASS_UID", "NotPart10", "file_prefix", "read_prefix"]
+__all__ = [
+    "IMPLEMENTATION_CLASS_UID", "NotPart10", "file_prefix", "read_file_meta", "read_prefix",
+]  # fmt: skip
 
 #: Names cloudmig as the writer of group 0002, for ever: changing it would change every file digest.
 IMPLEMENTATION_CLASS_UID = "2.25.207276357322716971911581537223729775924"
@@ -50,12 +52,20 @@ def _uid_element(element: int, text: str) -> bytes:
 def read_prefix(data: bytes | bytearray | memoryview) -> tuple[int, str]:
     """Return the offset of the data set and the Transfer Syntax UID of a Part 10 file's beginning.
 
-    Group 0002 is walked element by element: its group length is optional in the field. Raises
-    `NotPart10`; a beginning that is too short to tell counts as that, too.
+    Raises `NotPart10`; a beginning that is too short to tell counts as that, too.
+    """
+    position, meta = read_file_meta(data)
+    return position, meta.get(_TRANSFER_SYNTAX, b"").decode("ascii", "replace").rstrip("\0 ")
+
+
+def read_file_meta(data: bytes | bytearray | memoryview) -> tuple[int, dict[int, bytes]]:
+    """Return the offset of the data set, and the values of group 0002 by element number.
+
+    It is walked element by element: its group length is optional in the field. Raises `NotPart10`.
     """
     if bytes(data[128:132]) != b"DICM":
         raise NotPart10("no DICM after the preamble")
-    position, transfer_syntax_uid = 132, ""
+    position, meta = 132, dict[int, bytes]()
     try:
         while struct.unpack_from("<H", data, position)[0] == 2:
             _, element, vr = struct.unpack_from("<HH2s", data, position)
@@ -68,10 +78,9 @@ def read_prefix(data: bytes | bytearray | memoryview) -> tuple[int, str]:
             position = start + length
             if position > PREFIX_BYTES_MAX:
                 raise NotPart10("group 0002 has no end")
-            if element == _TRANSFER_SYNTAX:
-                transfer_syntax_uid = bytes(data[start:position]).decode("ascii", "replace")
+            meta[element] = bytes(data[start:position])
     except struct.error:
         # A file may end with group 0002 (an empty data set); a shorter one is torn.
         if position != len(data):
             raise NotPart10("group 0002 is torn") from None
-    return position, transfer_syntax_uid.rstrip("\0 ")
+    return position, meta

@@ -22,6 +22,7 @@ class FileKind(Enum):
     DUPLICATE = "duplicate"  #: Same SOP Instance UID, same data set digest as another file.
     CONFLICT = "conflict"  #: Same SOP Instance UID as another file, other content.
     UNUSABLE_UID = "unusable_uid"  #: A data set whose UIDs cannot name an object.
+    TORN = "torn"  #: A data set that ends before its last element does. Taken as it is.
     UNREADABLE = "unreadable"  #: A Part 10 file with a torn header.
     NO_PART10_HEADER = "no_part10_header"  #: A bare data set: its syntax would be a guess.
     TOO_COSTLY = "too_costly"  #: Its header takes too much memory or time to read.
@@ -36,13 +37,13 @@ class FileKind(Enum):
 
     @property
     def waits(self) -> bool:
-        """Say whether a person has to look: images may hide in it."""
+        """Say whether a person has to look: images may hide in it, or a part of one is lost."""
         return self in _WAITING
 
 
 _WAITING = {
-    FileKind.UNREADABLE, FileKind.NO_PART10_HEADER, FileKind.TOO_COSTLY, FileKind.DENIED,
-    FileKind.FOLDER,
+    FileKind.TORN, FileKind.UNREADABLE, FileKind.NO_PART10_HEADER, FileKind.TOO_COSTLY,
+    FileKind.DENIED, FileKind.FOLDER,
 }  # fmt: skip
 
 

@@ -88,6 +88,11 @@ _TELLING = {
     (Account.NOTES, "not_in_dicomdir"): "files with images are in no DICOMDIR",
     (Account.NOTES, "gone"): "files are gone since an earlier inventory; their instances are"
     " expected still",
+    (
+        Account.NOTES,
+        "meta_differs",
+    ): "files have a group 0002 that names another SOP class or instance"
+    " than their data set, which is believed",
     (Account.NOTES, "shared"): "files have a SOP Instance UID that is in another study, too",
 }
 

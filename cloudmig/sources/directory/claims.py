@@ -24,7 +24,7 @@ _CLAIMS_A_COMMIT = 2000
 _NAMES_MAX = 200_000  #: Names of folders kept in memory, for all folders together.
 _WITH_IMAGE = {
     FileKind.INSTANCE.value, FileKind.DUPLICATE.value, FileKind.CONFLICT.value,
-    FileKind.UNUSABLE_UID.value,
+    FileKind.TORN.value, FileKind.UNUSABLE_UID.value,
 }  # fmt: skip
 _MARKS = {Account.LISTING.value: Mark.LISTED, Account.DICOMDIR.value: Mark.NAMED}
 _DIGITS = re.compile(r"\D")
@@ -129,7 +129,7 @@ def _decide(
     fields = [] if file is None else ["kind"]
     other = connection.execute(
         "SELECT file_id FROM file JOIN study USING (study_id) WHERE sop_instance_uid = ?"
-        " AND study_instance_uid = ? AND kind IN ('instance', 'duplicate', 'conflict')"
+        " AND study_instance_uid = ? AND kind IN ('instance', 'duplicate', 'conflict', 'torn')"
         " ORDER BY path LIMIT 1",
         (sop, study),
     ).fetchone()

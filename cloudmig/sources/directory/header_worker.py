@@ -57,7 +57,7 @@ def answer_for(root: int, path: bytes, *, time_max_s: float, header_bytes_max: i
     return [
         heading.kind.value, size_bytes, mtime_ns, heading.transfer_syntax_uid,
         heading.sop_class_uid, heading.sop_instance_uid, heading.study_instance_uid,
-        heading.series_instance_uid, heading.modality,
+        heading.series_instance_uid, heading.modality, heading.meta_differs,
         json.dumps(heading.answer, sort_keys=True) if heading.answer else "",
     ]  # fmt: skip
 

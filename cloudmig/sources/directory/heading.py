@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudmig.dicom.header import HeaderUnreadable, read_elements, uid_text
-from cloudmig.dicom.part10 import NotPart10, read_prefix
+from cloudmig.dicom.part10 import NotPart10, read_file_meta
 from cloudmig.model.files import FileKind
 from cloudmig.model.references import is_usable_uid
+from cloudmig.sources.directory.ending import is_torn
 
 __all__ = ["BEGINNING_BYTES", "Heading", "read_heading"]
 
@@ -23,6 +24,12 @@ BEGINNING_BYTES = 64 << 10
 
 _CHARACTER_SET, _MODALITY = 0x00080005, 0x00080060
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
+#: Elements of group 0002, and how they are called (PS3.10 table 7.1-1).
+_META_SOP_CLASS_UID, _META_SOP_INSTANCE_UID, _META_TRANSFER_SYNTAX_UID = 0x02, 0x03, 0x10
+_META_KEYWORDS = {
+    _META_SOP_CLASS_UID: "MediaStorageSOPClassUID",
+    _META_SOP_INSTANCE_UID: "MediaStorageSOPInstanceUID",
+}
 _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 _DIRECTORY_RECORDS = {0x00041130, 0x00041200, 0x00041220}  #: Only a DICOMDIR has these.
 _KEYWORDS = {
@@ -61,6 +68,7 @@ class Heading:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     modality: str = ""
+    meta_differs: str = ""  #: Keywords of group 0002 whose UIDs are not those of the data set.
     answer: dict[str, str] = field(default_factory=dict)  #: Keyword -> text. Patient data!
 
 
@@ -69,6 +77,15 @@ def read_heading(file: int, size_bytes: int, *, header_bytes_max: int) -> Headin
     if not size_bytes:
         return Heading(FileKind.EMPTY)
     beginning = os.pread(file, BEGINNING_BYTES, 0)
+    heading = _heading_of(file, beginning, size_bytes, header_bytes_max)
+    if heading.kind is FileKind.INSTANCE and is_torn(
+        file, size_bytes, beginning, heading.transfer_syntax_uid, bytes_max=header_bytes_max
+    ):
+        return replace(heading, kind=FileKind.TORN)
+    return heading
+
+
+def _heading_of(file: int, beginning: bytes, size_bytes: int, header_bytes_max: int) -> Heading:
     if beginning[128:132] != b"DICM":
         return Heading(_kind_of_other(beginning))
     try:
@@ -85,7 +102,8 @@ def read_heading(file: int, size_bytes: int, *, header_bytes_max: int) -> Headin
 
 
 def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
-    offset, transfer_syntax_uid = read_prefix(data)
+    offset, meta = read_file_meta(data)
+    transfer_syntax_uid = uid_text(meta.get(_META_TRANSFER_SYNTAX_UID, b""))
     if not is_usable_uid(transfer_syntax_uid):
         raise HeaderUnreadable("names no transfer syntax")
     view = memoryview(data)
@@ -100,6 +118,12 @@ def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
         for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID)
     )
     usable = all(map(is_usable_uid, (sop, study, series)))
+    told = {_META_SOP_CLASS_UID: sop_class, _META_SOP_INSTANCE_UID: sop}
+    differs = [
+        name
+        for number, name in _META_KEYWORDS.items()
+        if uid_text(meta.get(number, b"")) not in {"", told[number]}
+    ]
     codec = _codec(found.get(_CHARACTER_SET, b""))
     return Heading(
         FileKind.INSTANCE if usable else FileKind.UNUSABLE_UID,
@@ -109,6 +133,7 @@ def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
         study,
         series,
         modality=_text(found.get(_MODALITY, b""), "latin-1"),
+        meta_differs=" ".join(differs),
         answer={
             keyword: _text(found[tag], codec) for tag, keyword in _KEYWORDS.items() if tag in found
         },

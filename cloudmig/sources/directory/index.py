@@ -22,9 +22,11 @@ from cloudmig.errors import CatalogError, ConfigError, SourceUnavailable
 from cloudmig.model.files import FileKind
 from cloudmig.sources.directory.walking import Entry
 
-__all__ = ["FileIndex", "Mark", "answer_texts", "index_lock"]
+__all__ = ["WITH_IMAGE", "FileIndex", "Mark", "answer_texts", "index_lock"]
 
-_VERSION = 1
+_VERSION = 2
+#: The kinds of files with an image in them, as SQL has them.
+WITH_IMAGE = "('instance', 'duplicate', 'conflict', 'torn', 'unusable_uid')"
 
 
 class Mark(IntFlag):
@@ -52,7 +54,7 @@ CREATE TABLE file (
     mtime_ns INTEGER NOT NULL, survey_id INTEGER NOT NULL, kind TEXT, study_id INTEGER,
     answer_id INTEGER, series_instance_uid TEXT, sop_instance_uid TEXT, sop_class_uid TEXT,
     transfer_syntax_uid TEXT, modality TEXT, dataset_sha256 TEXT, marks INTEGER NOT NULL DEFAULT 0,
-    trouble TEXT NOT NULL DEFAULT ''
+    meta_differs TEXT NOT NULL DEFAULT '', trouble TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX file_unread ON file (file_id) WHERE kind IS NULL;
 CREATE INDEX file_kind ON file (kind);
@@ -281,9 +283,11 @@ class FileIndex:
 
 
 def _note_heading(connection: sqlite3.Connection, file_id: int, answer: list[Any]) -> None:
-    kind, size_bytes, mtime_ns, syntax, sop_class, sop, study, series, modality, told = answer
+    kind, size_bytes, mtime_ns, syntax, sop_class, sop, study, series, modality, differs, told = (
+        answer
+    )
     study_id = answer_id = None
-    if kind in {FileKind.INSTANCE.value, FileKind.UNUSABLE_UID.value}:
+    if kind in {FileKind.INSTANCE.value, FileKind.TORN.value, FileKind.UNUSABLE_UID.value}:
         study_id = _number(connection, "study", "study_id", {"study_instance_uid": study})
         digest = hashlib.sha256(told.encode()).digest()[:16]
         key = {"study_id": study_id, "sha256": digest}
@@ -292,11 +296,12 @@ def _note_heading(connection: sqlite3.Connection, file_id: int, answer: list[Any
         "UPDATE file SET kind = ?, size_bytes = iif(? < 0, size_bytes, ?),"
         " mtime_ns = iif(? < 0, mtime_ns, ?), study_id = ?, answer_id = ?,"
         " series_instance_uid = ?, sop_instance_uid = ?, sop_class_uid = ?,"
-        " transfer_syntax_uid = ?, modality = ?, dataset_sha256 = NULL, trouble = ''"
+        " transfer_syntax_uid = ?, modality = ?, meta_differs = ?, dataset_sha256 = NULL,"
+        " trouble = ''"
         " WHERE file_id = ?",
         (kind, size_bytes, size_bytes, mtime_ns, mtime_ns, study_id, answer_id,
          series if study_id else None, sop if study_id else None, sop_class, syntax, modality,
-         file_id),
+         differs, file_id),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.model.files import FileKind
@@ -19,8 +20,8 @@ __all__ = ["judge_contents"]
 
 _PIECE_BYTES = 4 << 20
 _GROUPS_A_COMMIT = 500
-_FIRST, _SAME, _OTHER = (
-    FileKind.INSTANCE.value, FileKind.DUPLICATE.value, FileKind.CONFLICT.value,
+_FIRST, _SAME, _OTHER, _TORN = (
+    FileKind.INSTANCE.value, FileKind.DUPLICATE.value, FileKind.CONFLICT.value, FileKind.TORN.value,
 )  # fmt: skip
 
 
@@ -55,15 +56,23 @@ def _judge(
     index: FileIndex, folder: int, sop_instance_uid: str
 ) -> list[tuple[str, str | None, int, int]]:
     """Return kind, digest, marks and number of each file of one SOP Instance UID."""
-    studies = defaultdict(list)
-    for row in index.all(
-        "SELECT study_id, file_id, path, size_bytes, mtime_ns, dataset_sha256 FROM file"
-        " WHERE sop_instance_uid = ? AND kind = ? ORDER BY path",
-        (sop_instance_uid, _FIRST),
+    studies: dict[int, list[list[Any]]] = defaultdict(list)
+    torn: list[int] = []
+    for study_id, kind, *file in index.all(
+        "SELECT study_id, kind, file_id, path, size_bytes, mtime_ns, dataset_sha256 FROM file"
+        " WHERE sop_instance_uid = ? AND kind IN (?, ?) ORDER BY path",
+        (sop_instance_uid, _FIRST, _TORN),
     ):
-        studies[row[0]].append(row[1:])
+        if kind == _TORN:
+            studies[study_id] += ()
+            torn.append(file[0])
+        else:
+            studies[study_id].append(file)
     shared = Mark.SHARED if len(studies) > 1 else 0
-    decided: list[tuple[str, str | None, int, int]] = []
+    # What is torn stays that, and is nobody's duplicate or first content.
+    decided: list[tuple[str, str | None, int, int]] = [
+        (_TORN, None, int(shared), file_id) for file_id in torn
+    ]
     for files in studies.values():
         seen: set[str] = set()
         for file_id, path, size_bytes, mtime_ns, known in files:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmig.model.files import Account, ClaimState, FileKind
-from cloudmig.sources.directory.index import FileIndex, Mark
+from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, Mark
 
 __all__ = ["KINDS", "NOTABLE", "NamedEntry", "named_entries"]
 
-_NOTES = ("gone", "shared", "trouble", "not_listed", "not_in_dicomdir")
+_NOTES = ("gone", "shared", "meta_differs", "trouble", "not_listed", "not_in_dicomdir")
 #: Every word that says what a file or a row is.
 KINDS = tuple(
     dict.fromkeys(
@@ -45,17 +45,19 @@ def named_entries(index: FileIndex, kinds: Collection[str]) -> Iterator[NamedEnt
     """Yield the files of some kinds, then the rows, then what is noted of files beside that."""
     yield from _files(index, sorted(set(kinds) & {kind.value for kind in FileKind}))
     yield from _claims(index, sorted(set(kinds) & {state.value for state in ClaimState}))
-    instances = "f.kind IN ('instance', 'duplicate', 'conflict', 'unusable_uid')"
+    instances = f"f.kind IN {WITH_IMAGE}"
     for note, where, needs in (
         ("gone", "f.kind = 'gone'", ""),
         ("shared", f"f.marks & {Mark.SHARED:d}", ""),
+        ("meta_differs", f"{instances} AND f.meta_differs <> ''", ""),
         ("trouble", "f.trouble <> ''", ""),
         ("not_listed", f"{instances} AND NOT f.marks & {Mark.LISTED:d}", "listing"),
         ("not_in_dicomdir", f"{instances} AND NOT f.marks & {Mark.NAMED:d}", "dicomdir"),
     ):
         told = not needs or index.one("SELECT 1 FROM claim WHERE origin = ? LIMIT 1", (needs,))
         if note in kinds and told:
-            yield from _rows(index, note, where, ())
+            detail = note if note == "meta_differs" else "trouble"
+            yield from _rows(index, note, where, (), detail=detail)
 
 
 def _files(index: FileIndex, kinds: list[str]) -> Iterator[NamedEntry]:
@@ -63,16 +65,18 @@ def _files(index: FileIndex, kinds: list[str]) -> Iterator[NamedEntry]:
         yield from _rows(index, kind, "f.kind = ?", (kind,))
 
 
-def _rows(index: FileIndex, kind: str, where: str, values: tuple[Any, ...]) -> Iterator[NamedEntry]:
+def _rows(
+    index: FileIndex, kind: str, where: str, values: tuple[Any, ...], detail: str = "trouble"
+) -> Iterator[NamedEntry]:
     account = Account.FILES if values else Account.NOTES
-    for path, size_bytes, study, series, sop, trouble in index.rows(
+    for path, size_bytes, study, series, sop, told in index.rows(
         "SELECT f.path, f.size_bytes, coalesce(s.study_instance_uid, ''),"  # noqa: S608
-        " coalesce(f.series_instance_uid, ''), coalesce(f.sop_instance_uid, ''), f.trouble"
+        f" coalesce(f.series_instance_uid, ''), coalesce(f.sop_instance_uid, ''), f.{detail}"
         f" FROM file f LEFT JOIN study s USING (study_id) WHERE {where} ORDER BY f.path",
         values,
     ):
         yield NamedEntry(
-            account.value, kind, _shown(path), 0, "", size_bytes, study, series, sop, trouble
+            account.value, kind, _shown(path), 0, "", size_bytes, study, series, sop, told
         )
 
 

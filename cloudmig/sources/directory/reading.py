@@ -76,7 +76,7 @@ class HeaderWorker:
             if left:
                 await self.stop()
                 self.deaths += 1
-                yield left.pop(0)[0], [FileKind.TOO_COSTLY.value, -1, -1, *[""] * 7]
+                yield left.pop(0)[0], [FileKind.TOO_COSTLY.value, -1, -1, *[""] * 8]
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:

@@ -16,7 +16,7 @@ from cloudmig.sources.directory.index import FileIndex, answer_texts
 __all__ = ["IndexedFile", "duplicates_of", "files_of", "listing_of", "summaries"]
 
 #: Kinds of a file that has, or had, a place in a study.
-_IN_STUDY = "('instance', 'duplicate', 'conflict', 'unusable_uid', 'gone')"
+_IN_STUDY = "('instance', 'duplicate', 'conflict', 'torn', 'unusable_uid', 'gone')"
 _SUMMARY_KEYWORDS = ("StudyDate", "StudyTime", "PatientID", "IssuerOfPatientID")
 
 
@@ -187,7 +187,7 @@ def listing_of(index: FileIndex, study: StudyRef) -> Listing:
         tuple(expected.values()),
         complete=True,
         series_found=len(series),
-        whole=not kinds.isdisjoint({"conflict", "unusable_uid"}),
+        whole=not kinds.isdisjoint({"conflict", "torn", "unusable_uid"}),
     )
 
 
@@ -197,7 +197,7 @@ def files_of(index: FileIndex, study: StudyRef) -> list[IndexedFile]:
         _indexed(row)
         for row in index.all(
             f"SELECT {_FILE_COLUMNS} FROM file WHERE study_id = ?"  # noqa: S608
-            " AND kind IN ('instance', 'conflict', 'unusable_uid')"
+            " AND kind IN ('instance', 'conflict', 'torn', 'unusable_uid')"
             " ORDER BY kind = 'instance' DESC, path",
             (_study_id(index, study),),
         )

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from cloudmig.model.files import TOTAL, Account, ClaimState, FileKind, FileTally
-from cloudmig.sources.directory.index import FileIndex, Mark
+from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, Mark
 
 __all__ = ["tally"]
 
@@ -49,11 +49,12 @@ def _claims(index: FileIndex) -> Iterator[FileTally]:
 
 def _notes(index: FileIndex) -> Iterator[FileTally]:
     """What is worth knowing, and is counted under its kind as well, or lies on no disk."""
-    instances = "kind IN ('instance', 'duplicate', 'conflict', 'unusable_uid')"
+    instances = f"kind IN {WITH_IMAGE}"
     origins = {row[0] for row in index.all("SELECT DISTINCT origin FROM claim")}
     questions = {
         "gone": "kind = 'gone'",
         "shared": f"marks & {Mark.SHARED:d}",
+        "meta_differs": f"{instances} AND meta_differs <> ''",
         "trouble": "trouble <> ''",
     }
     if Account.LISTING.value in origins:

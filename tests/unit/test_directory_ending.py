@@ -1,0 +1,158 @@
+"""A file that ends before its data set does is noticed, wherever it was cut; no whole one is."""
+
+from __future__ import annotations
+
+import csv
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloudmig.dicom.part10 import file_prefix
+from cloudmig.model.files import FileKind
+from cloudmig.sources.directory.heading import BEGINNING_BYTES, read_heading
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+BIG, DEFLATED, RLE = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
+UNDEFINED = 0xFFFFFFFF
+CORPUS = Path(
+    os.environ.get("CLOUDMIG_SHARED", Path(__file__).parents[2].parent / "shared"), "corpus"
+)
+
+
+def element(
+    tag: int, vr: bytes, value: bytes, syntax: str = EXPLICIT, length: int | None = None
+) -> bytes:
+    order = ">" if syntax == BIG else "<"
+    size_bytes = len(value) if length is None else length
+    head = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
+    if syntax == IMPLICIT:
+        return head + struct.pack("<I", size_bytes) + value
+    if vr in {b"OB", b"OW", b"SQ"}:
+        return head + vr + bytes(2) + struct.pack(order + "I", size_bytes) + value
+    return head + vr + struct.pack(order + "H", size_bytes) + value
+
+
+def header(syntax: str = EXPLICIT) -> bytes:
+    return b"".join((
+        element(0x00080016, b"UI", CT.encode() + b"\0", syntax),
+        element(0x00080018, b"UI", b"1.2.3.40", syntax),
+        element(0x0020000D, b"UI", b"1.2.30", syntax),
+        element(0x0020000E, b"UI", b"1.2.31", syntax),
+    ))  # fmt: skip
+
+
+def item(value: bytes) -> bytes:
+    return struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
+
+
+END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+PIXELS = bytes(range(250)) * 8
+FRAGMENTS = item(b"") + item(PIXELS) + item(PIXELS)
+
+
+def pixels(syntax: str = EXPLICIT) -> bytes:
+    return element(0x7FE00010, b"OW", PIXELS, syntax)
+
+
+def deflated(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+ENCAPSULATED = element(0x7FE00010, b"OB", FRAGMENTS, length=UNDEFINED) + END
+ICON = element(0x00880200, b"SQ", item(pixels()), length=UNDEFINED) + END
+TRAILING = element(0xFFFCFFFC, b"OB", bytes(100))
+#: Name -> transfer syntax, data set, bytes at its end whose loss costs no pixel.
+WHOLE: dict[str, tuple[str, Callable[[], bytes], int]] = {
+    "explicit": (EXPLICIT, lambda: header() + pixels(), 0),
+    "implicit": (IMPLICIT, lambda: header(IMPLICIT) + pixels(IMPLICIT), 0),
+    "big endian": (BIG, lambda: header(BIG) + pixels(BIG), 0),
+    "encapsulated": (RLE, lambda: header() + ENCAPSULATED, 0),
+    "with an icon": (EXPLICIT, lambda: header() + ICON + pixels(), 0),
+    "encapsulated, with an icon": (RLE, lambda: header() + ICON + ENCAPSULATED, 0),
+    "padded": (EXPLICIT, lambda: header() + pixels() + TRAILING, len(TRAILING)),
+    "encapsulated and padded": (RLE, lambda: header() + ENCAPSULATED + TRAILING, len(TRAILING)),
+    "behind a long header": (
+        EXPLICIT,
+        lambda: header() + element(0x60003000, b"OW", bytes(BEGINNING_BYTES)) + pixels(),
+        0,
+    ),
+    "float pixels": (
+        EXPLICIT,
+        lambda: header() + element(0x7FE00008, b"OW", PIXELS),
+        0,
+    ),
+    "deflated": (DEFLATED, lambda: deflated(header() + pixels()), 0),
+    "no image": (EXPLICIT, lambda: header() + element(0x0040A730, b"SQ", item(PIXELS)), 0),
+    "no image, undefined": (
+        EXPLICIT,
+        lambda: header() + element(0x0040A730, b"SQ", item(PIXELS), length=UNDEFINED) + END,
+        0,
+    ),
+    "rubbish behind": (
+        EXPLICIT,
+        lambda: header() + element(0x0040A730, b"SQ", item(PIXELS)) + bytes(100),
+        100,
+    ),
+}  # fmt: skip
+
+
+def kind_of(body: bytes, path: Path, *, header_bytes_max: int = 1 << 28) -> FileKind:
+    path.write_bytes(body)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return read_heading(descriptor, len(body), header_bytes_max=header_bytes_max).kind
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_file_is_an_instance_and_one_cut_anywhere_is_torn(
+    name: str, tmp_path: Path
+) -> None:
+    syntax, make, idle_bytes = WHOLE[name]
+    dataset = make()
+    body = file_prefix(CT, "1.2.3.40", syntax) + dataset
+
+    assert kind_of(body, tmp_path / "whole") is FileKind.INSTANCE
+    end = len(body) - idle_bytes
+    for lost in (1, 2, 7, 8, 9, 100, 1000, 1990):
+        if lost < len(dataset) - idle_bytes - len(header()):
+            assert kind_of(body[: end - lost], tmp_path / "cut") is FileKind.TORN, lost
+
+
+def test_only_so_much_of_a_file_is_looked_at(tmp_path: Path) -> None:
+    """Pixels behind that are not called torn: nothing is known of them."""
+    overlay = element(0x60003000, b"OW", bytes(1 << 20))
+    body = file_prefix(CT, "1.2.3.40", EXPLICIT) + header() + overlay + pixels()
+
+    assert kind_of(body[:-2], tmp_path / "a", header_bytes_max=200_000) is FileKind.INSTANCE
+    assert kind_of(body[:-2], tmp_path / "a", header_bytes_max=2 << 20) is FileKind.TORN
+
+
+def test_a_deflated_bomb_costs_no_memory_and_is_no_torn_file(tmp_path: Path) -> None:
+    bomb = deflated(header() + element(0x7FE00010, b"OW", bytes(64 << 20)))
+    body = file_prefix(CT, "1.2.3.40", DEFLATED) + bomb
+
+    assert kind_of(body, tmp_path / "bomb", header_bytes_max=8 << 20) is FileKind.INSTANCE
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real files is not here")
+def test_of_real_files_only_the_one_that_is_known_to_be_torn_is_called_so(tmp_path: Path) -> None:
+    with (CORPUS / "MANIFEST.csv").open(newline="", encoding="utf-8") as file:
+        known = {row["file"] for row in csv.DictReader(file) if "truncated" in row["notable"]}
+
+    torn = set()
+    for path in CORPUS.rglob("*.dcm"):
+        descriptor = os.open(path, os.O_RDONLY)
+        found = read_heading(descriptor, path.stat().st_size, header_bytes_max=1 << 28)
+        os.close(descriptor)
+        if found.kind is FileKind.TORN:
+            torn.add(path.name)
+
+    assert torn == known == {"odd-truncated-mr-001.dcm"}
