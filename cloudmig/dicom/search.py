@@ -28,7 +28,7 @@ STUDY_INCLUDED = (
     "NumberOfStudyRelatedInstances",
 )  # fmt: skip
 SERIES_INCLUDED = ("NumberOfSeriesRelatedInstances",)
-IMAGE_INCLUDED = ("SOPClassUID",)
+IMAGE_INCLUDED = ("SOPClassUID", "AvailableTransferSyntaxUID")
 
 _TEXT_CHARS_MAX = 4096
 _VALUES_MAX = 1000
@@ -60,7 +60,7 @@ def series_answer(row: Mapping[str, Any]) -> dict[str, str]:
 
 def image_answer(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a row of a search for instances says of it."""
-    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", *IMAGE_INCLUDED)
     return _texts(row, keywords)
 
 

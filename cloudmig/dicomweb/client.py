@@ -216,12 +216,11 @@ class DicomWebClient:
             parts: Parts | None = None
             if response.status in {200, 206} and response.content_length != 0:
                 pieces = aiter(response.content.iter_chunked(_READ_PIECE_BYTES))
+                content_type = response.headers.get("Content-Type", "")
                 if response.content_type == "application/dicom":
-                    parts = WholeBody(pieces)
+                    parts = WholeBody(pieces, content_type)
                 else:
-                    parts = RelatedParts(
-                        pieces, boundary_of(response.headers.get("Content-Type", ""))
-                    )
+                    parts = RelatedParts(pieces, boundary_of(content_type))
             yield ObjectsReply(response.status, parts, _retry_after_s(response))
 
     async def retrieve(self, instance: InstanceRef) -> AsyncGenerator[bytes, None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import mmap
+import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Protocol
@@ -27,6 +28,8 @@ _PIECE_BYTES = 1 << 20
 #: Smaller parts are copied behind one another, up to about so much at a time.
 _JOINED_BYTES_MAX = 64 << 10
 _HEAD_BYTES_MAX = 64 << 10
+_PART_TYPE = re.compile(rb"^content-type:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_SYNTAX_SAID = re.compile(r';\s*transfer-syntax\s*=\s*"?([0-9.]{1,64})"?\s*(?:;|$)', re.IGNORECASE)
 
 
 PartBytes = bytes | bytearray | mmap.mmap
@@ -121,6 +124,11 @@ class RelatedBody(Payload):
 class Parts(Protocol):
     """The objects of an answer, one after the other, while they arrive."""
 
+    @property
+    def transfer_syntax_uid(self) -> str:
+        """What the Content-Type of the part says (PS3.18 8.7.3.5.2); empty where it says none."""
+        ...
+
     async def next_part(self) -> bool:
         """Go on to the next one's content, over what is left of this one; False at the end."""
         ...
@@ -133,7 +141,8 @@ class Parts(Protocol):
 class WholeBody:
     """An answer that is one object by itself, without a multipart body around it."""
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, pieces: AsyncIterator[bytes], content_type: str = "") -> None:
+        self.transfer_syntax_uid = _syntax_said_in(content_type)
         self._pieces = pieces
         self._is_begun = False
 
@@ -154,6 +163,7 @@ class RelatedParts:
     def __init__(self, pieces: AsyncIterator[bytes], boundary: str) -> None:
         if not boundary:
             raise MultipartTorn("no boundary")
+        self.transfer_syntax_uid = ""  #: As the head of the part has it.
         self._pieces = pieces
         self._delimiter = b"\r\n--" + boundary.encode("latin-1")
         # The first delimiter may stand at the very beginning, without a line break before it.
@@ -172,6 +182,8 @@ class RelatedParts:
         if self._held[after : after + 2] == b"--":
             return False
         end = await self._find(b"\r\n\r\n", after)
+        said = _PART_TYPE.search(self._held[after:end])
+        self.transfer_syntax_uid = _syntax_said_in(said[1].decode("latin-1") if said else "")
         del self._held[: end + 4]
         self._is_inside = True
         return True
@@ -206,3 +218,8 @@ class RelatedParts:
         if not piece:
             raise MultipartTorn("the body ends too early")
         self._held += piece
+
+
+def _syntax_said_in(content_type: str) -> str:
+    said = _SYNTAX_SAID.search(content_type)
+    return said[1] if said else ""

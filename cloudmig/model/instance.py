@@ -22,6 +22,8 @@ class ExpectedInstance:
 
     instance: InstanceRef
     sop_class_uid: str = ""  #: Empty where the source does not return it.
+    #: In which the source says that it can be had as it is held; empty where it does not say.
+    transfer_syntax_uids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ class QuarantineReason(Enum):
     MISSING_INSTANCES = "missing_instances"
     CONFLICT = "conflict"
     UID_MISMATCH = "uid_mismatch"
+    CONVERTED = "converted"
     UNUSABLE_UID = "unusable_uid"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
@@ -38,6 +39,9 @@ _EXPLANATIONS = {
     " DICOMweb store the one that it had: decide which one is right. Where that store has the wrong"
     " one, delete it there and release the study.",
     QuarantineReason.UID_MISMATCH: "The source named one instance and sent another.",
+    QuarantineReason.CONVERTED: "The source says that it holds an instance in one transfer syntax"
+    " and sent it in another: it was converted, and not taken. Let the archive send what it holds,"
+    " or fetch by DIMSE, then release the study; what still comes converted is then taken so.",
     QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. Of an instance"
     " the bytes are kept under their digest. A study without one cannot be asked for: correct it"
     " in the PACS and take the inventory again, then release it.",

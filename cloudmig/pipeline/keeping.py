@@ -32,12 +32,14 @@ async def keep(attempt: Attempt, arrival: Arrival) -> None:
         staged = arrival.staged
         if staged.instance is None and arrival.unexpected:
             attempt.nameless.add(staged.file_sha256)  # Nothing that is listed stands for it.
-        if arrival.trouble or staged.instance is None:
+        is_converted = arrival.trouble == QuarantineReason.CONVERTED.value
+        if staged.instance is None or (arrival.trouble and not is_converted):
             stored = await _quarantine(attempt, staged, arrival.trouble)
         else:
             sop_instance_uid = staged.instance.sop_instance_uid
             async with attempt.lock(sop_instance_uid):
-                stored = await _store_everywhere(attempt, staged)
+                if not is_converted or await _is_let_pass(attempt, staged):
+                    stored = await _store_everywhere(attempt, staged)
             attempt.arrived[sop_instance_uid] = staged.dataset_sha256
             if arrival.unexpected:
                 attempt.unexpected.add(sop_instance_uid)
@@ -46,6 +48,26 @@ async def keep(attempt: Attempt, arrival: Arrival) -> None:
             attempt.parts.counters.instances_stored += 1
             attempt.parts.counters.bytes_stored += staged.size_bytes
     finally:
+async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
+    """Say whether a person takes what came otherwise than its source holds it.
+
+    Until then no copy has it: the source has the original still, and may yet learn to send it.
+    """
+    assert staged.instance is not None
+    sop_instance_uid = staged.instance.sop_instance_uid
+    expected = attempt.expected.get(sop_instance_uid)
+    waits = await attempt.find(
+        "instance_converted",
+        QuarantineReason.CONVERTED,
+        staged.instance,
+        held_in=list(expected.transfer_syntax_uids) if expected else [],
+        came_in=staged.transfer_syntax_uid,
+    )
+    if waits:
+        attempt.refused[sop_instance_uid] = QuarantineReason.CONVERTED
+    return not waits
+
+
         arrival.settle(stored=stored)
 
 

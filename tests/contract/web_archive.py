@@ -12,20 +12,21 @@ import json
 import socket
 import ssl
 import struct
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from xml.sax.saxutils import escape
 
 from aiohttp import web
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.pacs.matching import answers
 from cloudmig.demo.pacs.script import Script
 from cloudmig.demo.studies import Instance, Study
+from tests.contract.web_rows import json_row, xml_answer
 
 __all__ = ["CANARY", "Broken", "ScriptedArchive", "WebScript"]
 
@@ -69,6 +70,7 @@ class WebScript:
     not_listed: frozenset[str] = frozenset()
     knows_path_of: frozenset[str] | None = None  #: Studies that have a list of series; None: all.
     wrong_series_rows: bool = False  #: The list of a series holds all instances of the study.
+    tells_syntaxes: bool = False  #: Lists each instance with the transfer syntax it holds it in.
 
     # Retrieves
     missing: frozenset[str] = frozenset()  #: 404, and not among the objects of its study.
@@ -82,6 +84,8 @@ class WebScript:
     boundary_told: str = BOUNDARY
     empty_answers: bool = False  #: 200 with nothing in it.
     part_pause_s: float = 0.0
+    converts: frozenset[str] = frozenset()  #: Sent deflated, whatever it was asked for.
+    labels_parts: bool = False  #: Names the transfer syntax it holds beside each object it sends.
 
 
 @dataclass
@@ -217,12 +221,18 @@ class ScriptedArchive:
             shown -= {"NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
                       "NumberOfSeriesRelatedInstances", "ModalitiesInStudy"}  # fmt: skip
         told = [{name: row[name] for name in row if name in shown} for row in page]
+        if script.tells_syntaxes and "AvailableTransferSyntaxUID" in included:
+            told = [row | self._syntax_of(row) for row in told]
         if script.xml_only:
-            return _xml(told, status, headers)
-        body = json.dumps([_json_row(row) for row in told]).encode()
+            return xml_answer(told, status, headers)
+        body = json.dumps([json_row(row) for row in told]).encode()
         return web.Response(
             status=status, headers=headers, body=body, content_type="application/dicom+json"
         )
+
+    def _syntax_of(self, row: Mapping[str, Any]) -> dict[str, str]:
+        held = self.holdings.instances([row["StudyInstanceUID"]], (), [row["SOPInstanceUID"]])
+        return {"AvailableTransferSyntaxUID": held[0].transfer_syntax_uid}
 
     # Retrieves
 
@@ -276,6 +286,8 @@ class ScriptedArchive:
         if uid in script.swapped:
             return self.holdings.instances([instance.study_instance_uid], (), [
                 script.swapped[uid]])[0].part10()  # fmt: skip
+        if uid in script.converts:
+            return _deflated(instance)
         return self.replaced.get(uid) or instance.part10()
 
     async def _send(
@@ -286,8 +298,10 @@ class ScriptedArchive:
         answer = web.StreamResponse(headers={"Content-Type": kind, **self.headers})
         await answer.prepare(request)
         for number, instance in enumerate(instances):
+            label = f"; transfer-syntax={instance.transfer_syntax_uid}"
             head = (
-                f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n"
+                f"--{BOUNDARY}\r\n"
+                f"Content-Type: application/dicom{label if self.script.labels_parts else ''}\r\n"
                 f"Content-Location: http://127.0.0.1:9/{instance.sop_instance_uid}\r\n\r\n"
             )
             body = self._file(instance)
@@ -319,59 +333,13 @@ def _reset(request: web.Request) -> web.Response:
     return web.Response()
 
 
-def _json_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a row as DICOM JSON (PS3.18 F.2)."""
-    told: dict[str, Any] = {"00081190": {"vr": "UR", "Value": ["http://127.0.0.1:9/elsewhere"]}}
-    for keyword, value in row.items():
-        tag = f"{tag_for_keyword(keyword):08X}"
-        vr = dictionary_VR(keyword)
-        values = value if isinstance(value, list) else [value] if value != "" else []
-        if vr == "PN":
-            values = [_person_name(str(each)) for each in values]
-        elif vr == "IS":
-            values = [int(each) for each in values]
-        told[tag] = {"vr": vr, "Value": values} if values else {"vr": vr}
-    return told
+def _deflated(instance: Instance) -> bytes:
+    """Write an instance in Deflated Explicit VR Little Endian (PS3.5 A.5)."""
+    deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
 
+    def data_set() -> bytes:
+        return deflate.compress(instance.data_set()) + deflate.flush()
 
-def _person_name(text: str) -> dict[str, str]:
-    groups = ("Alphabetic", "Ideographic", "Phonetic")
-    return {group: part for group, part in zip(groups, text.split("="), strict=False) if part}
-
-
-def _xml(rows: Sequence[Mapping[str, Any]], status: int, headers: dict[str, str]) -> web.Response:
-    body = b""
-    for row in rows:
-        attributes = []
-        for keyword, value in row.items():
-            values = value if isinstance(value, list) else [value] if value != "" else []
-            vr = dictionary_VR(keyword)
-            inner = "".join(_xml_value(vr, number, each) for number, each in enumerate(values, 1))
-            tag = f"{tag_for_keyword(keyword):08X}"
-            attributes.append(f'<DicomAttribute tag="{tag}" vr="{vr}">{inner}</DicomAttribute>')
-        document = (
-            '<NativeDicomModel xmlns="http://dicom.nema.org/PS3.19/models/NativeDICOM">'
-            f"{''.join(attributes)}</NativeDicomModel>"
-        )
-        body += (
-            b"--xml\r\nContent-Type: application/dicom+xml\r\n\r\n" + document.encode() + b"\r\n"
-        )
-    kind = 'multipart/related; type="application/dicom+xml"; boundary=xml'
-    return web.Response(
-        status=status, body=body + b"--xml--\r\n", headers={**headers, "Content-Type": kind}
-    )
-
-
-def _xml_value(vr: str, number: int, value: str) -> str:
-    if vr != "PN":
-        return f'<Value number="{number}">{escape(str(value))}</Value>'
-    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), value.split("="), strict=False)
-    names = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
-    inner = ""
-    for group, text in groups:
-        parts = "".join(
-            f"<{name}>{escape(part)}</{name}>"
-            for name, part in zip(names, text.split("^"), strict=False)
-        )
-        inner += f"<{group}>{parts}</{group}>"
-    return f'<PersonName number="{number}">{inner}</PersonName>'
+    return replace(
+        instance, transfer_syntax_uid=DeflatedExplicitVRLittleEndian, data_set=data_set
+    ).part10()

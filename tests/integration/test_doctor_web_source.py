@@ -55,9 +55,13 @@ async def test_an_archive_that_is_well_is_asked_for_one_instance(tmp_path: Path)
     (WebScript(missing=frozenset(each.sop_instance_uid for study in STUDIES
                                  for each in study.instances())),
      "retrieve", Verdict.PROBLEM, "log of the archive"),
+    (WebScript(tells_syntaxes=True,
+               converts=frozenset(each.sop_instance_uid for study in STUDIES
+                                  for each in study.instances())),
+     "retrieve", Verdict.PROBLEM, "Switch conversion off"),
     (WebScript(wrong_series_rows=True), "search", Verdict.WARNING, "two pulls"),
     (WebScript(too_broad_at=1), "search", Verdict.OK, ""),
-], ids=["406", "404", "a list that contradicts itself", "too broad"])  # fmt: skip
+], ids=["406", "404", "converted", "a list that contradicts itself", "too broad"])  # fmt: skip
 async def test_what_is_wrong_is_said_with_a_way_out(
     script: WebScript, check: str, verdict: Verdict, word: str, tmp_path: Path
 ) -> None:
@@ -96,6 +100,18 @@ async def test_a_clock_that_is_off_is_told(tmp_path: Path) -> None:
 
     assert said["clock"].verdict is Verdict.WARNING
     assert said["retrieve"].verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_only_an_archive_that_says_what_it_holds_can_prove_it(
+    tells: bool, tmp_path: Path
+) -> None:
+    archive = ScriptedArchive(STUDIES, WebScript(tells_syntaxes=tells))
+    async with archive.running():
+        said = await found(tmp_path, archive)
+
+    assert said["retrieve"].verdict is Verdict.OK
+    assert ("might not show" in said["retrieve"].message) is not tells
 
 
 async def test_a_copy_that_may_be_converted_is_worth_a_warning(tmp_path: Path) -> None:

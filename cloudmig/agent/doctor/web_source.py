@@ -15,6 +15,7 @@ from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import Configuration, WebSourceSettings
 from cloudmig.errors import CloudmigError, QueryTruncated, SourceError, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
+from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.window import StudyQuestion
 from cloudmig.ports import RetrieveRequest
@@ -173,6 +174,15 @@ class _Examination:
                 status = retrieval.evidence.status
         except SourceError as error:
             return self._refusal("retrieve", "a retrieve fails", error)
+        if trouble == QuarantineReason.CONVERTED.value:
+            return problem(
+                "retrieve",
+                self.subject,
+                "WADO-RS of one instance: it came in another transfer syntax than the archive says"
+                " it holds it in, though asked for as it is (transfer-syntax=*)",
+                "Switch conversion off in the archive, or fetch from it by DIMSE: no such instance"
+                " is taken before a person has let it pass.",
+            )
         if not size_bytes or trouble:
             why = f"what came is {trouble}" if trouble else f"nothing came (HTTP {status})"
             return problem(
@@ -188,5 +198,12 @@ class _Examination:
                 f"WADO-RS brought one instance of {size_bytes:,} bytes, perhaps converted",
                 f"Remove sources.{self.name}.as_stored where the archive knows transfer-syntax=*.",
             )
-        words = f"WADO-RS brought one instance of {size_bytes:,} bytes as it is stored"
-        return ok("retrieve", self.subject, words)
+        words = f"WADO-RS brought one instance of {size_bytes:,} bytes"
+        if instance.transfer_syntax_uids:
+            return ok("retrieve", self.subject, f"{words}, as the archive says that it holds it")
+        return ok(
+            "retrieve",
+            self.subject,
+            f"{words}, asked for as it is stored; the archive does not list what it is stored in"
+            " (0008,3002), so that a conversion might not show",
+        )

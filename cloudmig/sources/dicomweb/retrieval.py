@@ -10,7 +10,7 @@ from cloudmig.dicomweb import DicomWebFailed, MultipartTorn, ObjectsReply, Parts
 from cloudmig.errors import SourceError, SourceRefused, SourceUnavailable, SpoolFull
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.quarantine import QuarantineReason
-from cloudmig.model.references import is_usable_uid
+from cloudmig.model.references import InstanceRef, is_usable_uid
 from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.arrivals import (
     HeldArrival,
@@ -167,10 +167,10 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             except SpoolFull:
                 self.evidence.no_room += 1
                 return number
-            self._arrived(part, asked)
+            self._arrived(part, asked, parts.transfer_syntax_uid)
         raise SourceUnavailable(f"more than {_PARTS_MAX} objects in one answer")
 
-    def _arrived(self, part: TakenPart, asked: str) -> None:
+    def _arrived(self, part: TakenPart, asked: str, labelled: str) -> None:
         """Hand an object over, unless it is of another study."""
         identity, expected = part.identity, self.request.expected
         study_instance_uid = "" if identity is None else identity.study_instance_uid
@@ -184,6 +184,8 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
         instance, trouble = judge_identity(identity, called)
         if not trouble and asked in expected and called not in expected:
             trouble = QuarantineReason.UID_MISMATCH.value  # Asked for one, it sent another.
+        if not trouble and self._is_converted(part, instance, labelled):
+            trouble = QuarantineReason.CONVERTED.value
         sop_class_uid = part.sop_class_uid or ("" if identity is None else identity.sop_class_uid)
         staged = staged_instance(
             part.held,
@@ -195,6 +197,19 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
         self._count += 1
         unexpected = (asked or called) not in expected
         self._hand_over(HeldArrival(staged, part.held, unexpected=unexpected, trouble=trouble))
+
+    def _is_converted(self, part: TakenPart, instance: InstanceRef | None, labelled: str) -> bool:
+        """Say whether an object came otherwise than the archive itself says that it holds it.
+
+        A server may answer `transfer-syntax=*` with Explicit VR Little Endian, whatever it holds
+        (PS3.18 8.7.3.5.2). One that does not say what it holds may still contradict its own label.
+        """
+        if not self._source.options.as_stored or instance is None:
+            return False
+        expected = self.request.expected.get(instance.sop_instance_uid)
+        held_in = expected.transfer_syntax_uids if expected is not None else ()
+        said = held_in or ((labelled,) if labelled else ())
+        return bool(said) and part.transfer_syntax_uid not in said
 
     def _note_offered(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
         seen = self.evidence.offered.setdefault(sop_class_uid, [])

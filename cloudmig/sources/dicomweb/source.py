@@ -209,6 +209,7 @@ class WebSource:
                 listing.instances[series_instance_uid, sop_instance_uid] = ExpectedInstance(
                     InstanceRef(study_instance_uid, series_instance_uid, sop_instance_uid),
                     answer.get("SOPClassUID", ""),
+                    _syntaxes(answer.get("AvailableTransferSyntaxUID", "")),
                 )
                 if len(found) > _INSTANCES_MAX:
                     raise SourceUnavailable(f"more than {_INSTANCES_MAX} instances in one series")
@@ -242,3 +243,9 @@ class WebSource:
 def _is_of(answer: dict[str, str], keyword: str, uid: str) -> bool:
     """Say whether a row belongs to what was asked for; many leave out what the path says."""
     return answer.get(keyword, "") in {"", uid}
+
+
+def _syntaxes(text: str) -> tuple[str, ...]:
+    """Return Available Transfer Syntax UID (PS3.18 10.6.3.3), unless it is no list of UIDs."""
+    syntaxes = tuple(each.strip() for each in text.split("\\"))
+    return syntaxes if all(map(is_usable_uid, syntaxes)) else ()
