@@ -8,19 +8,21 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.copying import CopyOrder
+from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.model.instance import ARCHIVE_CLASSES
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import TO_MAKE, CopyState, TransferState
-from cloudmig.model.transfer import CopyPlan
+from cloudmig.model.transfer import CopyPlan, TransferJob
 from cloudmig.pipeline.parts import Parts
 
 __all__ = [
-    "CopyForecast", "forecast_copies", "origin_of", "plan_of", "refusal_of", "rows_of",
+    "CopyForecast", "claim_from_copy", "forecast_copies", "origin_of", "plan_of", "refusal_of",
+    "rows_of",
 ]  # fmt: skip
 
 _PAGE = 500
+_UNMADE = (CopyState.PLANNED, CopyState.FAILED)
 _LACKING_DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
 #: Verdicts that say that the bytes are those of the manifest. By any other the copy may be equal in
 #: its elements only, and its bytes would not hold here.
@@ -55,6 +57,25 @@ def origin_of(parts: Parts, row: TransferRow, order: CopyOrder) -> CopyRow | str
     if proven:
         return "archived"
     return "not byte for byte" if verified else "not verified"
+
+
+async def claim_from_copy(parts: Parts, job: TransferJob) -> tuple[CopyClaim, CopyRow] | None:
+    """Return the verified copy that a claimed job can be done from, where all it lacks is owed.
+
+    Every other copy was made then, and the source has given what it has (design section 5).
+    """
+    if job.attempt == 1:
+        return None  # Nothing is made yet.
+    row = await parts.catalog.call(Catalog.transfer, job.source, job.study)
+    assert row is not None, "what is claimed is there"
+    if any(copy.state in _UNMADE for copy in row.copies):
+        return None
+    origin = origin_of(parts, row, CopyOrder((job.source,), None))
+    if isinstance(origin, str):
+        return None
+    if any(each.is_open for each in parts.breakers.get(origin.destination, ())):
+        return None
+    return CopyClaim(job, planned=False, instances_inventory=row.instances_inventory), origin
 
 
 def _is_archived(parts: Parts, copy: CopyRow) -> bool:

@@ -7,8 +7,9 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from cloudmig.agent.copy_choice import claim_from_copy
 from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.verdicts import follow_verdicts
@@ -23,12 +24,14 @@ from cloudmig.agent.working import (
     under_lease,
     until_done_or_stopped,
 )
+from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.errors import CloudmigError, ConfigError, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.closure import count_excluded
+from cloudmig.pipeline.copying import UNUSABLE, attempt_copy
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.transfer import Ending, attempt_transfer
 from cloudmig.telemetry import get_logger
@@ -219,8 +222,7 @@ async def _move(run: _Run, job: TransferJob) -> None:
     """Run one attempt under a renewed lease and write down how it ended."""
     parts, log_ = run.parts, log.bind(study=job.study.study_instance_uid, attempt=job.attempt)
     try:
-        ending = await under_lease(parts, job, attempt_transfer(parts, job))
-        ending = await run.outages.judge(job, ending)
+        ending = await under_lease(parts, job, _attempt(run, job))
         ending = _patience(run, job, ending)
         await finish(parts, job, ending)
     except LeaseLost:
@@ -229,6 +231,17 @@ async def _move(run: _Run, job: TransferJob) -> None:
         return
     _tell(parts, job, ending)
     raise_what_all_would_meet(ending)
+
+
+async def _attempt(run: _Run, job: TransferJob) -> Ending:
+    """Make what is owed from a verified copy if there is one; else ask the source."""
+    parts = run.parts
+    if (found := await claim_from_copy(parts, job)) is not None:
+        claim, origin = found
+        ending = await attempt_copy(parts, claim, open_origin(parts, job.source, origin))
+        if ending.error is None and ending.cause not in UNUSABLE:
+            return replace(ending, instances_inventory=claim.instances_inventory)
+    return await run.outages.judge(job, await attempt_transfer(parts, job))
 
 
 def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance, CopyRow, OpenWork, ReceiptRow
-from cloudmig.model.instance import ExpectedInstance
+from cloudmig.model.instance import ExpectedInstance, StagedInstance
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef
 from cloudmig.model.transfer import TransferJob
@@ -111,6 +111,18 @@ class Attempt:
         missing = self.missing()
         hopeless = self.too_large | self.refused.keys()
         return {uid: missing[uid] for uid in missing if uid not in hopeless}
+
+    def count(self, staged: StagedInstance) -> None:
+        """Count an instance that is stored when its first copy has it, not again for the others.
+
+        Those that a store lacked while it was down are made by a later attempt.
+        """
+        assert staged.instance is not None
+        uid, counters = staged.instance.sop_instance_uid, self.parts.counters
+        is_held = any(uid in copy.receipts for copy in self.copies.values())
+        if not is_held and self.job.transfer_id not in counters.transfers_behind:
+            counters.instances_stored += 1
+            counters.bytes_stored += staged.size_bytes
 
     async def add_receipt(self, row: ReceiptRow) -> None:
         """Note a receipt; commit when enough have gathered."""

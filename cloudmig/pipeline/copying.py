@@ -18,7 +18,7 @@ from cloudmig.errors import CloudmigError, LeaseLost
 from cloudmig.model.instance import ExpectedInstance, Slot
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import CopyState, TransferState
-from cloudmig.pipeline import evidence
+from cloudmig.pipeline import evidence, owing
 from cloudmig.pipeline.attempt import Attempt
 from cloudmig.pipeline.keeping import keep, keep_beside
 from cloudmig.pipeline.parts import Parts
@@ -75,12 +75,17 @@ async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
     job = claim.job
     if not job.copies:
         return Ending(TransferState.STORED, "every copy was made before")
+    if await owing.owe_what_nobody_takes(parts, job):
+        return Ending(TransferState.PLANNED, "owed to stores that are down")
     work = await parts.catalog.call(Catalog.open_work, job)
     listing = await origin.list_instances(job.study)
     attempt = await begin(parts, job, origin, work, listing)
     attempt.completeness = origin.completeness
     attempt.provenance, attempt.unlisted = origin.provenance, origin.unlisted
     if not (origin.damaged or origin.unusable):
+        await owing.leave_out_what_is_down(attempt)
+        if not attempt.open_copies():
+            return await end(attempt)
         try:
             if wanted := _wanted(attempt, origin):
                 await pull(attempt, RetrieveRequest(job.study, wanted, narrow=True), _keep)

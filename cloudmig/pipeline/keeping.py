@@ -44,10 +44,10 @@ async def keep(attempt: Attempt, arrival: Arrival) -> None:
             if arrival.unexpected:
                 attempt.unexpected.add(sop_instance_uid)
                 await attempt.flush()  # Its sender is told only when that is on disk.
-        if stored:
-            attempt.parts.counters.instances_stored += 1
-            attempt.parts.counters.bytes_stored += staged.size_bytes
     finally:
+        arrival.settle(stored=stored)
+
+
 async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
     """Say whether a person takes what came otherwise than its source holds it.
 
@@ -66,9 +66,6 @@ async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
     if waits:
         attempt.refused[sop_instance_uid] = QuarantineReason.CONVERTED
     return not waits
-
-
-        arrival.settle(stored=stored)
 
 
 async def keep_beside(attempt: Attempt, arrival: Arrival) -> None:
@@ -236,6 +233,7 @@ async def _note(
         stored_at=attempt.parts.now().isoformat(timespec="seconds"),
     )
     if slot is Slot.PRIMARY:
+        attempt.count(staged)
         copy.receipts[staged.instance.sop_instance_uid] = row
     else:
         copy.note_beside(row)

@@ -286,6 +286,8 @@ async def end(attempt: Attempt) -> Ending:
     for destination, why in owed.items():
         await attempt.parts.catalog.call(Catalog.owe_copy, attempt.job, destination, why)
     if owed:
+        if attempt.open_copies():
+            attempt.parts.counters.transfers_behind.add(attempt.job.transfer_id)
         return Ending(
             TransferState.PLANNED, f"owed to {', '.join(owed)}", instances_inventory=inventory
         )

@@ -78,6 +78,8 @@ async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path:
             async with back.running():
                 summary = await running
         assert not summary.halted
+    assert summary.instances_stored == len(world.truth()), "catching up brings no new instance"
+    assert summary.studies_stored == len(STUDIES)
     assert set(pulled.values()) == {1}, "nobody could take what a second pull brings"
     assert set(world.pacs.counters.retrieved_studies.values()) == {2}
     assert len({uid for _, uid in back.held}) == len(world.truth())
@@ -98,3 +100,42 @@ async def test_who_refuses_us_is_named(tmp_path: Path) -> None:
 
     assert summary.halted == "web: ask: HTTP 401"
     assert "credentials" in summary.hint
+
+
+async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_asked(
+    tmp_path: Path,
+) -> None:
+    down = HangsUp(free_port())
+    back = ScriptedStow(port=down.port)
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with world.opened() as parts, asyncio.timeout(60):
+            async with down.running():
+                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+                while parts.counters.studies_put_back < len(STUDIES):
+                    await asyncio.sleep(0.02)
+                await world.verify()
+            asked = dict(world.pacs.counters.asked)
+            async with back.running():
+                summary = await running
+    assert not summary.halted
+    assert (summary.studies_stored, summary.instances_stored) == (12, len(world.truth()))
+    assert summary.bytes_stored == sum(
+        path.stat().st_size for path in (tmp_path / "store").rglob("*.dcm")
+    )
+    assert set(world.pacs.counters.retrieved_studies.values()) == {1}
+    assert world.pacs.counters.asked == asked, "not even for a list"
+    assert {uid for _, uid in back.held} == set(world.truth())
+
+
+async def test_an_instance_of_two_homes_counts_once(tmp_path: Path) -> None:
+    homes = {name: {"url": f"file://{tmp_path / name}"} for name in ("store", "second")}
+    world = World(tmp_path, STUDIES[:2], destinations=homes)
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        summary = await world.run()
+    assert summary.instances_stored == len(world.truth()) == 10
