@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from cloudmig.agent.verdict_reading import checked_verdict
-from cloudmig.bootstrap import open_store_client
+from cloudmig.bootstrap.destinations import open_store_client
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.cloud_verdicts import Word
 from cloudmig.catalog.records import CopyToVerify

@@ -26,7 +26,7 @@ from cloudmig.agent.working import (
     under_lease,
     until_done_or_stopped,
 )
-from cloudmig.bootstrap import open_origin
+from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow

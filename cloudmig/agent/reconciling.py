@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cloudmig.bootstrap import open_store_client
+from cloudmig.bootstrap.destinations import open_store_client
 from cloudmig.cloud.reconcile_inventory import InventoryRefused, Settings
 from cloudmig.cloud.reconcile_judging import ReconcileFinding, ReconcileRules
 from cloudmig.cloud.reconcile_listing import read_inventory

@@ -7,8 +7,6 @@ import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 
-from cloudmig.bootstrap.destinations import open_destinations, verdict_posts
-from cloudmig.bootstrap.sources import open_sources
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration
 from cloudmig.errors import CatalogError
@@ -79,8 +77,15 @@ async def _opened(
             now=lambda: dt.datetime.now(dt.UTC),
         )
         if with_sources:
+            from cloudmig.bootstrap.sources import open_sources  # noqa: PLC0415 - costs half a second
+
             await open_sources(parts, stack)
         if with_destinations:
+            from cloudmig.bootstrap.destinations import (  # noqa: PLC0415
+                open_destinations,
+                verdict_posts,
+            )
+
             open_destinations(parts, stack)
             parts.verdict_posts = verdict_posts(config)
         yield parts

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import socket
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
 
+from cloudmig.bootstrap.directory_source import directory_source
 from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import (
     Configuration,
@@ -29,14 +28,9 @@ from cloudmig.sources.dimse import (
     DimseSourceSettings,
     StoragePolicy,
 )
-from cloudmig.sources.directory.index import FileIndex, index_lock
-from cloudmig.sources.directory.listing import ListingFormat
-from cloudmig.sources.directory.reading import HeaderLimits
-from cloudmig.sources.directory.source import DirectorySource, DirectorySourceSettings
-from cloudmig.sources.directory.survey import SurveyPlan
 from cloudmig.telemetry import Pseudonyms
 
-__all__ = ["index_path", "listing_of", "open_sources", "opened_index"]
+__all__ = ["open_sources"]
 
 
 async def open_sources(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
@@ -59,7 +53,7 @@ def _source(name: str, settings: SourceSettings, parts: Parts, desk: ArrivalDesk
         case WebSourceSettings():
             return _web(name, settings, parts)
         case DirectorySettings():
-            return _directory(name, settings, parts)
+            return directory_source(name, settings, parts)
         case _:
             raise AssertionError("a kind of source that nobody opens")
 
@@ -109,54 +103,6 @@ def _web(name: str, settings: WebSourceSettings, parts: Parts) -> Source:
         object_bytes_max=parts.config.agent.object_bytes_max,
         patient_key=parts.pseudonyms.of_patient,
     )
-
-
-def _directory(name: str, settings: DirectorySettings, parts: Parts) -> Source:
-    return DirectorySource(
-        DirectorySourceSettings(
-            name=name,
-            root=settings.directory,
-            index=index_path(parts.config, name),
-            lanes=settings.lanes,
-            object_bytes_max=parts.config.agent.object_bytes_max,
-            plan=SurveyPlan(
-                workers=settings.header_workers,
-                dicomdir=settings.dicomdir,
-                listing=listing_of(settings),
-            ),
-            limits=HeaderLimits(
-                memory_bytes_max=settings.header_memory_bytes_max,
-                time_max_s=settings.header_time_max_s,
-                header_bytes_max=settings.header_bytes_max,
-            ),
-        ),
-        parts.area,
-        patient_key=parts.pseudonyms.of_patient,
-    )
-
-
-def listing_of(settings: DirectorySettings) -> ListingFormat | None:
-    """Return how the listing of a directory source is read, where it has one."""
-    if settings.listing is None:
-        return None
-    return ListingFormat(settings.listing, settings.listing_columns, settings.listing_prefix)
-
-
-@contextlib.contextmanager
-def opened_index(config: Configuration, name: str) -> Iterator[FileIndex]:
-    """Open the index of a directory source to read it; raises ConfigError where there is none."""
-    path = index_path(config, name)
-    with index_lock(path, shared=True):
-        index = FileIndex(path, reading=True)
-        try:
-            yield index
-        finally:
-            index.close()
-
-
-def index_path(config: Configuration, name: str) -> Path:
-    """Return where the index of a directory source lies."""
-    return config.agent.state_dir / "index" / f"{name}.db"
 
 
 async def _listener(config: Configuration, desk: ArrivalDesk) -> StorageServer:

@@ -79,7 +79,9 @@ def files(
 def _entries(
     invocation: Invocation, only: list[str], kinds: list[str]
 ) -> Iterator[tuple[str, NamedEntry]]:
-    from cloudmig.bootstrap.sources import opened_index  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.bootstrap.directory_source import (  # noqa: PLC0415 - `--help` shall be quick
+        opened_index,
+    )
     from cloudmig.cli.choosing import chosen_sources  # noqa: PLC0415
     from cloudmig.config import DirectorySettings  # noqa: PLC0415
     from cloudmig.errors import ConfigError  # noqa: PLC0415

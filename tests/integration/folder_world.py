@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.bootstrap import open_agent
-from cloudmig.bootstrap.sources import opened_index
+from cloudmig.bootstrap.directory_source import opened_index
 from cloudmig.catalog import Catalog
 from cloudmig.config import load
 from cloudmig.demo.studies import Instance, Study

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.bootstrap.sources import opened_index
+from cloudmig.bootstrap.directory_source import opened_index
 from cloudmig.catalog import Catalog
 from cloudmig.config import load
 from cloudmig.demo.studies import Study

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloudmig.bootstrap import store_settings
+from cloudmig.bootstrap.destinations import store_settings
 from cloudmig.config import DestinationSettings
 
 

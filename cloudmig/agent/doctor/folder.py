@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
-from cloudmig.bootstrap.sources import index_path, listing_of
+from cloudmig.bootstrap.directory_source import index_path, listing_of
 from cloudmig.config import Configuration, DirectorySettings
 from cloudmig.config.quantities import bytes_text
 from cloudmig.errors import CloudmigError

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.agent.doctor.web_store import check_web_store
-from cloudmig.bootstrap import store_settings
+from cloudmig.bootstrap.destinations import store_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.opening import open_control
 from cloudmig.destinations.s3_control import S3Control, translate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
-from cloudmig.bootstrap import store_settings
+from cloudmig.bootstrap.destinations import store_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.queue_client import queue_client_maker
 from cloudmig.destinations.s3_control import translated

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from cloudmig.agent.sla.alarms import AlarmBook, AlarmChange
 from cloudmig.agent.sla.catalog_sampler import CatalogSampler
 from cloudmig.agent.sla.samples_folder import keep_samples, samples_dir
-from cloudmig.bootstrap import Parts, open_store_client
+from cloudmig.bootstrap import Parts
+from cloudmig.bootstrap.destinations import open_store_client
 from cloudmig.catalog import Catalog
 from cloudmig.cloud.probe_retrieval import ProbeResult, probe
 from cloudmig.cloud.reading import BucketReader, DicomWebReader, StudyReader
