@@ -107,7 +107,7 @@ class InventoryCalls(UnnamedCalls):
             splits=sum(row.verdict == "split" for row in rows),
             failed=sum(row.verdict == "failed" for row in rows),
             universal_count=next(
-                (row.answered for row in rows if row.question == "universal"), None
+                (row.answered for row in complete if row.question == "universal"), None
             ),
             first_date=min(days, default=None),
             last_date=max(days, default=None),

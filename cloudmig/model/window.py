@@ -8,6 +8,7 @@ covers fractional seconds: 000000-115959.999999.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 __all__ = ["DateWindow", "StudyQuestion", "TimeWindow"]
@@ -85,8 +86,13 @@ class StudyQuestion:
         if self.times is not None and (self.dates is None or self.dates.halves() is not None):
             raise ValueError("a time window needs a single day")
 
-    def with_dates(self, dates: DateWindow) -> StudyQuestion:
-        return replace(self, dates=dates)
+    def halves(self) -> Sequence[StudyQuestion]:
+        """Split in two by date, then by time; nothing for one second of a day."""
+        assert self.dates is not None, "the universal question has no halves"
+        if days := self.dates.halves():
+            return [replace(self, dates=half) for half in days]
+        times = (self.times or TimeWindow()).halves() or ()
+        return [replace(self, times=half) for half in times]
 
     @property
     def text(self) -> str:

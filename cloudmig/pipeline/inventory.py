@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import datetime as dt
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.catalog.records import Sweep
 from cloudmig.config import SourceSettings
-from cloudmig.errors import QueryTruncated
+from cloudmig.errors import QueryTruncated, SourceError
 from cloudmig.model.files import FileTally
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
-from cloudmig.model.window import DateWindow, StudyQuestion, TimeWindow
+from cloudmig.model.window import DateWindow, StudyQuestion
 from cloudmig.pipeline.surveying import disagreements_of, survey_source
 from cloudmig.ports import InventorySource, SurveyedSource
 from cloudmig.telemetry import Reporter
@@ -90,6 +90,8 @@ class _Run:
     largest: int = 0
     limit: int | None = None
     questions: int = 0
+    answers: int = 0  #: Questions that were answered to their end, now or before.
+    unanswered: int = 0  #: Questions that never were, and that cannot be asked more narrowly.
     splits: int = 0
     dates_refused: int = 0  #: In a row, before the first that was answered; then -1.
     prefixes_refused: int = 0  #: The same of patient ID prefixes.
@@ -120,6 +122,13 @@ async def take_inventory(
     whole = universal is not None and universal == len(run.by_date) and not run.ignored
     if not whole:
         await _by_patient(run)
+    if run.unanswered or not run.answers:
+        # Nobody knows what lies behind it: no inventory, so nothing can be closed on it.
+        raise QueryTruncated(
+            f"the source does not answer {run.unanswered or run.questions} questions to their end,"
+            f" and none can be narrower; {len(run.found)} studies were found all the same",
+            hint="allow more answers to one query at the source, then take the inventory again",
+        )
     if universal is not None and universal < len(run.found):
         run.limit = run.limit or universal
         run.disagreements.append(
@@ -201,7 +210,8 @@ async def _remember(run: _Run) -> None:
     for row in await run.catalog.call(Catalog.unnamed_studies, run.source.name, sweep=run.sweep):
         remember(row.study, row.study_date)
         run.unnamed.add(hash(row.study))
-    run.largest = max((answer.answered for answer in run.answered.values()), default=0)
+    whole = (each.answered for each in run.answered.values() if each.verdict != "failed")
+    run.largest = max(whole, default=0)
 
 
 def _window_of(question: str) -> DateWindow | None:
@@ -256,10 +266,9 @@ async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
     if "StudyDate" in run.ignored:
         return
     run.splits += 1
-    parts = list(_split(question))
+    parts = question.halves()
     if not parts:
-        if asked is None:
-            raise QueryTruncated("the source does not answer for one second of one day")
+        run.unanswered += asked is None
         await _sweep_patients(run, question, "", question.text)
         return
     before = len(run.by_date)
@@ -272,14 +281,6 @@ async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
     if asked is not None and len(run.by_date) > before:
         run.limit = run.limit or asked.count
     assert covered_before <= run.by_date
-
-
-def _split(question: StudyQuestion) -> Iterator[StudyQuestion]:
-    assert question.dates is not None
-    if halves := question.dates.halves():
-        yield from (replace(question, dates=half) for half in halves)
-    elif times := (question.times or TimeWindow()).halves():
-        yield from (replace(question, times=half) for half in times)
 
 
 async def _by_patient(run: _Run) -> None:
@@ -308,7 +309,9 @@ async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, paren
             if asked.before or not _may_be_cut(run, longer, asked.count):
                 continue
         if len(prefix) + 1 >= _PREFIX_MAX:
-            run.disagreements.append(f"an answer that may be cut cannot be split: {longer.text}")
+            run.unanswered += asked is None
+            if asked is not None:  # Whose IDs is not told: so many characters may be all of one.
+                run.disagreements.append("an answer to one patient ID may be cut")
             continue
         run.splits += 1
         await _sweep_patients(run, question, prefix + char, longer.text)
@@ -337,8 +340,6 @@ async def _ask_or_none(run: _Run, question: StudyQuestion, parent: str) -> _Aske
     try:
         return await _ask(run, question, parent)
     except QueryTruncated:
-        answer = Answer(question.text, 0, "failed", parent)
-        await run.catalog.call(Catalog.record_answer, run.sweep, answer, (), run.now())
         return None
 
 
@@ -346,28 +347,37 @@ async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
     """Ask, and write down every study with the evidence, once a sweep."""
     done = run.answered.get(question.text)
     if done is not None and done.verdict == "complete":
+        run.answers += 1
         return _Asked(done.answered, set(), before=True)
     if run.questions >= _QUESTIONS_MAX:
-        raise QueryTruncated(f"more than {_QUESTIONS_MAX} questions", hint="set find_limit")
+        raise SourceError(f"more than {_QUESTIONS_MAX} questions", hint="set find_limit")
     run.questions += 1
     asked = _Asked(0, set())
     batch: list[StudySummary] = []
-    async for summary in run.source.find_studies(question):
-        key = hash(summary.study)
-        if isinstance(summary.study, UnnamedStudy):
-            run.unnamed.add(key)
-        asked.studies.add(key)
-        asked.outside += not _matches(question, summary)
-        run.found[key] = run.found.get(key, False) or summary.study_date is not None
-        batch.append(summary)
-        if len(batch) >= _SUMMARIES_A_COMMIT:
-            partial = Answer(question.text, len(asked.studies), "failed", parent)
-            await run.catalog.call(Catalog.record_answer, run.sweep, partial, batch, run.now())
-            batch = []
+
+    async def record(verdict: str) -> None:
+        answer = Answer(question.text, len(asked.studies), verdict, parent)
+        await run.catalog.call(Catalog.record_answer, run.sweep, answer, batch, run.now())
+        batch.clear()
+
+    try:
+        async for summary in run.source.find_studies(question):
+            key = hash(summary.study)
+            if isinstance(summary.study, UnnamedStudy):
+                run.unnamed.add(key)
+            asked.studies.add(key)
+            asked.outside += not _matches(question, summary)
+            run.found[key] = run.found.get(key, False) or summary.study_date is not None
+            batch.append(summary)
+            if len(batch) >= _SUMMARIES_A_COMMIT:
+                await record("failed")
+    except QueryTruncated:
+        await record("failed")  # What it told before it gave up is there all the same.
+        raise
+    run.answers += 1
     asked.count = len(asked.studies)
     cut = _may_be_cut(run, question, asked.count) and question != StudyQuestion()
-    answer = Answer(question.text, asked.count, "split" if cut else "complete", parent)
-    await run.catalog.call(Catalog.record_answer, run.sweep, answer, batch, run.now())
+    await record("split" if cut else "complete")
     run.largest = max(run.largest, asked.count)
     run.reporter.event(
         "inventory.progress",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,18 @@ import pytest
 from cloudmig.demo.oddities import two_patients, without_images
 from cloudmig.demo.pacs import Script
 from cloudmig.demo.studies import Study, StudyMaker
+from cloudmig.errors import QueryTruncated
+from cloudmig.model.study import StudySummary
+from cloudmig.model.window import StudyQuestion
+from cloudmig.pipeline.inventory import take_inventory
 from tests.integration.migration_world import TODAY, World, a_study
 
 STUDIES = StudyMaker(TODAY, seed=3, instances_per_series_max=1).archive(60)
 DATELESS = sum(1 for study in STUDIES if not study.study_date or study.study_date == "20130231")
+
+LONG_ID = replace(STUDIES[0].patient, patient_id="CANARY01")
+#: So that nobody has to ask for sixteen characters.
+FEW = ("cloudmig.pipeline.inventory._PREFIX_MAX", 4)
 
 
 def found(world: World) -> set[str]:
@@ -146,3 +155,57 @@ async def test_answers_that_name_no_study_are_said_aloud(tmp_path: Path) -> None
     with world.catalog() as catalog:
         [finished] = [each for each in catalog.ledger() if each.kind == "sweep_finished"]
     assert finished.detail["unnamed"] == 1
+
+
+async def test_what_nobody_can_ask_for_more_narrowly_is_no_inventory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*FEW)
+    alike = [replace(a_study(n), study_date="", patient=LONG_ID) for n in (1, 2, 3)]
+    world = World(tmp_path, alike, Script(study_limit=2, limit_is_refused=True))
+    with world.serving():
+        with pytest.raises(QueryTruncated, match="to their end") as refused:
+            await world.inventory()
+        closing = await world.close()
+
+    assert refused.value.hint
+    assert any("no finished inventory" in each for each in closing.obstacles)
+
+
+async def test_a_patient_id_is_in_no_disagreement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(*FEW)
+    alike = [replace(a_study(n), study_date="", patient=LONG_ID) for n in (1, 2, 3)]
+    world = World(tmp_path, [*alike, a_study(4)], Script(study_limit=2))
+    with world.serving():
+        result = await world.inventory()
+
+    assert any("may be cut" in each for each in result.disagreements)
+    assert not any("CANARY" in each for each in result.disagreements)
+
+
+async def test_studies_told_before_an_answer_breaks_off_are_kept(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES, Script(study_limit=37))
+    with world.serving():
+        async with world.opened() as parts:
+            source = parts.sources["main"]
+            ask = source.find_studies
+
+            async def gives_up(question: StudyQuestion) -> AsyncIterator[StudySummary]:
+                async for summary in ask(question):
+                    yield summary
+                raise QueryTruncated("C-FIND ended with A700")
+
+            source.find_studies = gives_up  # type: ignore[method-assign]
+            with pytest.raises(QueryTruncated, match="studies were found all the same"):
+                await take_inventory(
+                    source,
+                    parts.catalog,
+                    settings=parts.config.sources["main"],
+                    reporter=world.reporter,
+                )
+        closing = await world.close()
+
+    assert len(found(world)) >= 37
+    assert closing.refused
