@@ -53,14 +53,17 @@ _EXPLANATIONS = {
     QuarantineReason.REFUSED_BY_DESTINATION: "A destination will not take an instance.",
     QuarantineReason.VERIFICATION_FAILED: "A stored copy differed from its manifest, and repair"
     " failed twice.",
-    QuarantineReason.NOTHING_LISTED: "The source counts instances in this study and lists none.",
+    QuarantineReason.NOTHING_LISTED: "The source listed this study in the inventory, and lists no"
+    " instance of it now: it may have been deleted or moved there since. Restored in the PACS,"
+    " release it, to be asked for again; gone on purpose, it stays on record here.",
     QuarantineReason.STRANGER: "An object lies among the images of a study and in none of its"
     " manifests: somebody else put it there. Find out who; the study itself is not touched by it.",
     QuarantineReason.ORPHAN: "An object lies in the bucket and no manifest of its study names it,"
     " a day after it came. The agent may not delete; look at it, remove it if it is of no use.",
-    QuarantineReason.BROKEN_FILES: "Files of a directory cannot be read as DICOM, or a listing"
-    " cannot be understood, and images may hide there. `cloudmig files` names each. Mend or remove"
-    " them and take the inventory again, or release them to leave them where they are.",
+    QuarantineReason.BROKEN_FILES: "Files of a directory cannot be read as DICOM or are cut off,"
+    " or a listing cannot be understood: images may hide there or have lost a part. `cloudmig"
+    " files` names each. Mend or remove them and take the inventory again, or release them to leave"
+    " them as they are.",
     QuarantineReason.EVIDENCE_DAMAGED: "A manifest that a newer one has replaced is gone or was"
     " changed. The newest proves the study as it is; what came before can no longer be shown.",
 }

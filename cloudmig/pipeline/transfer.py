@@ -107,7 +107,7 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     await parts.catalog.call(Catalog.record_expected, job, listing)
     attempt = await begin(parts, job, source, work, listing)
     if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
-        return _nothing_listed(job, last_try=last_try)
+        return _nothing_listed(job, listing, last_try=last_try)
     await owing.leave_out_what_is_down(attempt)
     if not attempt.open_copies():
         return await end(attempt)
@@ -164,12 +164,12 @@ async def begin(
     return attempt
 
 
-def _nothing_listed(job: TransferJob, *, last_try: bool) -> Ending:
-    """A study without instances: excluded by a named rule, unless the source counts some in it."""
-    if not job.instances_claimed:
+def _nothing_listed(job: TransferJob, listing: Listing, *, last_try: bool) -> Ending:
+    """A study without instances: excluded by a named rule, unless it may have held some."""
+    if not job.instances_claimed and not listing.notes:
         return Ending(TransferState.EXCLUDED, NO_IMAGES_RULE, instances_inventory=0)
     if not last_try:
-        raise RetrieveIncomplete("the source counts instances in this study and lists none")
+        raise RetrieveIncomplete("the source lists no instance of this study any more")
     return Ending(
         TransferState.QUARANTINED,
         "nothing listed",

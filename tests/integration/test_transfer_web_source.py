@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cloudmig.demo.oddities import conflicting, garbage, renamed, without_images
+from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
 from tests.contract.web_archive import CANARY, Broken, ScriptedArchive, WebScript
 from tests.integration.migration_world import a_study
@@ -198,6 +199,43 @@ async def test_a_list_that_is_not_believed_is_replaced_by_two_equal_pulls(
         assert world.quarantined() == {}
         await world.explain_everything()
         assert max(world.archive.sent.values()) > 1
+
+
+@pytest.mark.parametrize("by_web", [True, False], ids=["DICOMweb", "DIMSE"])
+async def test_a_study_that_is_gone_since_the_inventory_ends_alike_everywhere(
+    by_web: bool, tmp_path: Path
+) -> None:
+    async with WebWorld.of(tmp_path, STUDIES[1:3], beside=STUDIES[3:]) as world:
+        await world.inventory_of("pacs")
+        await world.inventory()
+        await world.plan()
+        gone = STUDIES[1 if by_web else 3].study_instance_uid
+        left = [each for each in STUDIES if each.study_instance_uid != gone]
+        world.archive.holdings = Holdings(left)
+        world.pacs._state.holdings = Holdings(left)
+
+        await world.run()
+
+        assert world.quarantined() == {gone: {"nothing_listed"}}
+        assert f"/studies/{gone}" not in world.archive.retrieved, "it is not asked for blindly"
+        await world.explain_everything()
+
+
+@pytest.mark.parametrize("script", [
+    WebScript(included_counts=False), WebScript(included_counts=False, nothing_is_404=True),
+], ids=["204", "404"])  # fmt: skip
+async def test_a_study_that_is_gone_is_no_study_without_images(
+    script: WebScript, tmp_path: Path
+) -> None:
+    """Nobody said how many instances it had."""
+    async with WebWorld.of(tmp_path, STUDIES[:2], script) as world:
+        await world.inventory()
+        await world.plan()
+        world.archive.holdings = Holdings(STUDIES[1:2])
+
+        await world.run()
+
+        assert world.quarantined() == {STUDIES[0].study_instance_uid: {"nothing_listed"}}
 
 
 async def test_an_archive_that_would_convert_halts_the_run_and_says_so(tmp_path: Path) -> None:

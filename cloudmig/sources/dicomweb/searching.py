@@ -8,7 +8,7 @@ ends with a page that is empty, brings nothing new, or is shorter than one that 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -64,7 +64,7 @@ class Searches:
         self._largest_page: defaultdict[str, int] = defaultdict(int)
         self.server_date = ""  #: Of the last answer, as it was written.
 
-    async def rows(self, level: Level, path: str, keys: Keys = ()) -> AsyncIterator[Row]:
+    async def rows(self, level: Level, path: str, keys: Keys = ()) -> AsyncGenerator[Row, None]:
         """Yield every row.
 
         Raises `QueryTruncated` where there is more and it cannot be had, `StudyUnknown` on 404.

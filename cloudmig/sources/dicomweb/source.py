@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from cloudmig.dicom.search import (
@@ -34,6 +35,7 @@ __all__ = ["WebSource", "WebSourceOptions"]
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _AS_IT_LIKES = 'multipart/related; type="application/dicom"'
 
+_GONE = "the archive does not list this study any more"
 _SERIES_MAX = 10_000
 _INSTANCES_MAX = 1_000_000
 
@@ -140,6 +142,8 @@ class WebSource:
     async def list_instances(self, study: StudyRef) -> Listing:
         listing = _ListingInProgress(study)
         series = await self._list_series(listing)
+        if not series and await self._is_gone(study):
+            return Listing((), complete=True, notes=(_GONE,))
         todo = iter(series.items())
 
         async def one_after_the_other() -> None:
@@ -184,6 +188,18 @@ class WebSource:
         except QueryTruncated:
             listing.contradicts_itself("the list of series was cut")
         return series
+
+    async def _is_gone(self, study: StudyRef) -> bool:
+        """Say whether the archive does not list a study any more that it listed once."""
+        keys = [("StudyInstanceUID", study.study_instance_uid)]
+        try:
+            async with aclosing(self.searches.rows(_STUDIES, "/studies", keys)) as rows:
+                # Any row is a no: it is there, or the archive ignores the key and cannot tell.
+                return await anext(rows, None) is None
+        except StudyUnknown:
+            return True
+        except QueryTruncated:
+            return False
 
     async def _list_one(
         self, listing: _ListingInProgress, series_instance_uid: str, claimed: int | None
