@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from cloudmig.agent.copy_choice import claim_from_copy
 from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
+from cloudmig.agent.presence import listen, registered
 from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.agent.working import (
     Work,
@@ -26,7 +26,7 @@ from cloudmig.agent.working import (
 )
 from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
-from cloudmig.errors import CloudmigError, ConfigError, LeaseLost, SpoolFull
+from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -84,7 +84,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         parts.area.spool.clean()
         parts.refusals = {}
         run = _Run(parts, settings.name, stop, sources=list(parts.sources), outages=Outages(parts))
-        async with _registered(run):
+        async with registered(run):
             # The lock says that no process of this name lives: what it held is free again.
             await parts.catalog.call(Catalog.put_back_all, run.owner)
             try:
@@ -120,26 +120,6 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     return summary
 
 
-@contextlib.asynccontextmanager
-async def _registered(run: _Run) -> AsyncIterator[None]:
-    """Hold our AE titles in the catalog: two agents never share one."""
-    parts, settings = run.parts, run.parts.config.agent
-    titles = sorted({aet for each in parts.config.pacs.values() for aet in each.ae_titles})
-    ttl_s = settings.lease_s
-    await parts.catalog.call(Catalog.register_agent, run.owner, titles, ttl_s)
-
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(settings.renew_s)
-            await parts.catalog.call(Catalog.heartbeat, run.owner, ttl_s, ae_titles=len(titles))
-
-    async with beside(run, beat()):
-        try:
-            yield
-        finally:
-            await parts.catalog.call(Catalog.sign_off, run.owner)
-
-
 async def _work(run: _Run) -> None:
     parts = run.parts
     async with contextlib.AsyncExitStack() as stack:
@@ -150,7 +130,7 @@ async def _work(run: _Run) -> None:
                 source.name, source.prepare, run.stop, lambda: _is_idle(run)
             )
         if parts.listener is not None and any(not each.uses_get for each in parts.sources.values()):
-            await _listen(parts, stack)
+            await listen(parts, stack)
         planned = await parts.catalog.call(Catalog.status_counts)
         total = sum(
             states.get(TransferState.PLANNED, 0) + states.get(TransferState.MOVING, 0)
@@ -173,19 +153,6 @@ async def _is_idle(run: _Run) -> bool:
     """Say whether nothing is planned and nobody moves anything."""
     wait_s = await run.parts.catalog.call(Catalog.seconds_until_work, run.sources)
     return wait_s is None
-
-
-async def _listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
-    assert parts.listener is not None
-    listen = parts.config.listen
-    try:
-        await parts.listener.start()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}",
-            hint="another program has the port, or it needs rights: see listen.port",
-        ) from error
-    stack.push_async_callback(parts.listener.close, 2.0)
 
 
 async def _claim_and_move(run: _Run) -> None:
@@ -253,7 +220,7 @@ def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
         if isinstance(ending.error, SpoolFull):
             return ending.with_delay(settings.backoff_s)
         delay_s = 0.0 if ending.error else run.outages.seconds_until_all_probed()
-        return ending.with_delay(delay_s)
+        return ending.with_delay(max(delay_s, ending.delay_s))
     failures = job.failures + 1
     if failures >= settings.attempts_max:
         return Ending(

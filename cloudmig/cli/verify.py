@@ -50,6 +50,14 @@ def verify(
             show_default=False,
         ),
     ] = False,
+    ask_source: Annotated[
+        bool,
+        typer.Option(
+            "--ask-source",
+            help="Ask the source for what a DICOMweb store wrote anew and no other copy shows.",
+            show_default=False,
+        ),
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
@@ -59,14 +67,22 @@ def verify(
     Where a storage class cannot be read, the store's own checksum is compared; the verdict says
     how. What differs is named, and repaired by the next `cloudmig run`.
 
+    A DICOMweb store may write an instance in its own way: elements and pixel bits are compared then
+    with another copy. With --ask-source, where there is none, with what the source sends: once per
+    such instance, and not while `cloudmig run` runs.
+
     With --as-cloud the functions' code judges, as it does beside the bucket: it also looks at
     classes and encryption, and for objects beside a study's that no manifest names. Those in no
     study's place are found by `cloudmig reconcile`.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     number, parts = _part(part)
+    if as_cloud and ask_source:
+        raise typer.BadParameter("--as-cloud asks no source: leave out one of the two")
     summary, pseudonyms = invocation.run(
-        lambda: _verify(invocation, number, parts, again=again, as_cloud=as_cloud)
+        lambda: _verify(
+            invocation, number, parts, again=again, as_cloud=as_cloud, ask_source=ask_source
+        )
     )
     invocation.answer(document(summary, pseudonyms))
     _show(invocation, summary, pseudonyms)
@@ -82,13 +98,21 @@ def _part(text: str) -> tuple[int, int]:
 
 
 async def _verify(
-    invocation: Invocation, part: int, parts: int, *, again: bool, as_cloud: bool
+    invocation: Invocation,
+    part: int,
+    parts: int,
+    *,
+    again: bool,
+    as_cloud: bool,
+    ask_source: bool,
 ) -> tuple[VerifySummary, Pseudonyms]:
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.telemetry import SilentReporter  # noqa: PLC0415
 
     if as_cloud:
         from cloudmig.agent.as_cloud import verify_as_cloud as look  # noqa: PLC0415
+    elif ask_source:
+        from cloudmig.agent.asking import verify_with_sources as look  # noqa: PLC0415
     else:
         from cloudmig.pipeline.verification import verify_copies as look  # noqa: PLC0415
 
@@ -107,9 +131,25 @@ def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object
         "failed": summary.failed,
         "undecided": summary.undecided,
         "extra_objects": summary.extras,
+        "without_reference": summary.without_reference,
+        "asked_of_source": summary.asked,
+        "source_unanswered": summary.unanswered,
+        "hint": _hint(summary),
         "how": dict(summary.how),
         "findings": findings_document(summary.findings, pseudonyms),
     }
+
+
+def _hint(summary: VerifySummary) -> str:
+    """Return what helps where nothing is there to compare with, empty where that is not so."""
+    if summary.without_reference and not summary.asked:
+        return (
+            "`cloudmig verify --ask-source` compares with what the source sends before it judges;"
+            " after this verdict `cloudmig run` asks the source, once each"
+        )
+    if summary.unanswered:
+        return "`cloudmig doctor` says why the source is silent; they stay unverified until then"
+    return ""
 
 
 def findings_document(
@@ -151,6 +191,7 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
             f"  {summary.undecided:,} could not be decided: archived, and the store tells no"
             " checksum."
         )
+    _show_reference(invocation, summary)
     if summary.extras:
         lie = "object lies" if summary.extras == 1 else "objects lie"
         invocation.say(f"  {summary.extras:,} {lie} in no manifest: cloudmig quarantine list")
@@ -165,6 +206,25 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
     else:
         invocation.say("Next: cloudmig close")
+
+
+def _show_reference(invocation: Invocation, summary: VerifySummary) -> None:
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
+
+    if summary.asked:
+        invocation.say(
+            f"  {count_words(summary.asked, 'instance')} asked of the source, to compare with"
+        )
+    if summary.without_reference:
+        invocation.say(
+            f"  {count_words(summary.without_reference, 'instance')} of DICOMweb copies differ in"
+            " bytes, and no proven copy is there to compare elements and pixels with"
+        )
+    if summary.unanswered:
+        copies = count_words(summary.unanswered, "copy", "copies")
+        invocation.say(f"  {copies} could not be decided: the source did not answer")
+    if hint := _hint(summary):
+        invocation.say(f"  What to do: {hint}")
 
 
 def show_findings(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 from cloudmig.catalog.records import BadInstance, ReceiptRow
-from cloudmig.dicom.compare import Comparison, compare_files
+from cloudmig.dicom.compare import Comparison
 from cloudmig.errors import (
     DestinationRefused,
     DestinationUnavailable,
@@ -18,8 +16,8 @@ from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
+from cloudmig.pipeline.comparing import compare_with_held
 from cloudmig.pipeline.owing import leave_to_a_person
-from cloudmig.pipeline.spooling import spooled
 from cloudmig.ports import Arrival
 
 __all__ = ["keep", "keep_beside"]
@@ -284,18 +282,7 @@ async def _compare(
     attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, held: Receipt
 ) -> Comparison:
     spool = attempt.parts.area.spool
-    async with contextlib.AsyncExitStack() as files:
-        pieces = copy.destination.read(held.location)
-        theirs, _ = await files.enter_async_context(spooled(spool, pieces))
-        if staged.path is not None:
-            return await compare_files(theirs, staged.path)
-        assert staged.body is not None
-        ours, _ = await files.enter_async_context(spooled(spool, _once(bytes(staged.body))))
-        return await compare_files(theirs, ours)
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+    return await compare_with_held(spool, copy.destination, held.location, staged)
 
 
 async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudmig import manifest
 from cloudmig.catalog.records import BadInstance, CopyToVerify
@@ -42,6 +42,24 @@ class Look:
     undecided: bool = False  #: An archived object for which the store has no checksum.
     ways: set[str] = field(default_factory=set)
     equal: Counter[str] = field(default_factory=Counter)  #: Instances by what of them is equal.
+    #: What differs in its bytes, and no other copy is there to compare its elements with.
+    without_reference: list[InstanceRecord] = field(default_factory=list)
+
+    def settle(self, record: InstanceRecord, compared: Comparison) -> None:
+        """Take in how an instance without a reference compares with one that was found since."""
+        self.without_reference.remove(record)
+        [bad] = [each for each in self.bad if each.key == record.location.key]
+        self.bad.remove(bad)
+        if compared.equal:
+            self.note_elements()
+        else:
+            finding = "incomparable" if compared.undecided else bad.finding
+            self.bad.append(replace(bad, finding=finding, differences=compared.differences))
+
+    def note_elements(self) -> None:
+        """Note an instance of which elements and pixel bits are equal."""
+        self.ways.add("READ_BACK_ELEMENTS")
+        self.equal["elements"] += 1
 
     @property
     def how(self) -> str:
@@ -111,10 +129,11 @@ class _Reader:
             return None
         compared = await self._compare(record, now)
         if compared is not None and compared.equal:
-            self.look.ways.add("READ_BACK_ELEMENTS")
-            self.look.equal["elements"] += 1
+            self.look.note_elements()
             return None
         finding = self._name(found, record)
+        if compared is None and self.beside is not None and finding == "altered":
+            self.look.without_reference.append(record)
         if compared is not None and compared.undecided:
             finding = "incomparable"
         held = await self.destination.find(Location(place.key))

@@ -12,12 +12,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.records import BadInstance, CopyToVerify
-from cloudmig.errors import CloudmigError
+from cloudmig.catalog.records import BadInstance, CopyToVerify, Detail
+from cloudmig.errors import CloudmigError, SourceError
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
-from cloudmig.pipeline.reading_back import read_copy
+from cloudmig.pipeline.reading_back import Look, read_copy
 from cloudmig.pipeline.second_copy import SecondCopies
+from cloudmig.pipeline.source_reference import SourceReference
+from cloudmig.ports import Destination
 from cloudmig.telemetry import Reporter
 
 __all__ = [
@@ -55,14 +57,24 @@ class VerifySummary:
     undecided: int = 0  #: Neither readable nor checksummed by the store: still unverified.
     findings: list[Finding] = field(default_factory=list)
     how: Counter[str] = field(default_factory=Counter)
+    #: Instances that differ in their bytes, with no other copy to compare their elements with.
+    without_reference: int = 0
+    asked: int = 0  #: Instances that a source was asked for, to compare with.
+    unanswered: int = 0  #: Copies left unverified because the source did not answer.
     extras: int = 0  #: Objects in no manifest; only the cloud's code looks for them.
 
 
 async def verify_copies(
-    opened: Parts, *, part: int = 1, parts: int = 1, again: bool = False
+    opened: Parts,
+    *,
+    part: int = 1,
+    parts: int = 1,
+    again: bool = False,
+    sources: SourceReference | None = None,
 ) -> VerifySummary:
     """Verify stored copies, all or one part of them. Safe to stop and to repeat.
 
+    With `sources` a DICOMweb copy that has no other copy beside it is compared with its source.
     Raises `DestinationError` when a store cannot be read; what was decided stays decided.
     """
     summary = VerifySummary()
@@ -70,7 +82,7 @@ async def verify_copies(
     second_copies = SecondCopies(opened)
 
     async def verify(copy: CopyToVerify) -> None:
-        await _verify_copy(opened, copy, second_copies, summary)
+        await _verify_copy(opened, copy, second_copies, sources, summary)
 
     await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
     return summary
@@ -139,16 +151,28 @@ def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance) -> Finding:
 
 
 async def _verify_copy(
-    parts: Parts, copy: CopyToVerify, second_copies: SecondCopies, summary: VerifySummary
+    parts: Parts,
+    copy: CopyToVerify,
+    second_copies: SecondCopies,
+    sources: SourceReference | None,
+    summary: VerifySummary,
 ) -> None:
     destination = parts.destinations[copy.destination, copy.source]
     is_web = parts.config.destinations[copy.destination].is_dicomweb
     beside = second_copies.beside(copy) if is_web else None
     look = await read_copy(destination, copy, beside)
+    asked, is_answered = len(look.without_reference), True
+    if sources is not None and asked:
+        is_answered = await _ask(sources, copy, destination, look)
+        summary.asked += asked * is_answered
     summary.copies += 1
+    if not is_answered and len(look.bad) == asked:
+        summary.unanswered += 1
+        return
     if look.undecided and not look.bad:
         summary.undecided += 1
         return
+    summary.without_reference += len(look.without_reference)
     await parts.catalog.call(
         Catalog.record_verdict,
         copy,
@@ -156,7 +180,7 @@ async def _verify_copy(
         how=look.how,
         findings=look.bad,
         at=parts.now(),
-        detail={"equal": dict(look.equal)} if is_web else {},
+        detail=_detail(look, asked if sources is not None else 0) if is_web else {},
     )
     summary.instances += look.instances
     summary.how[look.how] += 1
@@ -164,3 +188,24 @@ async def _verify_copy(
     summary.failed += bool(look.bad)
     room = max(0, FINDINGS_MAX - len(summary.findings))
     summary.findings += [found(parts.reporter, copy, each) for each in look.bad[:room]]
+
+
+async def _ask(
+    sources: SourceReference, copy: CopyToVerify, destination: Destination, look: Look
+) -> bool:
+    """Compare with the source what nothing else can be compared with; False: it is silent."""
+    records = list(look.without_reference)
+    try:
+        compared = await sources.compare(copy, destination, records)
+    except SourceError:
+        return False
+    for record in records:
+        if record.sop_instance_uid in compared:
+            look.settle(record, compared[record.sop_instance_uid])
+    return True
+
+
+def _detail(look: Look, asked: int) -> Detail:
+    """Return what the ledger keeps of a DICOMweb copy's verdict: which tier held, by whom."""
+    by_source = {"compared_with_source": asked - len(look.without_reference)} if asked else {}
+    return {"equal": dict(look.equal), **by_source}
