@@ -218,6 +218,7 @@ class DicomWebClient:
                 pieces = aiter(response.content.iter_chunked(_READ_PIECE_BYTES))
                 content_type = response.headers.get("Content-Type", "")
                 if response.content_type == "application/dicom":
+                    _check_end(response)
                     parts = WholeBody(pieces, content_type)
                 else:
                     parts = RelatedParts(pieces, boundary_of(content_type))
@@ -234,6 +235,7 @@ class DicomWebClient:
                 raise _failed("retrieve", response)
             pieces = response.content.iter_chunked(_READ_PIECE_BYTES)
             if response.content_type == "application/dicom":
+                _check_end(response)
                 async for piece in pieces:
                     yield piece
                 return
@@ -360,6 +362,18 @@ def _why(error: aiohttp.ClientError | OSError) -> str:
             return "the server hung up"
         case _:
             return type(error).__name__
+
+
+def _check_end(response: aiohttp.ClientResponse) -> None:
+    """Refuse an object whose end nothing tells but the end of the connection (RFC 9112 6.3).
+
+    One that broke off would pass for a whole one. A multipart body has its last delimiter.
+    """
+    if response.content_length is None and "Transfer-Encoding" not in response.headers:
+        raise DicomWebFailed(
+            "retrieve: nothing tells where the object ends, neither Content-Length nor chunks",
+            is_sent=True,
+        )
 
 
 def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:

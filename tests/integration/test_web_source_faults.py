@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloudmig.demo.studies import Study
-from cloudmig.dicomweb import DicomWebClient, HttpLimits
+from cloudmig.dicomweb import DicomWebClient, DicomWebFailed, HttpLimits
 from cloudmig.errors import QueryTruncated, SourceBusy, SourceRefused, SourceUnavailable
 from cloudmig.model.references import StudyRef
 from cloudmig.model.window import StudyQuestion
@@ -167,6 +167,27 @@ async def test_a_wrong_boundary_is_no_answer(tmp_path: Path) -> None:
 
     assert arrived == []
     assert isinstance(gone, SourceUnavailable)
+
+
+async def test_an_object_that_ends_with_the_connection_is_no_whole_one() -> None:
+    """Without a length and without chunks, one that broke off looks like any other."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/dicom\r\n\r\n")
+        writer.write(next(iter(STUDY.instances())).part10()[:-100])
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = DicomWebClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    instance = next(iter(expected_of(STUDY).values())).instance
+    async with server, AsyncExitStack() as closing:
+        closing.push_async_callback(client.close)
+        with pytest.raises(DicomWebFailed, match="where the object ends"):
+            async with client.retrieve_parts("/studies/1.2", accept="*/*"):
+                pass
+        with pytest.raises(DicomWebFailed, match="where the object ends"):
+            await anext(client.retrieve(instance))
 
 
 async def test_one_bad_instance_of_many_is_counted_and_no_outage(tmp_path: Path) -> None:
