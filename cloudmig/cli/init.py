@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,18 +20,26 @@ from cloudmig.cli.invocation import (
 )
 
 if TYPE_CHECKING:
-    from cloudmig.errors import SourceError
+    from cloudmig.cli.first_file import FolderSource, PacsSource, Viewer, WebSource
 
 __all__ = ["init"]
 
-_PROBE_MAX_S = 5.0
 _GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The source of the file, and what a person is told of it."""
+
+    section: PacsSource | WebSource | FolderSource
+    answers: bool
+    words: str  #: What was found out, as a sentence for the screen.
+    hint: str = ""
+    to_do: str = ""  #: Before anything else.
 
 
 def init(
     context: typer.Context,
-    pacs: Annotated[str, typer.Option("--pacs", metavar="HOST:PORT", help="The PACS to read.")],
-    aet: Annotated[str, typer.Option("--aet", metavar="AET", help="The AE title of the PACS.")],
     bucket: Annotated[
         str,
         typer.Option(
@@ -39,6 +48,40 @@ def init(
             help="Where copies go: s3://bucket/prefix, gs://, az:// or file:///folder.",
         ),
     ],
+    pacs: Annotated[
+        str | None,
+        typer.Option(
+            "--pacs", metavar="HOST:PORT", help="Read a PACS; with --aet.", show_default=False
+        ),
+    ] = None,
+    aet: Annotated[
+        str | None,
+        typer.Option("--aet", metavar="AET", help="The AE title of the PACS.", show_default=False),
+    ] = None,
+    dicomweb: Annotated[
+        str | None,
+        typer.Option(
+            "--dicomweb",
+            metavar="URL",
+            help="Or read a DICOMweb archive: https://host/dicom-web.",
+            show_default=False,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder", metavar="PATH", help="Or read a folder of files.", show_default=False
+        ),
+    ] = None,
+    stow: Annotated[
+        str | None,
+        typer.Option(
+            "--stow",
+            metavar="URL",
+            help="Copy to this DICOMweb store, too; the bucket keeps its manifests.",
+            show_default=False,
+        ),
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -69,49 +112,100 @@ def init(
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """Write a commented cloudmig.toml for one PACS and one bucket.
+    """Write a commented cloudmig.toml for one source and one bucket.
 
-    Asks the PACS which services it offers and the store what it is; neither has to answer. Never
-    overwrites a file.
+    The source is a PACS, a DICOMweb archive or a folder of files. Asks source and stores what they
+    are and offer; none has to answer. Never overwrites a file.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
+    if bucket.startswith(("http://", "https://")):
+        raise typer.BadParameter(
+            "--bucket keeps objects, and the manifests of every copy: s3://, gs://, az:// or"
+            " file://. A DICOMweb store that is filled beside it is named with --stow"
+        )
+    if sum(each is not None for each in (pacs, dicomweb, folder)) != 1:
+        raise typer.BadParameter("name one source: --pacs, --dicomweb or --folder")
+    if (pacs is None) != (aet is None):
+        raise typer.BadParameter("--pacs and --aet are given together: HOST:PORT and an AE title")
+    address = None if pacs is None else _address(pacs)
     _refuse_to_overwrite(invocation.path)
     _refuse_a_missing_folder(invocation.path)
-    host, port = _address(pacs)
     invocation.log()
-    services = invocation.run(lambda: _services(host, port, aet, our_aet))
-    retrieve, why = _choose(services)
+    if address is not None and aet is not None:
+        source = _pacs(invocation, address, aet, our_aet, listen_port)
+    elif dicomweb is not None:
+        source = _web(dicomweb)
+    else:
+        assert folder is not None, "one of the three is given"
+        source = _folder(folder)
+
+    from cloudmig.cli.first_file import FirstFile, Viewer  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.cli.first_look import look_at_web  # noqa: PLC0415
+
+    viewer = None
+    if stow is not None:
+        look = look_at_web(stow)
+        viewer = Viewer(stow, look.profile, look.why)
     profile = _profile(bucket, endpoint)
-
-    from cloudmig.cli.first_file import FirstFile  # noqa: PLC0415 - `--help` shall be quick
-
     text = FirstFile(
-        host=host,
-        port=port,
-        aet=aet,
-        our_aet=our_aet,
-        listen_port=listen_port,
         archive=archive,
-        retrieve=retrieve,
-        retrieve_why=why,
+        source=source.section,
         url=bucket,
         endpoint=endpoint,
         region=region or os.environ.get("AWS_REGION") or "us-east-1",
         profile=profile,
+        viewer=viewer,
         spool=_spool(invocation.path),
     ).text()
     _write(invocation.path, text)
     invocation.answer(
         {
             "written": str(invocation.path),
-            "pacs_answers": not _is_silent(services),
-            "retrieve": retrieve,
+            "source_answers": source.answers,
+            "retrieve": getattr(source.section, "retrieve", None),
             "profile": profile,
+            "stow_profile": viewer.profile if viewer else None,
         }
     )
-    obstacle = None if isinstance(services, set) else services
-    _tell(invocation, obstacle=obstacle, retrieve=retrieve, why=why, profile=profile,
-          our_aet=our_aet, listen_port=listen_port)  # fmt: skip
+    _tell(invocation, source, profile=profile, viewer=viewer)
+
+
+def _pacs(
+    invocation: Invocation, address: tuple[str, int], aet: str, our_aet: str, listen_port: int
+) -> _Source:
+    from cloudmig.cli.first_file import PacsSource  # noqa: PLC0415
+    from cloudmig.cli.first_look import look_at_pacs  # noqa: PLC0415
+
+    host, port = address
+    look = invocation.run(lambda: look_at_pacs(host, port, aet, our_aet))
+    section = PacsSource(
+        host=host, port=port, aet=aet, our_aet=our_aet, listen_port=listen_port,
+        retrieve=look.retrieve, why=look.why,
+    )  # fmt: skip
+    to_do = f"register the AE title {our_aet} at the PACS: this machine, port {listen_port}"
+    return _Source(
+        section, look.answers, look.why, look.hint, "" if look.retrieve == "c-get" else to_do
+    )
+
+
+def _web(url: str) -> _Source:
+    from cloudmig.cli.first_file import WebSource  # noqa: PLC0415
+    from cloudmig.cli.first_look import look_at_web  # noqa: PLC0415
+
+    look = look_at_web(url)
+    section = WebSource(url, look.why)
+    to_do = "fill in the credentials of the archive in the file"
+    words = look.why.replace("It ", "The archive ", 1) or "The archive answers."
+    return _Source(section, look.answers, words, "", to_do if look.wants_credentials else "")
+
+
+def _folder(path: Path) -> _Source:
+    from cloudmig.cli.first_file import FolderSource  # noqa: PLC0415
+
+    whole = path.absolute()
+    there = whole.is_dir()
+    words = "" if there else f"There is no folder {whole} yet."
+    return _Source(FolderSource(str(whole)), there, words)
 
 
 def _refuse_to_overwrite(path: Path) -> None:
@@ -141,81 +235,16 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _services(host: str, port: int, aet: str, our_aet: str) -> set[str] | SourceError:
-    """Return what the PACS offers, or why that cannot be known."""
-    from cloudmig.dimse.client import Peer, associate  # noqa: PLC0415
-    from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext  # noqa: PLC0415
-    from cloudmig.dimse.limits import Timers  # noqa: PLC0415
-    from cloudmig.errors import SourceError  # noqa: PLC0415
-    from cloudmig.sources.dimse.asking import FIND, GET, MOVE  # noqa: PLC0415
-
-    services = {"c-find": FIND, "c-get": GET, "c-move": MOVE}
-    contexts = [ProposedContext(uid, QUERY_TRANSFER_SYNTAX_UIDS) for uid in services.values()]
-    timers = Timers(connect_s=_PROBE_MAX_S, artim_s=_PROBE_MAX_S)
-    try:
-        peer = Peer(host, port, aet, our_aet)
-        async with await associate(peer, contexts, timers=timers) as association:
-            return {name for name, uid in services.items() if association.accepted_syntax(uid)}
-    except SourceError as error:
-        return error
-
-
-def _is_silent(services: set[str] | SourceError) -> bool:
-    """Say whether nothing came; a rejection is an answer."""
-    from cloudmig.errors import SourceBusy, SourceRefused  # noqa: PLC0415
-
-    return not isinstance(services, set | SourceBusy | SourceRefused)
-
-
-def _choose(services: set[str] | SourceError) -> tuple[str, str]:
-    """Choose the service that needs less of the PACS: C-GET wants no port opened towards us."""
-    if _is_silent(services):
-        return "auto", "The PACS did not answer when this file was written."
-    if not isinstance(services, set):
-        return "auto", f"The PACS did not let us in when this file was written: {services}."
-    if "c-get" in services:
-        return "c-get", "The PACS offers C-GET: it needs no port opened towards us."
-    if "c-move" in services:
-        return "c-move", "The PACS offers C-MOVE only: register our AE title there."
-    return "auto", "The PACS offered neither C-MOVE nor C-GET when this file was written."
-
-
 def _profile(bucket: str, endpoint: str | None) -> str:
     scheme = bucket.partition(":")[0]
     by_scheme = {"file": "file", "memory": "memory", "gs": "gcs", "az": "azure"}
     if scheme in by_scheme:
         return by_scheme[scheme]
-    return "aws" if endpoint is None else _kind_of_store(endpoint)
-
-
-def _kind_of_store(endpoint: str) -> str:
-    """Guess by the headers of any answer, a refusal included; `aws` where nothing is known."""
-    import http.client  # noqa: PLC0415
-    import urllib.parse  # noqa: PLC0415
-
-    parts = urllib.parse.urlsplit(endpoint)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=_PROBE_MAX_S)
-    try:
-        connection.request("HEAD", "/")
-        answered = connection.getresponse().getheaders()
-    except (OSError, http.client.HTTPException):
+    if endpoint is None:
         return "aws"
-    finally:
-        connection.close()
-    headers = {name.lower(): value for name, value in answered}
-    # All of them: moto says that it is Werkzeug, and then that it is Amazon.
-    server = " ".join(value for name, value in answered if name.lower() == "server").lower()
-    if "minio" in server:
-        return "minio"
-    if "werkzeug" in server:
-        return "moto"
-    if "x-openstack-request-id" in headers or "x-trans-id" in headers:
-        return "swift"
-    if "ceph" in server or "-rgw" in headers.get("x-amz-request-id", ""):
-        return "ceph"
-    return "aws"
+    from cloudmig.cli.first_look import kind_of_store  # noqa: PLC0415
+
+    return kind_of_store(endpoint)
 
 
 def _spool(path: Path) -> str:
@@ -246,30 +275,23 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _tell(
-    invocation: Invocation,
-    *,
-    obstacle: SourceError | None,
-    retrieve: str,
-    why: str,
-    profile: str,
-    our_aet: str,
-    listen_port: int,
-) -> None:
+def _tell(invocation: Invocation, source: _Source, *, profile: str, viewer: Viewer | None) -> None:
     invocation.say(f"Wrote {invocation.path}.")
-    invocation.say(why.replace("this file", "the file"))
-    if obstacle is not None:
-        if obstacle.hint:
-            invocation.say(f"{obstacle.hint[0].upper()}{obstacle.hint[1:]}.")
+    if source.words:
+        invocation.say(source.words.replace("this file", "the file"))
+    if source.hint:
+        invocation.say(f"{source.hint[0].upper()}{source.hint[1:]}.")
+    if source.hint or not source.answers:
         invocation.say("That is fine for now: cloudmig doctor says what is in the way.")
     invocation.say(f'The store has the profile "{profile}"; correct it in the file if it is not.')
+    if viewer is not None:
+        words = f'The DICOMweb store has the profile "{viewer.profile}"'
+        invocation.say(f"{words}. {viewer.why}".strip().replace("this file", "the file"))
     invocation.say("Next:")
-    if retrieve != "c-get":
-        invocation.say(
-            f"  register the AE title {our_aet} at the PACS: this machine, port {listen_port}"
-        )
+    if source.to_do:
+        invocation.say(f"  {source.to_do}")
     invocation.say("  cloudmig doctor       names what is still wrong, with a hint for each")
-    invocation.say("  cloudmig inventory    asks the PACS what it holds")
+    invocation.say("  cloudmig inventory    asks the source what it holds")
     invocation.say("  cloudmig plan         decides by the rules in the file")
     invocation.say("  cloudmig run          moves")
     invocation.say("  cloudmig verify       reads every copy back and compares")

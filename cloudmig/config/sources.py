@@ -111,7 +111,8 @@ class WebSourceSettings(SourceSettings):
     @classmethod
     def _service_root(cls, url: str) -> str:
         parts = urllib.parse.urlsplit(url)
-        if not parts.netloc or parts.username or parts.query or parts.fragment:
+        is_web = parts.scheme in {"http", "https"} and parts.netloc
+        if not is_web or parts.username or parts.query or parts.fragment:
             raise ValueError("must be an address like https://host/dicom-web, nothing else in it")
         return url.rstrip("/")
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,15 @@ from pydicom.uid import UID
 
 from cloudmig.demo.studies import StudyMaker
 from tests.peers.judge import Finding, judge
-from tests.peers.launch import Dcmqrscp, MotoServer, Orthanc, PixelMed, Swift, free_ports
+from tests.peers.launch import (
+    Dcmqrscp,
+    MotoServer,
+    Orthanc,
+    OrthancStore,
+    PixelMed,
+    Swift,
+    free_ports,
+)
 from tests.peers.loading import Loaded, load
 from tests.peers.migration import lanes
 
@@ -137,7 +146,7 @@ def test_a_stranger_migrates_from_a_stock_dcmqrscp_into_a_bucket(
     stranger = Stranger(home, store)
 
     if as_json:
-        assert stranger.asks(*init_words(pacs, store, port))["pacs_answers"] is True
+        assert stranger.asks(*init_words(pacs, store, port))["source_answers"] is True
         assert stranger.asks("doctor")["healthy"] is True
         [inventory] = stranger.asks("inventory")["inventories"]
         assert inventory["studies"] == 6
@@ -183,4 +192,73 @@ def test_the_unedited_file_passes_doctor(
     stranger.types("doctor")
 
     assert told["profile"] == kind.name
+    assert stranger.asks("doctor")["healthy"] is True
+
+
+@pytest.mark.timeout(300)
+def test_the_unedited_file_of_a_dicomweb_archive_passes_doctor(
+    running: ExitStack, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    pacs, _ = a_pacs(running, "orthanc", tmp_path, port)
+    store = a_store(running, MotoServer)
+    stranger = Stranger(tmp_path, store)
+    url = f"http://{pacs.host}:{pacs.http_port}/dicom-web"
+
+    told = stranger.asks(
+        "init", "--dicomweb", url, "--bucket", "s3://images", "--endpoint", store.endpoint
+    )
+    stranger.types("doctor")
+
+    assert (told["source_answers"], told["profile"]) == (True, "moto")
+    assert stranger.asks("doctor")["healthy"] is True
+
+
+@pytest.mark.timeout(300)
+def test_a_folder_fills_a_bucket_and_a_dicomweb_store_with_an_unedited_file(
+    running: ExitStack, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    written = made_up_files(files, studies=3)
+    pacs = running.enter_context(Orthanc())
+    store = a_store(running, MotoServer)
+    stranger = Stranger(tmp_path, store)
+    url = f"http://{pacs.host}:{pacs.http_port}/dicom-web"
+
+    told = stranger.asks(
+        "init", "--folder", "files", "--bucket", "s3://images", "--endpoint", store.endpoint,
+        "--stow", url,
+    )  # fmt: skip
+    stranger.types("doctor")
+
+    assert (told["source_answers"], told["stow_profile"]) == (True, "orthanc")
+    assert stranger.asks("doctor")["healthy"] is True
+    for words in ("inventory", "plan", "run", "verify"):
+        stranger.types(words)
+    assert stranger.asks("close")["instances"]["verified"] == len(written)
+    with urllib.request.urlopen(f"http://{pacs.host}:{pacs.http_port}/instances") as answer:
+        assert len(json.load(answer)) == len(written)
+
+
+@pytest.mark.timeout(120)
+def test_a_store_with_a_password_is_known_and_says_what_is_missing(
+    running: ExitStack, tmp_path: Path
+) -> None:
+    viewer = running.enter_context(OrthancStore())
+    store = a_store(running, MotoServer)
+    stranger = Stranger(tmp_path, store)
+
+    told = stranger.asks(
+        "init", "--dicomweb", viewer.base_url, "--bucket", "s3://images",
+        "--endpoint", store.endpoint,
+    )  # fmt: skip
+    assert told["source_answers"] is True
+    assert stranger.asks("doctor", expect=2)["healthy"] is False
+    path = tmp_path / "cloudmig.toml"
+    text = path.read_text(encoding="utf-8")
+    for name, value in (("username", viewer.username), ("password", viewer.password)):
+        text = text.replace(f'# {name} = "..."', f'{name} = "{value}"')
+    path.write_text(text, encoding="utf-8")
+
     assert stranger.asks("doctor")["healthy"] is True

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from cloudmig.cli import main
-from cloudmig.config import load
+from cloudmig.config import DirectorySettings, WebSourceSettings, load
 from cloudmig.demo.pacs import Script, ScriptedPacs
 
 NOBODY = "127.0.0.1:1"
@@ -20,10 +21,12 @@ NOBODY = "127.0.0.1:1"
 def init(
     path: Path, *more: str, pacs: str = NOBODY, aet: str = "PACS", bucket: str = "s3://b/p"
 ) -> int:
+    return write(path, "--pacs", pacs, "--aet", aet, "--bucket", bucket, *more)
+
+
+def write(path: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as leaving:
-        main.run(
-            ["--config", str(path), "init", "--pacs", pacs, "--aet", aet, "--bucket", bucket, *more]
-        )
+        main.run(["--config", str(path), "init", *words])
     code = leaving.value.code
     assert isinstance(code, int)
     return code
@@ -91,7 +94,8 @@ def test_json_names_the_file(path: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert init(path, "--json") == 0
 
     assert json.loads(capfd.readouterr().out) == {
-        "written": str(path), "pacs_answers": False, "retrieve": "auto", "profile": "aws",
+        "written": str(path), "source_answers": False, "retrieve": "auto", "profile": "aws",
+        "stow_profile": None,
     }  # fmt: skip
 
 
@@ -118,7 +122,7 @@ def test_a_pacs_that_does_not_know_us_has_answered_too(
         assert init(path, "--json", pacs=f"127.0.0.1:{pacs.port}") == 0
 
     told = json.loads(capfd.readouterr().out)
-    assert (told["pacs_answers"], told["retrieve"]) == (True, "auto")
+    assert (told["source_answers"], told["retrieve"]) == (True, "auto")
     assert "Calling AE title not recognised" in path.read_text()
 
 
@@ -164,3 +168,132 @@ def test_the_store_is_known_by_the_headers_of_its_refusal(
 
     assert init(path, "--endpoint", url) == 0
     assert load(path).destinations["archive"].profile == profile
+
+
+class AsOrthanc(BaseHTTPRequestHandler):
+    """Answers as Orthanc does to a path that it does not know, behind a password or not."""
+
+    realm = ""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        body = b"" if self.realm else b'{\n\t"OrthancError" : "Unknown resource"\n}\n'
+        self.send_response_only(401 if self.realm else 404)
+        if self.realm:
+            self.send_header("WWW-Authenticate", f'Basic realm="{self.realm}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+@pytest.fixture(params=["", "Orthanc Secure Area"], ids=["open", "password"])
+def orthanc(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(AsOrthanc, "realm", request.param)
+    monkeypatch.setattr(AsOrthanc, "asked", [])
+    with HTTPServer(("127.0.0.1", 0), AsOrthanc) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_dicomweb_archive_is_written_as_one(
+    path: Path, orthanc: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert write(path, "--dicomweb", orthanc, "--bucket", "s3://b", "--archive", "web") == 0
+
+    source = load(path).sources["web"]
+    assert isinstance(source, WebSourceSettings)
+    assert source.url == orthanc
+    shown = capfd.readouterr().out
+    assert AsOrthanc.asked == ["/dicom-web/cloudmig"], "nothing that a patient could be in"
+    assert ("fill in the credentials" in shown) is bool(AsOrthanc.realm)
+    assert "[listen]" not in path.read_text()
+
+
+def test_the_lines_of_credentials_are_right_once_they_are_no_comment(
+    path: Path, orthanc: str
+) -> None:
+    words = ["--dicomweb", orthanc, "--bucket", "s3://b", "--stow", f"{orthanc}/other"]
+    assert write(path, *words) == 0
+    lines = path.read_text().splitlines()
+    for wanted in ('# username = "..."', '# password = "..."'):
+        lines = [line.removeprefix("# ") if line.startswith(wanted) else line for line in lines]
+    path.write_text("\n".join(lines))
+
+    config = load(path)
+    source, viewer = config.sources["main"], config.destinations["viewer"].dicomweb
+    assert isinstance(source, WebSourceSettings)
+    assert viewer is not None
+    assert (source.dicomweb.username, viewer.username) == ("...", "...")
+
+
+def test_a_dicomweb_store_is_filled_beside_the_bucket(path: Path, orthanc: str) -> None:
+    assert init(path, "--stow", orthanc) == 0
+
+    config = load(path)
+    viewer = config.destinations["viewer"]
+    assert (viewer.url, viewer.evidence) == (orthanc, "archive")
+    assert viewer.dicomweb is not None
+    assert viewer.dicomweb.profile == "orthanc"
+    assert [rule.copy_to for rule in config.rules] == [("archive", "viewer")]
+
+
+@pytest.mark.parametrize(
+    ("host", "profile"),
+    [
+        ("healthcare.googleapis.com", "google"),
+        ("hospital-images.dicom.azurehealthcareapis.com", "azure"),
+        ("dicom-medical-imaging.us-east-1.amazonaws.com", "healthimaging"),
+        ("viewer.example", "plain"),
+    ],
+)
+def test_a_service_is_known_by_its_host(
+    path: Path, host: str, profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudmig.cli.first_look._ask", lambda *_: None)  # Nothing goes out.
+
+    assert (
+        write(path, "--folder", "f", "--bucket", "s3://b", "--stow", f"https://{host}/dicom") == 0
+    )
+    viewer = load(path).destinations["viewer"].dicomweb
+    assert viewer is not None
+    assert viewer.profile == profile
+
+
+def test_a_folder_is_written_as_one(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "an export").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    assert write(path, "--folder", "an export", "--bucket", "file:///srv/images", "--json") == 0
+
+    source = load(path).sources["main"]
+    assert isinstance(source, DirectorySettings)
+    assert source.directory == tmp_path / "an export"
+    assert json.loads(capfd.readouterr().out)["source_answers"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--bucket", "s3://b"], "--pacs, --dicomweb or --folder"),
+        (["--bucket", "s3://b", "--folder", "f", "--dicomweb", "https://h/d"], "name one source"),
+        (["--bucket", "s3://b", "--pacs", NOBODY], "--aet"),
+        (["--bucket", "s3://b", "--folder", "f", "--aet", "PACS"], "--pacs and --aet"),
+        (["--bucket", "https://h/dicom-web", "--folder", "f"], "--stow"),
+        (["--bucket", "s3://b", "--dicomweb", "ftp://h"], "https://host/dicom-web"),
+    ],
+)
+def test_options_that_do_not_fit_write_nothing(
+    path: Path, words: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert write(path, *words) == 2
+    assert told in " ".join(capfd.readouterr().err.split())
+    assert not path.exists()
