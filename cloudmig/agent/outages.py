@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
+from cloudmig.agent.trial import ask_for_others
 from cloudmig.errors import (
     CatalogError,
     DestinationUnavailable,
@@ -199,9 +200,10 @@ class Outages:
         self._source_works(job.source)
 
     async def _judge_silence(self, job: TransferJob, ending: Ending) -> Ending:
-        """Ask the source: when it answers nobody, this study is not to blame."""
+        """Ask the source: when it answers nobody, or sends nobody anything, it is to blame."""
         try:
             await self._parts.sources[job.source].ping()
+            await ask_for_others(self._parts, job)
         except SourceUnavailable as error:
             self._source_fails(job.source, error)
             return ending.not_its_fault()

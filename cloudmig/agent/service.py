@@ -220,7 +220,7 @@ def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
         if isinstance(ending.error, SpoolFull):
             return ending.with_delay(settings.backoff_s)
         delay_s = 0.0 if ending.error else run.outages.seconds_until_all_probed()
-        return ending.with_delay(max(delay_s, ending.delay_s))
+        return ending.with_delay(delay_s)
     failures = job.failures + 1
     if failures >= settings.attempts_max:
         return Ending(

@@ -295,23 +295,6 @@ async def test_an_expired_token_is_renewed_in_the_middle(tmp_path: Path) -> None
         assert archive.token_requests >= 3
 
 
-async def test_an_archive_that_is_down_for_a_while_costs_no_study_its_attempts(
-    tmp_path: Path,
-) -> None:
-    archive = ScriptedArchive(STUDIES)
-    async with WebWorld.of(tmp_path, STUDIES, archive=archive) as world:
-        await world.inventory()
-        await world.plan()
-    running = asyncio.create_task(world.run())
-    async with asyncio.timeout(20):
-        while len(world.reporter.named("source.down")) < 4:
-            await asyncio.sleep(0.02)
-    async with archive.running():
-        await running
-
-        await all_is_there(world)
-
-
 async def test_studies_of_a_pacs_and_of_a_web_archive_share_one_catalog(tmp_path: Path) -> None:
     theirs = [a_study(number, series=(2,), modality="MR") for number in range(11, 14)]
     async with WebWorld.of(tmp_path, STUDIES, beside=theirs) as world:
