@@ -15,6 +15,7 @@
     │   └── MalformedInstance      QUARANTINE  not DICOM, or not the instance it claims to be
     └── DestinationError
         ├── DestinationUnavailable RETRY       timeout, 429, 5xx
+        │   └── ObjectMissing      RETRY       it answers, and what was to be read is not there
         ├── DestinationRefused     HALT        credentials, permissions, no such bucket
         ├── ObjectArchived         QUARANTINE  cannot be read without a restore
         └── InstanceConflict       QUARANTINE  same SOP Instance UID, different content
@@ -31,8 +32,9 @@ from typing import ClassVar
 __all__ = [
     "CatalogError", "CloudmigError", "ConfigError", "DestinationError", "DestinationRefused",
     "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
-    "MalformedInstance", "ObjectArchived", "QueryTruncated", "RetrieveIncomplete", "SourceBusy",
-    "SourceError", "SourceRefused", "SourceUnavailable", "SpoolFull", "StagingError",
+    "MalformedInstance", "ObjectArchived", "ObjectMissing", "QueryTruncated", "RetrieveIncomplete",
+    "SourceBusy", "SourceError", "SourceRefused", "SourceUnavailable", "SpoolFull",
+    "StagingError",
 ]  # fmt: skip
 
 
@@ -128,6 +130,10 @@ class DestinationUnavailable(DestinationError):
     """The destination timed out, asked to slow down, or failed on its own side."""
 
     disposition = Disposition.RETRY
+
+
+class ObjectMissing(DestinationUnavailable):
+    """The destination is well and answers: what was to be read is not there."""
 
 
 class DestinationRefused(DestinationError):

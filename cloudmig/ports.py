@@ -184,7 +184,10 @@ class Destination(Protocol):
         ...
 
     def read(self, location: Location) -> AsyncIterator[bytes]:
-        """Yield the object's bytes. A half-read stream is not resumed here."""
+        """Yield the object's bytes. A half-read stream is not resumed here.
+
+        Raises `ObjectMissing` where there is none: that is an answer, and no outage.
+        """
         ...
 
     async def stored_checksum(self, location: Location) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cloudmig.destinations.wrapping import ObjectKeeper, WrappedDestination
-from cloudmig.errors import DestinationError, DestinationUnavailable
+from cloudmig.errors import DestinationError, DestinationUnavailable, ObjectMissing
 
 __all__ = ["BreakerDestination", "BreakerOpen", "BreakerPolicy"]
 
@@ -78,6 +78,10 @@ class BreakerDestination(WrappedDestination):
     async def _watched(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             result = await call()
+        except ObjectMissing as error:
+            error.destination = self.name
+            self._close()
+            raise
         except DestinationUnavailable as error:
             error.destination = self.name
             # Many stores may share one request, and then one cause: that is one failure.

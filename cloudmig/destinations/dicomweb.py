@@ -26,6 +26,7 @@ from cloudmig.errors import (
     DestinationRefused,
     DestinationUnavailable,
     InstanceConflict,
+    ObjectMissing,
 )
 from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, StoreOutcome
@@ -139,7 +140,7 @@ class DicomWebDestination:
                         return
         except DicomWebFailed as error:
             if error.status in {404, 410}:
-                raise DestinationUnavailable("read: the instance is not there") from error
+                raise ObjectMissing("read: the instance is not there") from error
             raise translate(error) from error
 
     async def stored_checksum(self, location: Location) -> str | None:  # noqa: ARG002

@@ -38,7 +38,7 @@ from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.destinations.s3_control import S3Control
 from cloudmig.destinations.s3_put import S3Put
 from cloudmig.dicom.digest import StreamDigests
-from cloudmig.errors import ConfigError, DestinationUnavailable
+from cloudmig.errors import ConfigError, DestinationUnavailable, ObjectMissing
 from cloudmig.model.instance import ARCHIVE_CLASSES, Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, StoreOutcome, Taken
 from cloudmig.objects import object_key, repair_key
@@ -130,7 +130,7 @@ class ObjectStoreDestination:
             async for chunk in result.stream(min_chunk_size=_READ_CHUNK_BYTES):
                 yield bytes(chunk)
         except FileNotFoundError as error:
-            raise DestinationUnavailable("get: the object is not there") from error
+            raise ObjectMissing("get: the object is not there") from error
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="get") from error
 

@@ -12,7 +12,7 @@ import tenacity
 
 from cloudmig.destinations.breaker import BreakerOpen
 from cloudmig.destinations.wrapping import ObjectKeeper, WrappedDestination
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import DestinationUnavailable, ObjectMissing
 
 __all__ = ["RetryPolicy", "RetryingDestination"]
 
@@ -31,7 +31,8 @@ class RetryPolicy:
 
 def _may_pass(error: BaseException) -> bool:
     # While the breaker is open nothing is asked; waiting here would only hold memory.
-    return isinstance(error, DestinationUnavailable) and not isinstance(error, BreakerOpen)
+    passing = isinstance(error, DestinationUnavailable)
+    return passing and not isinstance(error, BreakerOpen | ObjectMissing)
 
 
 class RetryingDestination(WrappedDestination):

@@ -147,6 +147,21 @@ async def test_ten_of_ten_spoiled_objects_are_named_and_repaired(
         assert len(repairs) == Counter(spoiled.values()).total() - 3
 
 
+async def test_a_bucket_that_lost_everything_is_no_bucket_that_is_down(
+    endpoint: str, tmp_path: Path
+) -> None:
+    bucket = Bucket(endpoint, "emptied", versioned=False)
+    world = World(tmp_path, STUDIES[:3], destinations={"store": bucket.settings})
+    with world.serving():
+        await world.migrate()
+        for key in bucket.listed():
+            bucket.delete(key)
+        found = await world.verify(again=True)
+
+    assert {each.finding for each in found.findings} == {"missing"}
+    assert {each.sop_instance_uid for each in found.findings} == world.truth().keys()
+
+
 async def test_what_fails_again_after_two_repairs_waits_for_a_person(
     endpoint: str, tmp_path: Path
 ) -> None:
