@@ -158,6 +158,7 @@ class VerificationCalls(EndingCalls):
         )
         if not said.agreed:
             self._record_findings(connection, held.copy_id, said.findings)
+            self._take_back_receipts(connection, held)
 
     def _after_agreement(self, connection: sa.Connection, transfer: AnyRow) -> TransferState:
         state = TransferState(transfer.state)
@@ -227,6 +228,21 @@ class VerificationCalls(EndingCalls):
             for one in findings
         }
         self._upsert(connection, table, list(rows.values()), update=None)
+
+    def _take_back_receipts(self, connection: sa.Connection, held: AnyRow) -> None:
+        """Forget the receipts of what is bad: of a study that waits for another copy they are kept.
+
+        A repair would take the bad object for stored.
+        """
+        receipt, bad = schema.open_receipt.c, schema.bad_instance.c
+        named = sa.select(bad.key).where(bad.copy_id == held.copy_id)
+        connection.execute(
+            sa.delete(schema.open_receipt).where(
+                receipt.transfer_id == held.transfer_id,
+                receipt.destination == held.destination,
+                receipt.key.in_(named),
+            )
+        )
 
 
 def repairs_are_spent(held: AnyRow) -> bool:

@@ -13,8 +13,10 @@ import pytest
 from cloudmig.agent.service import run_agent
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
+from cloudmig.model.states import CopyState
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.migration_world import World, a_study, free_port
+from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
 PROBES = 10
@@ -102,6 +104,16 @@ async def test_who_refuses_us_is_named(tmp_path: Path) -> None:
     assert "credentials" in summary.hint
 
 
+async def all_verified(world: World) -> None:
+    """Verify what is stored; a study that is just being looked at has its turn later."""
+    while True:
+        await world.verify()
+        with world.catalog() as catalog:
+            copies = [copy for row in catalog.transfers() for copy in row.copies]
+        if {copy.state for copy in copies if copy.destination == "store"} == {CopyState.VERIFIED}:
+            return
+
+
 async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_asked(
     tmp_path: Path,
 ) -> None:
@@ -117,7 +129,7 @@ async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_a
                 running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
                 while parts.counters.studies_put_back < len(STUDIES):
                     await asyncio.sleep(0.02)
-                await world.verify()
+                await all_verified(world)
             asked = dict(world.pacs.counters.asked)
             async with back.running():
                 summary = await running
@@ -139,3 +151,32 @@ async def test_an_instance_of_two_homes_counts_once(tmp_path: Path) -> None:
         await world.plan()
         summary = await world.run()
     assert summary.instances_stored == len(world.truth()) == 10
+
+
+async def test_what_was_spoiled_since_is_no_parent_and_the_source_is_asked(tmp_path: Path) -> None:
+    down = HangsUp(free_port())
+    back = ScriptedStow(port=down.port)
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with world.opened() as parts, asyncio.timeout(60):
+            async with down.running():
+                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+                while parts.counters.studies_put_back < len(STUDIES):
+                    await asyncio.sleep(0.02)
+                await all_verified(world)
+            spoiled = next((tmp_path / "store").rglob("*.dcm"))
+            spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"?")
+            async with back.running():
+                summary = await running
+                seen = await world.verify(again=True)
+    [study] = {uid for uid, sop in back.held if sop == spoiled.stem}
+    assert not summary.halted
+    assert seen.findings == []
+    pulled = dict(world.pacs.counters.retrieved_studies)
+    assert {uid for uid, times in pulled.items() if times > 1} == {study}
+    assert all(world.truth()[uid] <= held for uid, held in world.held().items()), "repaired beside"
+    held = {sop: {dataset_sha256(file)} for (_, sop), file in back.held.items()}
+    assert held == world.truth()
