@@ -6,6 +6,7 @@ The body is hashed before it is sent, in a thread: the signature covers its byte
 from __future__ import annotations
 
 import asyncio
+import urllib.parse
 from collections.abc import Mapping
 
 import boto3.session
@@ -42,10 +43,11 @@ class SigV4Authorizer:
             frozen = credentials.get_frozen_credentials()
         except (BotoCoreError, ClientError, OSError) as error:
             raise AuthorizationFailed(f"no credentials: {type(error).__name__}", None) from error
+        query = urllib.parse.urlencode(request.query, safe="-_.~", quote_via=urllib.parse.quote)
         signed = AWSRequest(
             method=request.method,
-            url=request.url,
-            params=dict(request.query),
+            # Not as a mapping: a key may be there twice, as includefield is.
+            url=f"{request.url}?{query}" if query else request.url,
             headers={_CONTENT_DIGEST: request.body_sha256()},
         )
         SigV4Auth(frozen, self._service, self._region).add_auth(signed)

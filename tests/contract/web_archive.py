@@ -107,6 +107,7 @@ class ScriptedArchive:
     at_once_max: int = 0
     hold: asyncio.Event | None = None  #: Retrieves wait for it.
     headers: dict[str, str] = field(default_factory=dict)  #: Of every answer.
+    guards: list[Any] = field(default_factory=list)  #: Middlewares of aiohttp, before all else.
     port: int = 0
     url: str = ""
     holdings: Holdings = field(init=False)
@@ -119,7 +120,7 @@ class ScriptedArchive:
         self, ssl_context: ssl.SSLContext | None = None
     ) -> AsyncIterator[ScriptedArchive]:
         """Listen on a port of the loopback interface."""
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[*self.guards, self._guard])
         root = "/dicom-web/studies"
         app.router.add_get(root, self._search_studies)
         app.router.add_get(f"{root}/{{study}}/series", self._search_series)
