@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration
-from cloudmig.errors import CatalogError
+from cloudmig.errors import CatalogError, ConfigError
 from cloudmig.pipeline.parts import Parts
 from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 from cloudmig.telemetry import Pseudonyms, Reporter, SilentReporter
@@ -52,6 +52,8 @@ async def _opened(
     state_dir = config.agent.state_dir
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
+        raise ConfigError("state_dir names no folder", hint="see agent.state_dir") from error
     except OSError as error:
         raise CatalogError(
             f"state_dir cannot be made: {error.strerror}", hint="see agent.state_dir"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections import defaultdict
+from collections.abc import Iterator
 
 from cloudmig.bootstrap.directory_source import directory_source
 from cloudmig.bootstrap.web_source import web_source
@@ -65,7 +66,12 @@ def _pacs(
     desk: ArrivalDesk,
     pseudonyms: Pseudonyms,
 ) -> DimseSource:
-    tls = settings.tls
+    ssl_context = None
+    if (tls := settings.tls) is not None:
+        with _certificates_of(f"sources.{name}"):
+            ssl_context = client_context(
+                tls.ca, tls.certificate, tls.key, verify_hostname=settings.verify_hostname
+            )
     return DimseSource(
         DimseSourceSettings(
             name=name,
@@ -84,15 +90,22 @@ def _pacs(
                 total_s=settings.total_s,
             ),
             limits=Limits(object_bytes_max=config.agent.object_bytes_max),
-            ssl_context=None
-            if tls is None
-            else client_context(
-                tls.ca, tls.certificate, tls.key, verify_hostname=settings.verify_hostname
-            ),
+            ssl_context=ssl_context,
         ),
         desk,
         patient_key=pseudonyms.of_patient,
     )
+
+
+@contextlib.contextmanager
+def _certificates_of(section: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{section}.tls: certificate, key or ca cannot be used: {type(error).__name__}",
+            hint="they are PEM files that the agent may read; the key has no password",
+        ) from error
 
 
 def _web(name: str, settings: WebSourceSettings, parts: Parts) -> Source:
@@ -121,7 +134,8 @@ async def _listener(config: Configuration, desk: ArrivalDesk) -> StorageServer:
     context = None
     if tls is not None:
         assert tls.certificate is not None, "the configuration checked it"
-        context = server_context(tls.ca, tls.certificate, tls.key)
+        with _certificates_of("listen"):
+            context = server_context(tls.ca, tls.certificate, tls.key)
     return StorageServer(
         policy,
         host=listen.host,

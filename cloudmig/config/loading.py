@@ -65,20 +65,26 @@ class Configuration(Section):
 def load(path: Path) -> Configuration:
     """Read a file. Raises `ConfigError` that names every mistake at once."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows editors begin with a mark.
     except FileNotFoundError as error:
         raise ConfigError(
             f"there is no {path}",
             hint="Write one with `cloudmig init --pacs HOST:PORT --aet PACS --bucket s3://...`,"
             " or name another with --config.",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}", hint="Make it readable.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not in UTF-8: byte {error.start + 1} is none of it",
+            hint="Save it as UTF-8.",
+        ) from error
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"{path} is no TOML: {error}", hint="Look at that line: a quote or bracket is missing."
+            f"{path} is no TOML: {error}",
+            hint="Look at that line: a quote or bracket is missing, or a name stands there twice.",
         ) from error
     return parse(data, path=path)
 

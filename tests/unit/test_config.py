@@ -200,6 +200,23 @@ def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
     assert "cloudmig init" in caught.value.hint
 
 
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cloudmig.toml"
+    path.write_text("[agent]\nname = 'edge-1'\nnmae = 1", encoding="utf-8-sig")
+
+    with pytest.raises(ConfigError, match=r"unknown setting agent\.nmae"):
+        load(path)
+
+
+def test_a_file_in_another_encoding_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "cloudmig.toml"
+    path.write_text("# M\u00fcller", encoding="latin-1")
+
+    with pytest.raises(ConfigError, match="UTF-8: byte 4") as caught:
+        load(path)
+    assert "UTF-8" in caught.value.hint
+
+
 def test_a_broken_file_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "cloudmig.toml"
     path.write_text('[agent]\nname = "edge\n')

@@ -1,0 +1,53 @@
+"""What the configuration names and the machine does not have is a mistake in the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudmig.bootstrap import open_agent
+from cloudmig.config import parse
+from cloudmig.errors import ConfigError
+from cloudmig.telemetry import SilentReporter
+
+
+def a_configuration(tmp_path: Path, **sections: Any) -> dict[str, Any]:  # noqa: ANN401
+    pacs = {"archive": "main", "host": "127.0.0.1", "port": 1, "aet": "PACS"}
+    return {
+        "agent": {"state_dir": str(tmp_path / "state"), **sections.get("agent", {})},
+        "listen": sections.get("listen", {}),
+        "sources": {"main": {**pacs, **sections.get("source", {})}},
+        "destinations": {"archive": {"url": "memory://archive"}},
+        "rules": [{"name": "all", "copy_to": ["archive"]}],
+    }
+
+
+@pytest.mark.parametrize("what", ["nothing", "folder", "garbage"])
+@pytest.mark.parametrize("section", ["source", "listen"])
+async def test_certificates_that_cannot_be_used_are_named(
+    section: str, what: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "garbage").write_text("no PEM")
+    file = str(tmp_path / what)
+    tls = {"ca": file, "certificate": file, "key": file}
+
+    with pytest.raises(ConfigError, match="tls: certificate, key or ca") as caught:
+        async with open_agent(
+            parse(a_configuration(tmp_path, **{section: {"tls": tls}})), SilentReporter()
+        ):
+            pass
+    assert "PEM" in caught.value.hint
+
+
+@pytest.mark.parametrize("state_dir", ["file", "file/below", "nul\0"])
+async def test_a_state_dir_that_is_no_folder_is_a_mistake(state_dir: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = a_configuration(tmp_path, agent={"state_dir": str(tmp_path / state_dir)})
+
+    with pytest.raises(ConfigError, match="state_dir") as caught:
+        async with open_agent(parse(told), SilentReporter()):
+            pass
+    assert caught.value.hint
