@@ -19,8 +19,9 @@ from cloudmig.model.window import StudyQuestion
 from cloudmig.telemetry import Reporter
 
 __all__ = [
-    "Arrival", "Destination", "FileSurvey", "InventorySource", "Listing", "QueuedMessage",
-    "Retrieval", "RetrieveRequest", "StudySource", "SurveyedSource", "VerdictQueue",
+    "Arrival", "Destination", "FileSurvey", "InventorySource", "Listing", "ProbedSource",
+    "QueuedMessage", "Retrieval", "RetrieveRequest", "StudySource", "SurveyedSource",
+    "VerdictQueue",
 ]  # fmt: skip
 
 
@@ -158,6 +159,18 @@ class StudySource(Protocol):
 
     def alternatives(self, sop_class_uids: Sequence[str]) -> Sequence[str]:
         """Return the transfer syntaxes worth asking for one at a time, likeliest first."""
+        ...
+
+
+@runtime_checkable
+class ProbedSource(StudySource, Protocol):
+    """A source that can be tried out beside its transfers: it bears two pulls of one study."""
+
+    async def probe(self, study: StudyRef) -> bool:
+        """Pull one instance of the study and keep nothing of it; False where none is listed.
+
+        That it does not come is an answer, too. Raises `SourceUnavailable` where there is none.
+        """
         ...
 
 

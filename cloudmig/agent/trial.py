@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from cloudmig.catalog import Catalog
 from cloudmig.errors import SourceUnavailable
-from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
-from cloudmig.ports import RetrieveRequest
+from cloudmig.ports import ProbedSource
 
 __all__ = ["ask_for_others"]
 
@@ -28,13 +27,17 @@ async def ask_for_others(parts: Parts, job: TransferJob) -> None:
     """Ask a source for one instance of another study, and keep nothing of it.
 
     Raises `SourceUnavailable` when it fails at all that it is asked for. An answer that it has
-    deleted one since is an answer, and where there are no others nothing is known.
+    deleted one since is an answer; where there are no others, or it cannot be asked for one that is
+    perhaps under way, nothing is known.
     """
+    source = parts.sources[job.source]
+    if not isinstance(source, ProbedSource):
+        return
     failed: list[SourceUnavailable] = []
     for states, failed_min in ((_SENT, 1), (_NOT_SENT, _FAILED_MIN)):
         async for study in _others(parts, job, states):
             try:
-                if await _comes(parts, job.source, study):
+                if await source.probe(study):
                     return
             except SourceUnavailable as error:
                 failed.append(error)
@@ -51,21 +54,3 @@ async def _others(
         ):
             if row.study != job.study:
                 yield row.study
-
-
-async def _comes(parts: Parts, name: str, study: StudyRef) -> bool:
-    """Pull the first instance of a study; False where nothing is listed."""
-    listing = await parts.sources[name].list_instances(study)
-    for each in listing.instances[:1]:
-        await _pull(parts, name, each)
-        return True
-    return False
-
-
-async def _pull(parts: Parts, name: str, each: ExpectedInstance) -> None:
-    request = RetrieveRequest(
-        each.instance.study, {each.instance.sop_instance_uid: each}, narrow=True
-    )
-    async with parts.sources[name].retrieve(request) as retrieval:
-        async for arrival in retrieval:
-            arrival.settle(stored=False)

@@ -243,6 +243,15 @@ class WebSource:
     def retrieve(self, request: RetrieveRequest) -> WebRetrieval:
         return WebRetrieval(self, request)
 
+    async def probe(self, study: StudyRef) -> bool:
+        listing = await self.list_instances(study)
+        for each in listing.instances[:1]:
+            wanted = {each.instance.sop_instance_uid: each}
+            async with self.retrieve(RetrieveRequest(study, wanted, narrow=True)) as retrieval:
+                async for arrival in retrieval:
+                    arrival.settle(stored=False)
+        return bool(listing.instances)
+
     def may_be_its_fault(self, error: SourceUnavailable) -> bool:
         """Say whether one instance may be why the archive failed, and not its whole state."""
         return not isinstance(error, SourceBusy)
