@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from cloudmig.errors import CatalogError
+
 __all__ = ["FOOTER", "STYLE", "table", "write_page"]
 
 STYLE = """
@@ -57,7 +59,13 @@ def table(
 
 def write_page(path: Path, page: str) -> None:
     """Write a page whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise CatalogError(
+            f"a page cannot be written: {error.strerror}",
+            hint=f"Make {path.parent} writable, with room for it, and run the command again.",
+        ) from error
