@@ -69,6 +69,7 @@ class WebScript:
     repeats_last_row: bool = False  #: Each page begins with the last row of the one before it.
     not_listed: frozenset[str] = frozenset()
     knows_path_of: frozenset[str] | None = None  #: Studies that have a list of series; None: all.
+    unknown_is_empty: bool = False  #: No 404 for the series of a study it has not, as Orthanc.
     wrong_series_rows: bool = False  #: The list of a series holds all instances of the study.
     tells_syntaxes: bool = False  #: Lists each instance with the transfer syntax it holds it in.
 
@@ -161,7 +162,8 @@ class ScriptedArchive:
     async def _search_series(self, request: web.Request) -> web.Response:
         study = request.match_info["study"]
         known = self.script.knows_path_of
-        if not self.holdings.under(study) or (known is not None and study not in known):
+        is_there = self.holdings.under(study) or self.script.unknown_is_empty
+        if not is_there or (known is not None and study not in known):
             return web.Response(status=404, text=CANARY)
         return self._search(request, "SERIES", {"StudyInstanceUID": study})
 

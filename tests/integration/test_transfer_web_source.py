@@ -223,7 +223,8 @@ async def test_a_study_that_is_gone_since_the_inventory_ends_alike_everywhere(
 
 @pytest.mark.parametrize("script", [
     WebScript(included_counts=False), WebScript(included_counts=False, nothing_is_404=True),
-], ids=["204", "404"])  # fmt: skip
+    WebScript(included_counts=False, unknown_is_empty=True),
+], ids=["404", "404 for nothing", "empty, as Orthanc"])  # fmt: skip
 async def test_a_study_that_is_gone_is_no_study_without_images(
     script: WebScript, tmp_path: Path
 ) -> None:
