@@ -15,6 +15,7 @@ import pytest
 from cloudmig.demo.oddities import conflicting, garbage, renamed, without_images
 from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
+from cloudmig.errors import SourceError
 from tests.contract.web_archive import CANARY, Broken, ScriptedArchive, WebScript
 from tests.integration.migration_world import a_study
 from tests.integration.web_source_world import WebWorld
@@ -85,6 +86,23 @@ async def test_a_search_that_takes_no_wildcard_is_told_and_costs_a_few_questions
         assert result.studies == 6, "the universal question has it"
         assert "the source refuses every patient ID prefix" in result.disagreements
         assert len(world.archive.searches) < 100
+
+
+async def test_an_inventory_with_too_many_questions_is_none_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WebWorld.of(tmp_path, STUDIES, WebScript(too_broad_at=1)) as world:
+        monkeypatch.setattr("cloudmig.pipeline.inventory._QUESTIONS_MAX", 12)
+        with pytest.raises(SourceError, match="more than 12 questions") as caught:
+            await world.inventory()
+        assert "find_limit" in caught.value.hint
+        closing = await world.close()
+        assert any("no finished inventory" in each for each in closing.obstacles)
+        monkeypatch.undo()
+
+        result = await world.inventory()
+
+        assert result.studies == len(STUDIES)
 
 
 @pytest.mark.parametrize("broken", [
