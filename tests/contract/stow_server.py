@@ -33,7 +33,7 @@ class Answer:
     body: bytes | None = None  #: None makes the answer that belongs to what was kept.
     reason: int = 0x0110  #: Of what was not kept.
     warning: int | None = None  #: Of what was kept.
-    alters: bool = False  #: Keeps other bytes than it was sent.
+    alters: bool = False  #: Keeps other bytes than it was sent of the first instance.
     says_stored: bool = False  #: Names everything as stored, whatever was kept.
     says_failed: bool = False  #: Names everything as failed, whatever was kept.
     names_failed: bool = True  #: False: a failure without UID, as for what could not be read.
@@ -155,8 +155,9 @@ class ScriptedStow:
         return web.Response(status=told.status, body=said, headers=dict(told.headers))
 
     def _keep(self, study: str, parts: Sequence[tuple[str, bytes]], *, alters: bool) -> None:
-        for uid, part in parts:
-            self.held.setdefault((study, uid), part + b"\0\0" if alters else part)
+        for number, (uid, part) in enumerate(parts):
+            altered = alters and number == 0  # How many a request brings depends on the load.
+            self.held.setdefault((study, uid), part + b"\0\0" if altered else part)
 
     def _answer(self, told: Answer, uids: Sequence[str], keeps: int) -> bytes:
         count = 0 if told.says_failed else len(uids) if told.says_stored else keeps
