@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os.path
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from cloudmig.config.quantities import MIB, bytes_text
 from cloudmig.config.rules import Rule
@@ -13,7 +15,12 @@ from cloudmig.config.settings import (
     ListenSettings,
 )
 from cloudmig.config.sla import SlaSettings
-from cloudmig.config.sources import PacsSettings, SourceSettings, WebSourceSettings
+from cloudmig.config.sources import (
+    DirectorySettings,
+    PacsSettings,
+    SourceSettings,
+    WebSourceSettings,
+)
 
 __all__ = ["CREDIT_BYTES", "contradictions"]
 
@@ -40,6 +47,7 @@ def contradictions(
     if listen is not None:
         yield from _associations(listen, sources)
     yield from _names(sources, destinations)
+    yield from _folders(agent, sources, destinations)
     yield from _verdicts(destinations)
     yield from _dicomweb(destinations, rules, known_destinations)
     yield from _rules(rules, known_sources, known_destinations)
@@ -161,6 +169,23 @@ def _dicomweb(
                     f'rule "{rule.name}" sets storage_class and copies to "{name}", a DICOMweb'
                     " store, which has none: set storage_class of the other destinations instead"
                 )
+
+
+def _folders(
+    agent: AgentSettings | None,
+    sources: Mapping[str, SourceSettings],
+    destinations: Mapping[str, DestinationSettings],
+) -> Iterator[str]:
+    """Name what we would write into a folder that is read: the next inventory would find it."""
+    ours = {f"destinations.{name}.url": d.directory for name, d in destinations.items()}
+    if agent is not None:
+        ours["agent.state_dir"] = agent.state_dir
+    for name, source in sources.items():
+        if isinstance(source, DirectorySettings):
+            root = Path(os.path.normpath(source.directory))
+            for setting, folder in ours.items():
+                if folder is not None and Path(os.path.normpath(folder)).is_relative_to(root):
+                    yield f"{setting} lies in the folder that source {name} reads: place it outside"
 
 
 def _verdicts(destinations: Mapping[str, DestinationSettings]) -> Iterator[str]:

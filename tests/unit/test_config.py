@@ -187,6 +187,21 @@ def test_two_sources_may_not_share_an_archive_nor_two_destinations_a_place() -> 
     assert "the destinations archive, twin are one place" in message
 
 
+@pytest.mark.parametrize("changes", [
+    {"destinations__archive": {"url": "file:///mnt/export/copies"}},
+    {"destinations__archive": {"url": "file:///mnt/x/../export"}},
+    {"agent__state_dir": "/mnt/export/state"},
+])  # fmt: skip
+def test_nothing_of_ours_may_lie_in_a_folder_that_is_read(changes: dict[str, Any]) -> None:
+    export = {"archive": "disk", "url": "file:///mnt/export/"}
+
+    said = mistakes_in(a_file(sources__disk=export, **changes))
+
+    assert "lies in the folder that source disk reads" in said
+    beside = {"url": "file:///mnt/export-copies"}
+    parse(a_file(sources__disk=export, destinations__archive=beside, rules__1__storage_class=""))
+
+
 def test_a_rule_behind_one_that_matches_everything_is_a_mistake() -> None:
     data = a_file()
     data["rules"].reverse()
