@@ -320,7 +320,11 @@ async def reconciled(cell: Cell, stage: Stage, world: World) -> Row:
     quarantined = world.quarantined()
     assert set().union(*quarantined.values()) == cell.reasons
     verified = closing.statement.instances.verified
-    assert verified == judge(world, stage.server, truth, set(quarantined))
+    right = judge(world, stage.server, truth, set(quarantined))
+    if cell.found and quarantined:
+        # A copy that a verdict found bad, and that cannot be repaired, vouches for nothing.
+        right -= {uid for study in quarantined for uid in members()[study]}
+    assert verified == len(right)
     return Row(
         cell.fault,
         first.halted or "ends",
@@ -344,16 +348,12 @@ async def mended(stage: Stage, world: World) -> None:
 
 def judge(
     world: World, server: ScriptedStow, truth: Mapping[str, set[str]], quarantined: set[str]
-) -> int:
-    """Compare what the catalog says with what the store holds; return how much of that is right."""
+) -> set[str]:
+    """Compare what the catalog says with what the store holds; return which of that is right."""
     held = looked_at(server)
     right = {uid for uid, digests in truth.items() if digests == {held.get(uid)}}
-    members = {
-        each.study_instance_uid: {one.sop_instance_uid for one in each.instances()}
-        for each in STUDIES
-    }
     states = world.states()
-    for study, instances in members.items():
+    for study, instances in members().items():
         if study in quarantined:
             assert not instances <= right, "a clean study in quarantine is a defect"
         else:
@@ -363,7 +363,15 @@ def judge(
     assert set(held) <= set(truth), "the store holds nothing that the PACS does not"
     if quarantined == {FIRST.study_instance_uid}:
         assert len(others) == len(truth), "one bad instance holds nothing else back"
-    return len(right)
+    return right
+
+
+def members() -> dict[str, set[str]]:
+    """Return the instances of each study."""
+    return {
+        each.study_instance_uid: {one.sop_instance_uid for one in each.instances()}
+        for each in STUDIES
+    }
 
 
 async def test_a_store_that_refuses_us_holds_back_no_other_copy(tmp_path: Path) -> None:
