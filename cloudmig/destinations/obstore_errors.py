@@ -64,6 +64,8 @@ def translate(error: BaseException, *, doing: str) -> CloudmigError:
             f"{doing}: the certificate of the store is not trusted",
             hint="check the endpoint's name, and give the store's CA if it is your own",
         )
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return DestinationRefused(f"{doing}: read-only", hint=_hint(error))  # Waiting is no help.
     for kind in type(error).__mro__:
         if kind in MEANINGS:
             return MEANINGS[kind](f"{doing}: {type(error).__name__}", hint=_hint(error))

@@ -117,6 +117,7 @@ def test_errors_of_botocore_are_told_apart(error: Exception, expected: type[Clou
             DestinationRefused,
         ),
         (PermissionError(errno.EACCES, "no"), DestinationRefused),
+        (OSError(errno.EROFS, "mounted so"), DestinationRefused),
         (OSError(errno.ENOSPC, "full"), DestinationUnavailable),
         (NotImplementedError(KEY), DestinationRefused),
     ],
