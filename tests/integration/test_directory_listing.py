@@ -205,20 +205,44 @@ async def test_paths_of_another_system_are_found(tmp_path: Path) -> None:
     assert archive.found() == set()
 
 
-async def test_one_bad_quote_costs_only_the_rows_that_it_swallows(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        (3, lambda line: b'"' + line),
+        (11, lambda line: b'"' + line.rstrip()),
+        (5, lambda line: line.replace(b"2020-01-01 00:00:00", b'"2020-01-01\r\n00:00:00"')),
+    ],
+    ids=["never closed", "in the last line", "a line break in a value"],
+)
+async def test_a_quotation_mark_over_the_end_of_a_line_ends_the_inventory(
+    line: int, broken: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """Any number of rows may be inside: what they name would not be expected any more."""
     archive = an_archive(tmp_path, studies=1)
     write_csv(tmp_path / "listing.csv", archive.rows)
     lines = (tmp_path / "listing.csv").read_bytes().splitlines(keepends=True)
-    lines[3] = b'"' + lines[3]
+    lines[line - 1] = broken(lines[line - 1])
+    (tmp_path / "listing.csv").write_bytes(b"".join(lines))
+
+    with pytest.raises(ConfigError, match=f"quotation mark in line {line} ") as caught:
+        await archive.world.inventory()
+
+    assert "export the listing without line breaks" in caught.value.hint
+    assert (await archive.world.close()).refused
+
+
+async def test_a_bad_quote_that_its_line_ends_costs_that_row_only(tmp_path: Path) -> None:
+    archive = an_archive(tmp_path, studies=1)
+    write_csv(tmp_path / "listing.csv", archive.rows)
+    lines = (tmp_path / "listing.csv").read_bytes().splitlines(keepends=True)
+    lines[3] = lines[3].replace(b",", b',"', 1).replace(b",2020", b'",2020')
     lines[6] = b'\x00\xff\xfe"' + lines[6]
     (tmp_path / "listing.csv").write_bytes(b"".join(lines))
 
     result = await archive.world.inventory()
 
     listing = {t.kind: t.count for t in result.files if t.account is Account.LISTING}
-    assert listing.pop("total") == sum(listing.values())
-    assert listing["bad"] >= 1
-    assert listing["agrees"] >= 6
+    assert listing == {"total": 10, "agrees": 8, "bad": 2}
 
 
 async def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
@@ -244,3 +268,25 @@ async def test_a_listing_that_cannot_be_read_is_a_mistake_of_the_configuration(
 
     with pytest.raises(ConfigError, match="listing"):
         await archive.world.inventory()
+
+
+@pytest.mark.parametrize("damaged", ["a text", "the length of a text", "the head of a page"])
+async def test_a_parquet_listing_with_a_damaged_page_is_said_to_be_damaged(
+    damaged: str, tmp_path: Path
+) -> None:
+    archive = an_archive(tmp_path, studies=1, listing="listing.parquet")
+    path = tmp_path / "listing.parquet"
+    table = pa.table({name: [row[n] for row in archive.rows] for n, name in enumerate(COLUMNS)})
+    parquet.write_table(
+        table, path, compression="none", use_dictionary=False, write_statistics=False
+    )
+    content = bytearray(path.read_bytes())
+    text = content.index(archive.rows[0][3].encode())
+    at = {"a text": text, "the length of a text": text - 4, "the head of a page": 4}[damaged]
+    content[at : at + 2] = b"\xff\xff"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match="cannot be read: its contents are damaged") as caught:
+        await archive.world.inventory()
+
+    assert "export it again" in caught.value.hint

@@ -1,7 +1,8 @@
 """A listing from a PACS database: CSV or Parquet, with a map of its columns.
 
 It is streamed: neither its rows nor a line without an end are held in memory. Rows that cannot be
-understood are claims of their own, bad, by their line number.
+understood are claims of their own, bad, by their line number. What may hide whole rows ends the
+inventory: a quotation mark that runs on over the end of a line, and pages that are damaged.
 """
 
 from __future__ import annotations
@@ -64,9 +65,7 @@ def claim_by_listing(index: FileIndex, listing: ListingFormat, root: Path) -> No
         while batch := list(itertools.islice(claims, _CLAIMS_A_COMMIT)):
             add_claims(index, batch)
     except OSError as error:
-        raise ConfigError(
-            f"the listing cannot be read: {error.strerror}", hint="see sources.*.listing"
-        ) from error
+        raise _unreadable(error) from error
     finally:
         os.close(descriptor)
 
@@ -77,13 +76,18 @@ def columns_of(listing: ListingFormat) -> list[str]:
         if listing.is_parquet:
             return list(_mapping(listing, _parquet(listing).schema_arrow.names))
         with listing.path.open("rb") as file:
-            reader = _Csv(file)
-            return list(_mapping(listing, next(reader.rows, [])))
+            return list(_mapping(listing, _Csv(file).header()))
     except OSError as error:
-        raise ConfigError(
-            f"the listing cannot be read: {error.strerror or type(error).__name__}",
-            hint="see sources.*.listing",
-        ) from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> ConfigError:
+    """Return what to say of it. The words of an error may hold what stands in the listing."""
+    why = (isinstance(error, OSError) and error.strerror) or "its contents are damaged"
+    return ConfigError(
+        f"the listing cannot be read: {why}",
+        hint="see sources.*.listing; if it is damaged, export it again",
+    )
 
 
 def _mapping(listing: ListingFormat, header: list[str]) -> dict[str, int]:
@@ -108,11 +112,11 @@ def _rows(listing: ListingFormat) -> Iterator[_Row]:
         return
     with listing.path.open("rb") as file:
         reader = _Csv(file)
-        header = next(reader.rows, [])
+        header = reader.header()
         mapping = _mapping(listing, header)
         while True:
             try:
-                row = next(reader.rows, None)
+                row = reader.row()
             except csv.Error:
                 yield reader.line, None
                 continue
@@ -139,17 +143,40 @@ class _Csv:
         first = self._text.readline(_LINE_CHARS_MAX)
         counts = {each: first.count(each) for each in _DELIMITERS}
         delimiter = max(counts, key=lambda each: counts[each])
-        lines = itertools.chain([first] if first else [], self._lines())
-        self._reader = csv.reader(lines, delimiter=delimiter)
-        self.rows: Iterator[list[str]] = self._reader
+        self.line = 0  #: The last one that was asked for, be it behind the end.
+        self._reader = csv.reader(self._lines(first), delimiter=delimiter)
 
-    def _lines(self) -> Iterator[str]:
-        while line := self._text.readline(_LINE_CHARS_MAX):
+    def _lines(self, line: str) -> Iterator[str]:
+        self.line += 1
+        while line:
             yield line
+            line = self._text.readline(_LINE_CHARS_MAX)
+            self.line += 1
 
-    @property
-    def line(self) -> int:
-        return self._reader.line_num
+    def header(self) -> list[str]:
+        """Return the first row."""
+        try:
+            return self.row() or []
+        except csv.Error as error:
+            raise _unreadable(error) from error
+
+    def row(self) -> list[str] | None:
+        """Return the next row, None behind the last. Raises csv.Error for one that is none.
+
+        A row that needs a second line is inside quotation marks: nobody can say how many rows
+        are in there, so none is taken.
+        """
+        first = self.line + 1
+        try:
+            return next(self._reader, None)
+        finally:
+            if self.line > first:
+                raise ConfigError(
+                    f"the listing opens a quotation mark in line {first} and does not close it"
+                    " there: what follows may be swallowed",
+                    hint="correct that line, or export the listing without line breaks in its"
+                    " values, then take the inventory again",
+                )
 
 
 def _parquet(listing: ListingFormat) -> Any:  # noqa: ANN401 - pyarrow has no types
@@ -172,11 +199,22 @@ def _parquet_rows(listing: ListingFormat) -> Iterator[_Row]:
     mapping = _mapping(listing, names)
     columns = [names[number] for number in mapping.values()]
     line = 0
-    for batch in file.iter_batches(batch_size=_CLAIMS_A_COMMIT, columns=columns):
-        for row in batch.to_pylist():
+    for batch in _batches(file, columns):
+        for row in batch:
             line += 1
             values = {name: row[names[number]] for name, number in mapping.items()}
             yield line, {name: "" if v is None else _text(v) for name, v in values.items()}
+
+
+def _batches(file: Any, columns: list[str]) -> Iterator[list[dict[str, Any]]]:  # noqa: ANN401
+    """Yield rows. Damage shows when a page is unpacked, and when its texts are decoded."""
+    from pyarrow import ArrowException  # noqa: PLC0415 - an optional extra
+
+    try:
+        for batch in file.iter_batches(batch_size=_CLAIMS_A_COMMIT, columns=columns):
+            yield batch.to_pylist()
+    except (ArrowException, ValueError) as error:
+        raise _unreadable(error) from error
 
 
 def _text(value: object) -> str:
