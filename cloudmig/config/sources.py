@@ -110,8 +110,11 @@ class WebSourceSettings(SourceSettings):
     @field_validator("url", mode="after")
     @classmethod
     def _service_root(cls, url: str) -> str:
-        parts = urllib.parse.urlsplit(url)
-        is_web = parts.scheme in {"http", "https"} and parts.netloc
+        try:
+            parts = urllib.parse.urlsplit(url)
+            is_web = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            is_web = False  # Its port is none, or its host is half an IPv6 address.
         if not is_web or parts.username or parts.query or parts.fragment:
             raise ValueError("must be an address like https://host/dicom-web, nothing else in it")
         return url.rstrip("/")

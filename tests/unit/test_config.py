@@ -176,6 +176,19 @@ def test_a_wrong_setting_or_relation_is_named(changes: dict[str, Any], words: st
     assert words in mistakes_in(a_file(**changes))
 
 
+@pytest.mark.parametrize(
+    "address", ["h:99999", "h:0", "h:hushhush", ":8042", "[::1", "u:hushhush@h"]
+)
+def test_an_address_of_a_web_source_that_nobody_can_ask_is_a_mistake(address: str) -> None:
+    data = a_file()
+    data["sources"]["web"] = {"archive": "web", "url": f"http://{address}/dicom-web"}
+
+    message = mistakes_in(data)
+
+    assert "sources.web.url must be an address like https://host/dicom-web" in message
+    assert "hushhush" not in message
+
+
 def test_two_sources_may_not_share_an_archive_nor_two_destinations_a_place() -> None:
     data = a_file()
     data["sources"]["other"] = dict(data["sources"]["main"])
