@@ -2,8 +2,8 @@
 
 It parses what a stranger wrote, so it runs in a child process with limits on memory and time:
 `python -m cloudmig.dicom.dicomdir FILE`, which answers with a JSON list a line for each record
-that references a file. Records are followed by their offsets; those that no offset leads to (edited
-DICOMDIRs have such) are taken in the order of the file.
+that references a file, or an instance, or should. Records are followed by their offsets; those
+that no offset leads to (edited DICOMDIRs have such) are taken in the order of the file.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ class DirectoryUnreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DirectoryRecord:
-    """One record that references a file. Texts as they stand there, perhaps unusable."""
+    """One record that references a file, or should. Texts as they stand, perhaps unusable."""
 
     number: int  #: Position in the Directory Record Sequence, from 1.
-    file_id: tuple[str, ...]  #: (0004,1500) Referenced File ID, from the root of the file-set.
+    #: (0004,1500) Referenced File ID, from the root of the file-set. Empty where it names none.
+    file_id: tuple[str, ...]
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str  #: (0004,1511) Referenced SOP Instance UID in File.
@@ -90,17 +91,20 @@ def _records(path: str) -> Iterator[list[object]]:
         kind = _text(record, "DirectoryRecordType")
         if kind in {"PATIENT", "STUDY", "SERIES"}:
             context[kind] = record
-        file_id = record.get("ReferencedFileID")
-        if not file_id or record.get("RecordInUseFlag", 0xFFFF) == _UNUSED:
+        file_id = _parts(record)
+        sop_instance_uid = _text(record, "ReferencedSOPInstanceUIDInFile")
+        # An image without a file is lost, not absent: what names an instance is told, too.
+        names_any = file_id or sop_instance_uid or kind == "IMAGE"
+        if not names_any or record.get("RecordInUseFlag", 0xFFFF) == _UNUSED:
             continue
         parents = above.get(number - 1, context)
         study, series = parents.get("STUDY"), parents.get("SERIES")
         yield [
             number,
-            [file_id] if isinstance(file_id, str) else [str(part) for part in file_id],
+            file_id,
             _text(study, "StudyInstanceUID"),
             _text(series, "SeriesInstanceUID"),
-            _text(record, "ReferencedSOPInstanceUIDInFile"),
+            sop_instance_uid,
             _text(record, "ReferencedSOPClassUIDInFile"),
             _text(record, "ReferencedTransferSyntaxUIDInFile"),
             _text(study, "StudyDate"),
@@ -131,6 +135,13 @@ def _parents_by_offset(path: str, records: list[Dataset]) -> dict[int, dict[str,
         lower = int(record.get("OffsetOfReferencedLowerLevelDirectoryEntity") or 0)
         to_visit.append((lower, below))
     return above
+
+
+def _parts(record: Dataset) -> list[str]:
+    """Return the Referenced File ID; an empty list where none of its parts says anything."""
+    value = record.get("ReferencedFileID") or []
+    parts = [value] if isinstance(value, str) else [str(part) for part in value]
+    return parts if any(part.strip() for part in parts) else []
 
 
 def _text(record: Dataset | None, keyword: str) -> str:

@@ -127,6 +127,41 @@ async def test_a_name_that_leads_out_of_the_medium_is_refused(name: str, tmp_pat
     assert len(world.stored()) == COUNT, "the files themselves are read all the same"
 
 
+@pytest.mark.parametrize("file_id", ["", ["", ""]])
+async def test_an_instance_of_which_only_the_uid_is_told_is_expected(
+    file_id: object, tmp_path: Path
+) -> None:
+    """The UID stands beside the file's name (PS3.3 F.5): without a file it is missing."""
+    world = a_medium(tmp_path)
+    lost, _, nameless, *_ = change_images(world, {0: file_id, 1: file_id, 2: file_id}, cut=2)
+    world.export.joinpath(*lost).unlink()
+    world.export.joinpath(*nameless).unlink()
+
+    closing = await world.migrate()
+
+    [_, records] = closing.files["main"]
+    assert records.kinds == {"agrees": COUNT - 3, "elsewhere": 1, "missing": 1, "bad": 1}
+    assert world.quarantined() == {"missing_instances": 1, "broken_files": 1}
+    assert closing.statement.instances.inventory == COUNT - 1
+    assert closing.statement.instances.quarantined == 1
+
+
+def change_images(world: FolderWorld, file_ids: dict[int, object], *, cut: int) -> list[list[str]]:
+    """Write file IDs into image records, by their position; `cut` loses its instance's UID, too.
+
+    Return the file IDs that stood there.
+    """
+    path = world.export / "DICOMDIR"
+    dataset = pydicom.dcmread(path)
+    images = [r for r in dataset.DirectoryRecordSequence if r.DirectoryRecordType == "IMAGE"]
+    before = [list(record.ReferencedFileID) for record in images]
+    for position, file_id in file_ids.items():
+        images[position].ReferencedFileID = file_id
+    del images[cut].ReferencedSOPInstanceUIDInFile
+    dataset.save_as(path)
+    return before
+
+
 async def test_a_dicomdir_that_cannot_be_read_waits_and_stops_nothing(tmp_path: Path) -> None:
     world = a_medium(tmp_path)
     path = world.export / "DICOMDIR"

@@ -48,16 +48,12 @@ async def _claims(names: FolderNames, root: Path, path: bytes) -> AsyncGenerator
 
 
 def _claim(names: FolderNames, path: bytes, folder: bytes, record: DirectoryRecord) -> Claim:
-    parts = [os.fsencode(part.replace("\\", "/")) for part in record.file_id]
-    split = [each for part in parts for each in part.strip().split(b"/")]
-    outside = any(each in {b"", b".", b".."} or b"\0" in each for each in split)
-    as_told = b"/".join([folder, *split] if folder else split)
-    resolved = None if outside else names.resolve(folder, split)
+    media_file, outside = _place(names, folder, record)
     return Claim(
         Account.DICOMDIR,
         path,
         record.number,
-        resolved or as_told,
+        media_file,
         record.study_instance_uid,
         record.series_instance_uid,
         record.sop_instance_uid,
@@ -69,3 +65,14 @@ def _claim(names: FolderNames, path: bytes, folder: bytes, record: DirectoryReco
         },
         ClaimState.OUTSIDE if outside else None,
     )
+
+
+def _place(names: FolderNames, folder: bytes, record: DirectoryRecord) -> tuple[bytes, bool]:
+    """Return the path that a record means, and whether it leads out of the file-set."""
+    if not record.file_id:
+        return b"", False  # Its instance may lie under some name all the same.
+    parts = [os.fsencode(part.replace("\\", "/")) for part in record.file_id]
+    split = [each for part in parts for each in part.strip().split(b"/")]
+    outside = any(each in {b"", b".", b".."} or b"\0" in each for each in split)
+    as_told = b"/".join([folder, *split] if folder else split)
+    return (None if outside else names.resolve(folder, split)) or as_told, outside
