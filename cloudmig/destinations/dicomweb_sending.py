@@ -3,7 +3,7 @@
     listed before          read it back: ours -> Stored, another one -> Taken
     named as stored        Stored, or looked for, or read back, as the profile wants it
     with a warning         read it back: a server may have altered it (PS3.18 10.5.3, B000H)
-    failed, or not named   look for it: there -> read it back
+    failed, or not named   look for it, and whether it can be read: a list may lag behind
     and not there          final reason -> Refused; else try later, and alone
     whole request refused  413: in halves; 400, 409, 422: one by one
 
@@ -197,20 +197,32 @@ class StudySender:
             for doubt in doubts:
                 doubt.order.fail(translate(error))
             return
-        again: list[Order] = []
+        whole_refused = reply.status in _CONTENT_REFUSED and not is_alone
+        again = [
+            doubt.order
+            for doubt in doubts
+            if whole_refused and doubt.is_unnamed and doubt.order.sop_instance_uid not in listed
+        ]
+
+        async def seek(doubt: _Doubt) -> None:
+            is_listed = doubt.order.sop_instance_uid in listed
+            if not await self._judge(study, doubt.order, fresh=True, is_listed=is_listed):
+                self._give_up(doubt, reply, is_alone=is_alone)
+
         async with asyncio.TaskGroup() as group:
             for doubt in doubts:
-                if doubt.order.sop_instance_uid in listed:
-                    group.create_task(self._judge(study, doubt.order, fresh=True))
-                elif doubt.is_final:
-                    doubt.order.settle(Refused(f"store: {doubt.why}"))
-                elif doubt.is_unnamed and not is_alone and reply.status in _CONTENT_REFUSED:
-                    again.append(doubt.order)
-                elif is_alone and reply.status == 413:
-                    doubt.order.settle(Refused("store: HTTP 413; too large for this store"))
-                else:
-                    self._blame(doubt, is_alone=is_alone)
+                if doubt.order not in again:
+                    group.create_task(seek(doubt))
         await self._narrower(study, again, reply.status)
+
+    def _give_up(self, doubt: _Doubt, reply: StoreReply, *, is_alone: bool) -> None:
+        """Refuse what is not there and never will be; the rest is tried later."""
+        if doubt.is_final:
+            doubt.order.settle(Refused(f"store: {doubt.why}"))
+        elif is_alone and reply.status == 413:
+            doubt.order.settle(Refused("store: HTTP 413; too large for this store"))
+        else:
+            self._blame(doubt, is_alone=is_alone)
 
     async def _narrower(self, study: StudyRef, orders: Sequence[Order], status: int) -> None:
         """Send again what was certainly not stored, in requests that hold less."""
@@ -230,15 +242,22 @@ class StudySender:
         else:
             doubt.order.fail(DestinationUnavailable(f"store: {doubt.why}; it is not there"))
 
-    async def _judge(self, study: StudyRef, order: Order, *, fresh: bool) -> None:
-        """Read back what is there: only its bytes say whether it is ours."""
+    async def _judge(
+        self, study: StudyRef, order: Order, *, fresh: bool, is_listed: bool = True
+    ) -> bool:
+        """Read back what is there: only its bytes say whether it is ours.
+
+        Returns False, and decides nothing, where it is neither listed nor there.
+        """
         try:
             async with self._reads:
                 held = await self._read_back(order.staged)
         except DicomWebFailed as error:
             order.fail(translate(error))
-            return
+            return True
         if held is None:
+            if not is_listed:
+                return False
             self._presence.forget(study)
             order.fail(DestinationUnavailable("store: it is said to be there, and cannot be read"))
         elif held.dataset_sha256 == order.staged.dataset_sha256:
@@ -246,6 +265,7 @@ class StudySender:
             order.settle(Stored(held, fresh=fresh))
         else:
             order.settle(Taken(held))
+        return True
 
     def _take(self, study: StudyRef, order: Order) -> None:
         self._presence.add(study, order.sop_instance_uid)

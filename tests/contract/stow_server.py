@@ -67,6 +67,7 @@ class ScriptedStow:
     rows_max: int = 0  #: Rows of a query it gives at most; 0 for all.
     takes_uid_lists: bool = True
     query_status: int = 200
+    lists_late: bool = False  #: What it stores is there to be read, and in no list yet.
     body_bytes_max: int = 1 << 30  #: 413 above.
     rejects: set[str] = field(default_factory=set)  #: SOP Instance UIDs that spoil a request.
     #: SOP Instance UIDs that it never keeps, with the status and the reason of its answer.
@@ -182,7 +183,7 @@ class ScriptedStow:
         if self.query_status != 200:
             return web.Response(status=self.query_status, text=CANARY)
         study = request.match_info["study"]
-        uids = [uid for of, uid in self.held if of == study]
+        uids = [uid for of, uid in self.held if of == study and not self.lists_late]
         wanted = request.query.get("SOPInstanceUID", "")
         if wanted and (self.takes_uid_lists or "," not in wanted):
             uids = [uid for uid in uids if uid in wanted.split(",")]

@@ -57,6 +57,29 @@ async def test_a_success_that_kept_nothing_is_found_out(profile: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("keeps", [3, 1], ids=["named as stored", "named as failed"])
+async def test_what_a_list_does_not_show_yet_is_read_before_it_is_missed(keeps: int) -> None:
+    items = a_study_of(3)
+    async with open_web(ScriptedStow(lists_late=True), profile="plain") as web:
+        web.server.script = [Answer(200), Answer(409, keeps=keeps, reason=0x0110)]
+        await web.store_all(items)
+
+        outcomes = outcomes_of(await web.store_all(items))
+
+    assert all(isinstance(each, Stored) for each in outcomes)
+
+
+async def test_old_bytes_that_no_list_shows_yet_are_a_conflict() -> None:
+    [old] = a_study_of(1)
+    assert old.instance is not None
+    async with open_web(ScriptedStow(lists_late=True), profile="plain") as web:
+        await web.store_all([old])
+
+        [changed] = outcomes_of(await web.store_all([staged(old.instance, b"another content")]))
+
+    assert isinstance(changed, Taken)
+
+
 async def test_old_bytes_that_are_reported_as_stored_are_a_conflict() -> None:
     old, new = a_study_of(1)[0], None
     assert old.instance is not None
@@ -148,11 +171,31 @@ async def test_one_bad_instance_holds_nothing_else_back() -> None:
         web.server.rejects = {bad.instance.sop_instance_uid}
 
         first = await web.store_all(items)
-        second = await web.store_all([bad])
+        later = [(await web.store_all([bad]))[0] for _ in range(4)]
 
         assert all(web.held(each) == bytes_of(each) for each in items if each is not bad)
     assert [type(each) for each in first] == [Stored, Stored, DestinationUnavailable, Stored]
-    assert isinstance(second[0], Refused), "the store took others meanwhile"
+    assert [type(each) for each in later] == [DestinationUnavailable] * 3 + [Refused]
+    assert "took others" in later[-1].reason
+
+
+@pytest.mark.parametrize("answer", [
+    Answer(202, keeps=0, reason=0x0110), Answer(200, keeps=0, body=b""),
+    Answer(409, keeps=0, body=b""),
+], ids=["0110H", "silence", "409"])  # fmt: skip
+async def test_a_store_that_fails_at_random_refuses_nothing(answer: Answer) -> None:
+    """The same instance three times over, while it takes others."""
+    bad, *others = a_study_of(4)
+    retry = RetryPolicy(wait_first_s=0.01, wait_max_s=0.02)
+    async with open_web() as web:
+        destination = RetryingDestination(web.destination, retry)
+        for other in others:
+            web.server.script = [answer]
+            [failed] = await web.store_all([bad])
+            assert isinstance(failed, DestinationUnavailable)
+            assert isinstance(await destination.store(other), Stored)
+
+        assert isinstance(await destination.store(bad), Stored)
 
 
 async def test_a_store_that_takes_nothing_at_all_quarantines_nothing() -> None:

@@ -17,8 +17,17 @@ def test_an_instance_is_to_blame_when_others_are_taken_between_its_failures() ->
 
     assert not suspects.accuse("bad", is_alone=True)
     suspects.acquit("good")
+    assert not any(suspects.accuse("bad", is_alone=True) for _ in range(3))
 
     assert suspects.accuse("bad", is_alone=True)
+
+
+def test_what_was_taken_before_the_first_failure_alone_proves_nothing() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    suspects.accuse("1.2", is_alone=False)
+    suspects.acquit("good")
+
+    assert not any(suspects.accuse("1.2", is_alone=True) for _ in range(100))
 
 
 def test_a_store_that_takes_nothing_more_blames_nobody() -> None:
