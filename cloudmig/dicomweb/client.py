@@ -220,8 +220,10 @@ class DicomWebClient:
                 if response.content_type == "application/dicom":
                     _check_end(response)
                     parts = WholeBody(pieces, content_type)
-                else:
+                elif response.content_type.startswith("multipart/"):
                     parts = RelatedParts(pieces, boundary_of(content_type))
+                else:
+                    raise MultipartTorn("no DICOM objects but perhaps a page to log in")
             yield ObjectsReply(response.status, parts, _retry_after_s(response))
 
     async def retrieve(self, instance: InstanceRef) -> AsyncGenerator[bytes, None]:

@@ -84,6 +84,7 @@ class WebScript:
     bare_instances: bool = False  #: A single instance comes without multipart around it.
     boundary_told: str = BOUNDARY
     empty_answers: bool = False  #: 200 with nothing in it.
+    login_page: bool = False  #: 200 with a page for a person in it.
     part_pause_s: float = 0.0
     converts: frozenset[str] = frozenset()  #: Sent deflated, whatever it was asked for.
     labels_parts: bool = False  #: Names the transfer syntax it holds beside each object it sends.
@@ -267,6 +268,8 @@ class ScriptedArchive:
             return web.Response(status=500, text=CANARY)
         if script.empty_answers:
             return web.Response(content_type="multipart/related")
+        if script.login_page:
+            return web.Response(text=f"<html>{CANARY}</html>", content_type="text/html")
         if script.bare_instances and sop:
             return web.Response(body=self._file(instances[0]), content_type="application/dicom")
         if sop is None:

@@ -201,13 +201,18 @@ async def test_one_bad_instance_of_many_is_counted_and_no_outage(tmp_path: Path)
     assert archive.at_once_max <= 2
 
 
-async def test_an_archive_that_fails_at_everything_is_left_alone_soon(tmp_path: Path) -> None:
-    script = WebScript(fails=frozenset(UIDS))
+@pytest.mark.parametrize("script", [
+    WebScript(fails=frozenset(UIDS)), WebScript(empty_answers=True), WebScript(login_page=True),
+], ids=["500", "200 with nothing", "200 with a page"])  # fmt: skip
+async def test_an_archive_that_fails_at_everything_is_left_alone_soon(
+    script: WebScript, tmp_path: Path
+) -> None:
     async with a_source(tmp_path, script=script) as (source, archive):
         arrived, _, gone = await pull(source, narrow())
 
     assert arrived == []
     assert isinstance(gone, SourceUnavailable)
+    assert CANARY not in str(gone)
     assert sum(archive.retrieved.values()) <= 4
 
 

@@ -16,7 +16,7 @@ from tests.integration.web_source_world import WebWorld
 STUDIES = [
     a_study(number, series=(2,), study_date=f"2020010{9 - number}") for number in range(1, 6)
 ]
-UIDS = [each.sop_instance_uid for each in STUDIES[0].instances()]
+EVERY = frozenset(each.sop_instance_uid for study in STUDIES for each in study.instances())
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +48,13 @@ async def test_an_archive_that_is_down_for_a_while_costs_no_study_its_attempts(
         await all_is_there(world)
 
 
+@pytest.mark.parametrize("script", [
+    WebScript(fails=EVERY), WebScript(empty_answers=True), WebScript(login_page=True),
+], ids=["500", "200 with nothing", "200 with a page"])  # fmt: skip
 async def test_an_archive_that_answers_searches_and_sends_nothing_costs_no_study_its_attempts(
-    tmp_path: Path,
+    script: WebScript, tmp_path: Path
 ) -> None:
-    every = frozenset(each.sop_instance_uid for study in STUDIES for each in study.instances())
-    async with WebWorld.of(tmp_path, STUDIES, WebScript(fails=every)) as world:
+    async with WebWorld.of(tmp_path, STUDIES, script) as world:
         await world.inventory()
         await world.plan()
         running = asyncio.create_task(world.run())
@@ -71,12 +73,11 @@ async def test_an_archive_that_stops_sending_does_not_cost_the_last_study_its_at
     tmp_path: Path,
 ) -> None:
     """It is asked for what it has sent before."""
-    every = frozenset(each.sop_instance_uid for study in STUDIES for each in study.instances())
     async with WebWorld.of(tmp_path, STUDIES[:2]) as world:
         world.archive.holdings = Holdings(STUDIES[:1])
         await world.migrate()
         world.archive.holdings = Holdings(STUDIES[:2])
-        world.archive.script = WebScript(fails=every)
+        world.archive.script = WebScript(fails=EVERY)
         await world.inventory()
         await world.plan()
         running = asyncio.create_task(world.run())

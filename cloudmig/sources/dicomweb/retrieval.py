@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebRetrieval"]
 
+_WELL = frozenset({200, 206})
 _NOT_ACCEPTABLE = 406
 #: What a server without WADO-RS answers.
 _NOT_THERE = frozenset({405, 415, 501})
@@ -102,6 +103,8 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
                     self._note_status(reply)
                     if reply.parts is not None:
                         came = await self._take_all(reply.parts, asked)
+                    elif reply.status in _WELL:
+                        self._note_nothing()
             except DicomWebFailed as error:
                 source.lanes.slower()
                 raise translate(error) from error
@@ -119,9 +122,9 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
     def _note_status(self, reply: ObjectsReply) -> None:
         """Take the status as evidence; raise where it is not about what was asked for."""
         status = reply.status
-        if self.evidence.status is None or status not in {200, 206}:
+        if self.evidence.status is None or status not in _WELL:
             self.evidence.status = status
-        if status in {200, 206}:
+        if status in _WELL:
             self._source.sends_as_asked = True
             return
         if status in BUSY_STATUSES:
@@ -141,6 +144,11 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             raise SourceUnavailable(f"retrieve: HTTP {status}")
         # 404, 410, 500 ...: it says so of this study or instance. The set decides what is missing.
 
+    def _note_nothing(self) -> None:
+        """Raise where it says that all is well and brings nothing, as far as it was asked so."""
+        if self.request.narrow:
+            raise SourceUnavailable("retrieve: all is well, it says, and no object comes")
+
     async def _take_all(self, parts: Parts, asked: str) -> int:
         area = self._source.area
         for number in range(_PARTS_MAX):
@@ -154,6 +162,8 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             if not there_is_one:
                 area.memory.give(credit)
                 self.evidence.completed = self._count
+                if not number:
+                    self._note_nothing()
                 return number
             try:
                 async with aclosing(parts.content()) as pieces:
