@@ -67,6 +67,7 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
         "studies": _equation(statement.studies),
         "instances": _equation(statement.instances),
         "files": files_document(closing.files),
+        "disagreements": {name: list(said) for name, said in closing.disagreements.items()},
         "verdicts": dict(statement.verdicts),
         "weak_copies": statement.weak_copies,
         "quarantine": dict(statement.quarantine),
@@ -143,10 +144,12 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
     if statement.weak_copies:
         weak = count_words(statement.weak_copies, "copy is", "copies are")
         invocation.say(f"  {weak} complete only as far as two equal pulls can tell")
+    _show_disagreements(invocation, closing)
     invocation.say(f"Report: {closing.report}")
     if not closing.refused:
         signed = count_words(closing.closed, "study", "studies")
-        invocation.say(f"Closed: {signed} signed off, nothing unexplained.")
+        of_what = " of what the sources named" if closing.disagreements else ""
+        invocation.say(f"Closed: {signed} signed off, nothing unexplained{of_what}.")
         if closing.quarantine:
             invocation.say("What waits for a person: cloudmig quarantine list")
         return
@@ -161,6 +164,13 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
         ]
         invocation.console.print(table(["study", "source", "why"], rows))
     invocation.say(_next_step({study.why for study in closing.unexplained}))
+
+
+def _show_disagreements(invocation: Invocation, closing: ClosingStatement) -> None:
+    for source, said in closing.disagreements.items():
+        invocation.say(f"{source}, what did not fit together in the inventory:")
+        for each in said:
+            invocation.say(f"  ! {each}")
 
 
 def equation_words(what: str, equation: Equation) -> str:

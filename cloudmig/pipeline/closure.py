@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.records import QuarantineItem, TransferRow, UnexplainedStudy
+from cloudmig.catalog.records import Coverage, QuarantineItem, TransferRow, UnexplainedStudy
 from cloudmig.catalog.statement import Statement
 from cloudmig.errors import SourceError
 from cloudmig.model.files import FileEquation, file_equations
@@ -35,6 +35,9 @@ class ClosingStatement:
     quarantine: tuple[QuarantineItem, ...]
     report: Path
     files: Mapping[str, Sequence[FileEquation]] = field(default_factory=dict)  #: By source.
+    #: What did not fit together while a source was asked, by source. The equations are about what
+    #: it named: they cannot show what it did not.
+    disagreements: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:
@@ -45,7 +48,9 @@ async def close(parts: Parts) -> ClosingStatement:
     """Sign off every verified study, or say what is in the way."""
     # What the cloud said while a study was being written must not be overlooked.
     await parts.catalog.call(Catalog.hear_waiting, parts.now())
-    obstacles = await _obstacles(parts)
+    coverages = [await parts.catalog.call(Catalog.coverage, each) for each in parts.config.sources]
+    obstacles = _obstacles(coverages)
+    disagreements = _disagreements(coverages)
     statement = await parts.catalog.call(Catalog.statement)
     if not statement.holds:
         obstacles.append("the closing equation does not hold: something is unexplained")
@@ -61,9 +66,18 @@ async def close(parts: Parts) -> ClosingStatement:
     closed = 0
     if not obstacles:
         closed = await parts.catalog.call(Catalog.close_wave, parts.now(), statement)
-    path = await report.write_report(parts, statement, obstacles, unexplained, quarantine, files)
+    path = await report.write_report(
+        parts, statement, obstacles, unexplained, quarantine, files, disagreements
+    )
     return ClosingStatement(
-        statement, closed, tuple(obstacles), tuple(unexplained), tuple(quarantine), path, files
+        statement,
+        closed,
+        tuple(obstacles),
+        tuple(unexplained),
+        tuple(quarantine),
+        path,
+        files,
+        disagreements,
     )
 
 
@@ -75,15 +89,25 @@ async def _files(parts: Parts) -> dict[str, list[FileEquation]]:
     return {name: file_equations(each) for name, each in tallies.items()}
 
 
-async def _obstacles(parts: Parts) -> list[str]:
+def _obstacles(coverages: Sequence[Coverage]) -> list[str]:
     """Say which sources were never, or never wholly, asked."""
     found = []
-    for source in parts.config.sources:
-        coverage = await parts.catalog.call(Catalog.coverage, source)
+    for coverage in coverages:
+        name = coverage.source
         if coverage.last_finished_at is None:
-            found.append(f"source {source} has no finished inventory: run `cloudmig inventory`")
+            found.append(f"source {name} has no finished inventory: run `cloudmig inventory`")
         elif coverage.sweep is not None and coverage.sweep.finished_at is None:
-            found.append(f"an inventory of source {source} is unfinished: `cloudmig inventory`")
+            found.append(f"an inventory of source {name} is unfinished: `cloudmig inventory`")
+    return found
+
+
+def _disagreements(coverages: Sequence[Coverage]) -> dict[str, list[str]]:
+    """Return what the latest inventory of each source found odd, where it did."""
+    found = {}
+    for coverage in coverages:
+        said = coverage.sweep.notes.get("disagreements") if coverage.sweep else None
+        if isinstance(said, list) and said:
+            found[coverage.source] = [str(each) for each in said]
     return found
 
 

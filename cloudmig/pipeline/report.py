@@ -32,12 +32,14 @@ async def write_report(
     unexplained: Sequence[UnexplainedStudy],
     quarantine: Sequence[QuarantineItem],
     files: Mapping[str, Sequence[FileEquation]],
+    disagreements: Mapping[str, Sequence[str]],
 ) -> Path:
     """Write the page into the report folder and return its path. Studies are pseudonyms."""
     now = parts.now()
     path = parts.config.agent.report_dir / f"closing-{now:%Y%m%dT%H%M%S}.html"
+    written = f"{now:%Y-%m-%d %H:%M} UTC"
     page = _page(
-        parts, statement, obstacles, unexplained, quarantine, f"{now:%Y-%m-%d %H:%M} UTC", files
+        parts, statement, obstacles, unexplained, quarantine, written, files, disagreements
     )
     await asyncio.to_thread(write_page, path, page)
     return path
@@ -51,6 +53,7 @@ def _page(
     quarantine: Sequence[QuarantineItem],
     written: str,
     files: Mapping[str, Sequence[FileEquation]],
+    disagreements: Mapping[str, Sequence[str]],
 ) -> str:
     name = parts.pseudonyms.of
     verdict = (
@@ -71,6 +74,7 @@ def _page(
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
         *_files(files),
+        *_disagreements(disagreements),
         "<h2>How it was verified</h2>",
         table(
             ("verdict", "copies", "what was looked at"),
@@ -103,6 +107,19 @@ def _files(files: Mapping[str, Sequence[FileEquation]]) -> list[str]:
         for kind, count in [*each.kinds.items(), ("together", each.total)]
     ]
     return ["<h2>Files</h2>", table(("source", "of", "kind", "count"), rows)]
+
+
+def _disagreements(disagreements: Mapping[str, Sequence[str]]) -> list[str]:
+    """Show what did not fit together, whether or not everything found is explained."""
+    rows = [(source, each) for source, said in disagreements.items() for each in said]
+    words = (
+        "<p>The equations are about what a source named. It may hold more than that where its"
+        " answers did not fit together: judge these before you rely on the statement.</p>"
+        if rows
+        else ""
+    )
+    head = "<h2>What did not fit together in the inventory</h2>"
+    return [head, words, table(("source", "what"), rows)]
 
 
 def _equation(equation: Equation) -> str:

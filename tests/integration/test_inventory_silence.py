@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloudmig.cli import close
 from cloudmig.demo.oddities import two_patients, without_images
 from cloudmig.demo.pacs import Script
 from cloudmig.demo.studies import Study, StudyMaker
@@ -16,6 +20,7 @@ from cloudmig.errors import QueryTruncated
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.pipeline.inventory import take_inventory
+from cloudmig.telemetry import Pseudonyms
 from tests.integration.migration_world import TODAY, World, a_study
 
 STUDIES = StudyMaker(TODAY, seed=3, instances_per_series_max=1).archive(60)
@@ -209,3 +214,40 @@ async def test_studies_told_before_an_answer_breaks_off_are_kept(tmp_path: Path)
 
     assert len(found(world)) >= 37
     assert closing.refused
+
+
+async def test_what_did_not_fit_together_is_on_the_closing_statement(tmp_path: Path) -> None:
+    """Everything that was found is explained, and a person has to judge what was not."""
+    world = World(tmp_path, STUDIES[:6], Script(study_limit=4))
+    with world.serving():
+        result = await world.inventory()
+        await world.plan()
+        await world.run()
+    closing = await world.explain_everything()
+    [said] = result.disagreements
+    assert "cuts its answers without a word" in said
+
+    assert closing.disagreements == {"main": [said]}
+    document = close.document(closing, Pseudonyms(b"k" * 32))
+    assert document["disagreements"] == {"main": [said]}
+    page = closing.report.read_text()
+    assert page.index("It may hold more than that") < page.index(said)
+    shown = subprocess.run(
+        [sys.executable, "-m", "cloudmig", "--config", str(world.config), "close"],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"},
+    ).stdout  # fmt: skip
+    assert f"  ! {said}" in shown
+    assert "nothing unexplained of what the sources named" in shown
+
+
+async def test_where_all_fits_together_the_closing_statement_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, [a_study(1, series=(1,))])
+    with world.serving():
+        await world.migrate()
+
+    closing = await world.explain_everything()
+
+    assert closing.disagreements == {}
+    page = closing.report.read_text()
+    assert "fit together in the inventory</h2><p class=legend>none" in page

@@ -81,6 +81,7 @@ def a_closing() -> ClosingStatement:
     return ClosingStatement(
         statement, 0, ("something is unexplained",), (UnexplainedStudy("main", STUDY, "stored"),),
         (ITEM, OBJECT), Path("state/reports/closing.html"),
+        disagreements={"main": ["the source refuses every patient ID prefix"]},
     )  # fmt: skip
 
 
