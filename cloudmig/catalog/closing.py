@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -84,6 +86,13 @@ SELECT c.verdict_how AS how, c.completeness AS completeness, count(*) AS copies
  GROUP BY c.verdict_how, c.completeness
 """)
 
+_LISTING_NOTES = sa.text("""
+SELECT source, CAST(listing_notes AS VARCHAR) AS notes, count(*) AS studies
+  FROM transfer WHERE CAST(listing_notes AS VARCHAR) <> '[]'
+ GROUP BY source, CAST(listing_notes AS VARCHAR)
+""")
+_NUMBER = re.compile(r"\d+")
+
 _CLOSED_EVENTS = sa.text("""
 INSERT INTO ledger_event (at, kind, source, study_instance_uid, destination,
                           sop_instance_uid, attempt, detail)
@@ -116,6 +125,15 @@ class ClosingCalls(Database):
                 )
                 for row in rows
             ]
+
+    def listing_notes(self) -> dict[str, Counter[str]]:
+        """Count by source in how many studies' lists of instances something was odd, and what."""
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        with self._reading() as connection:
+            for row in connection.execute(_LISTING_NOTES):
+                for note in {_NUMBER.sub("N", note) for note in json.loads(row.notes)}:
+                    found[row.source][note] += row.studies
+        return dict(found)
 
     @staticmethod
     def _owed(connection: sa.Connection, uids: set[str]) -> dict[tuple[str, str], list[str]]:

@@ -50,7 +50,7 @@ async def close(parts: Parts) -> ClosingStatement:
     await parts.catalog.call(Catalog.hear_waiting, parts.now())
     coverages = [await parts.catalog.call(Catalog.coverage, each) for each in parts.config.sources]
     obstacles = _obstacles(coverages)
-    disagreements = _disagreements(coverages)
+    disagreements = _disagreements(coverages, await parts.catalog.call(Catalog.listing_notes))
     statement = await parts.catalog.call(Catalog.statement)
     if not statement.holds:
         obstacles.append("the closing equation does not hold: something is unexplained")
@@ -101,14 +101,21 @@ def _obstacles(coverages: Sequence[Coverage]) -> list[str]:
     return found
 
 
-def _disagreements(coverages: Sequence[Coverage]) -> dict[str, list[str]]:
-    """Return what the latest inventory of each source found odd, where it did."""
-    found = {}
+def _disagreements(
+    coverages: Sequence[Coverage], listing_notes: Mapping[str, Mapping[str, int]]
+) -> dict[str, list[str]]:
+    """Return what was odd about a source's lists of studies, and of their instances."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
     for coverage in coverages:
         said = coverage.sweep.notes.get("disagreements") if coverage.sweep else None
         if isinstance(said, list) and said:
-            found[coverage.source] = [str(each) for each in said]
-    return found
+            found[coverage.source] += [str(each) for each in said]
+    for source, notes in listing_notes.items():
+        found[source] += [
+            f"listing instances: {note} (studies: {studies:,})"
+            for note, studies in sorted(notes.items())
+        ]
+    return dict(found)
 
 
 async def count_excluded(parts: Parts, is_stopped: Callable[[], bool] = lambda: False) -> int:

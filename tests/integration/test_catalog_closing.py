@@ -11,6 +11,7 @@ from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import CopyState, TransferState
+from cloudmig.ports import Listing
 from tests.catalog_studies import (
     NOW,
     a_study,
@@ -101,6 +102,17 @@ def test_a_good_verdict_forgives_earlier_repairs(catalog: Catalog) -> None:
         assert disagree(catalog, copy) is TransferState.PLANNED
         store(catalog, claim(catalog), revision=revision)
         assert agree(catalog, catalog.copies_to_verify()[0]) is TransferState.VERIFIED
+
+
+def test_what_was_odd_in_lists_of_instances_is_counted_by_study(catalog: Catalog) -> None:
+    studies = [a_study(number) for number in range(1, 6)]
+    take_inventory(catalog, studies)
+    plan(catalog, studies, "archive")
+    nameless = "an instance without a usable SOP Instance UID"
+    for notes in ((), (nameless,), (nameless, nameless), ("cut at 7",), ("cut at 12",)):
+        catalog.record_expected(claim(catalog), Listing((), complete=True, notes=notes))
+
+    assert catalog.listing_notes() == {"main": {nameless: 2, "cut at N": 2}}
 
 
 def test_parts_cover_every_copy_once(catalog: Catalog) -> None:

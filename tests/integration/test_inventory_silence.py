@@ -218,7 +218,7 @@ async def test_studies_told_before_an_answer_breaks_off_are_kept(tmp_path: Path)
 
 async def test_what_did_not_fit_together_is_on_the_closing_statement(tmp_path: Path) -> None:
     """Everything that was found is explained, and a person has to judge what was not."""
-    world = World(tmp_path, STUDIES[:6], Script(study_limit=4))
+    world = World(tmp_path, STUDIES[:6], Script(study_limit=4, image_find=False))
     with world.serving():
         result = await world.inventory()
         await world.plan()
@@ -227,11 +227,12 @@ async def test_what_did_not_fit_together_is_on_the_closing_statement(tmp_path: P
     [said] = result.disagreements
     assert "cuts its answers without a word" in said
 
-    assert closing.disagreements == {"main": [said]}
+    both = [said, "listing instances: no IMAGE-level answers (studies: 6)"]
+    assert closing.disagreements == {"main": both}
     document = close.document(closing, Pseudonyms(b"k" * 32))
-    assert document["disagreements"] == {"main": [said]}
+    assert document["disagreements"] == {"main": both}
     page = closing.report.read_text()
-    assert page.index("It may hold more than that") < page.index(said)
+    assert page.index("It may hold more than that") < page.index(both[0]) < page.index(both[1])
     shown = subprocess.run(
         [sys.executable, "-m", "cloudmig", "--config", str(world.config), "close"],
         capture_output=True, text=True, timeout=60, check=False,
