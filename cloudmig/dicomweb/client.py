@@ -20,6 +20,7 @@ import aiohttp
 from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
 from cloudmig.dicomweb.auth import AuthorizationFailed, Authorizer, RequestToSign
 from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts, WholeBody
+from cloudmig.dicomweb.retry_after import retry_after_s
 from cloudmig.dicomweb.rows import boundary_of
 from cloudmig.model.references import InstanceRef, StudyRef
 
@@ -143,7 +144,9 @@ class DicomWebClient:
         async with self._asked("POST", path, accept=_JSON, body=body) as response:
             # An answer without end says as little as one without words.
             said = await self._read(response) or b""
-            return StoreReply(response.status, read_store_answer(said), _retry_after_s(response))
+            return StoreReply(
+                response.status, read_store_answer(said), retry_after_s(response.headers)
+            )
 
     async def find_instances(
         self, study: StudyRef, sop_instance_uids: Sequence[str] = (), *, rows_max: int = 0
@@ -201,7 +204,7 @@ class DicomWebClient:
                 said,
                 headers.get("Content-Type", ""),
                 response.status == 206 or "additional" in headers.get("Warning", ""),
-                _retry_after_s(response),
+                retry_after_s(response.headers),
                 headers.get("Date", ""),
             )
 
@@ -224,7 +227,7 @@ class DicomWebClient:
                     parts = RelatedParts(pieces, boundary_of(content_type))
                 else:
                     raise MultipartTorn("no DICOM objects but perhaps a page to log in")
-            yield ObjectsReply(response.status, parts, _retry_after_s(response))
+            yield ObjectsReply(response.status, parts, retry_after_s(response.headers))
 
     async def retrieve(self, instance: InstanceRef) -> AsyncGenerator[bytes, None]:
         """Yield the Part 10 file of an instance as the server holds it (WADO-RS)."""
@@ -382,12 +385,6 @@ def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:
     return DicomWebFailed(
         f"{doing}: HTTP {response.status}",
         status=response.status,
-        retry_after_s=_retry_after_s(response),
+        retry_after_s=retry_after_s(response.headers),
         is_sent=True,
     )
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float:
-    """Return what Retry-After says in seconds (RFC 9110 10.2.3); dates are left out."""
-    said = response.headers.get("Retry-After", "")
-    return float(said) if said.isascii() and said.isdigit() and len(said) < 7 else 0.0

@@ -29,6 +29,7 @@ UIDS = [each.sop_instance_uid for each in STUDIES[0].instances()]
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
     monkeypatch.setattr("cloudmig.agent.outages._PAUSE_MAX_S", 0.3)
+    monkeypatch.setattr("cloudmig.sources.dicomweb.lanes._BUSY_RESTS_S", (0.01, 0.02, 0.04))
 
 
 async def all_is_there(world: WebWorld) -> None:
@@ -103,6 +104,15 @@ async def test_an_inventory_with_too_many_questions_is_none_and_goes_on_where_it
         result = await world.inventory()
 
         assert result.studies == len(STUDIES)
+
+
+async def test_an_inventory_that_finds_the_archive_busy_asks_again(tmp_path: Path) -> None:
+    async with WebWorld.of(tmp_path, STUDIES) as world:
+        world.archive.search_statuses = [429, 503, 0, 429]
+
+        result = await world.inventory()
+
+    assert result.studies == len(STUDIES)
 
 
 @pytest.mark.parametrize("broken", [

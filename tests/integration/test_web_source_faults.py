@@ -27,6 +27,11 @@ STUDIES = [a_study(number, series=(2,)) for number in range(1, 8)]
 UIDS = [each.sop_instance_uid for each in STUDY.instances()]
 
 
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudmig.sources.dicomweb.lanes._BUSY_RESTS_S", (0.0, 0.0, 0.0))
+
+
 @asynccontextmanager
 async def a_source(
     folder: Path,
@@ -125,12 +130,22 @@ async def test_what_a_status_of_a_search_means(
     status: int, kind: type[Exception], tmp_path: Path
 ) -> None:
     async with a_source(tmp_path) as (source, archive):
-        archive.search_statuses = [status] * 3
+        archive.search_statuses = [status] * 4
         with pytest.raises(kind) as caught:
             await found(source)
 
     assert CANARY not in str(caught.value)
-    assert kind is not SourceRefused or getattr(caught.value, "hint", "")
+    assert kind not in {SourceRefused, SourceBusy} or getattr(caught.value, "hint", "")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_search_that_finds_the_archive_busy_is_made_again(
+    status: int, tmp_path: Path
+) -> None:
+    async with a_source(tmp_path, STUDIES) as (source, archive):
+        archive.search_statuses = [status, status, status, 0, status]
+
+        assert len(await found(source)) == len(STUDIES)
 
 
 # Retrieves
@@ -223,12 +238,21 @@ async def test_an_archive_that_fails_at_everything_is_left_alone_soon(
 async def test_what_a_status_of_a_retrieve_means_for_the_whole_source(
     status: int, kind: type[Exception], tmp_path: Path
 ) -> None:
-    breaks = [Broken(status=status, headers=(("Location", "http://127.0.0.1:9/"),))]
+    breaks = [Broken(status=status, headers=(("Location", "http://127.0.0.1:9/"),))] * 4
     async with a_source(tmp_path, breaks=breaks) as (source, archive):
         _, _, gone = await pull(source, whole(STUDY))
 
     assert type(gone) is kind
-    assert sum(archive.retrieved.values()) == 1, "nothing is followed, nothing asked again"
+    times = 4 if kind is SourceBusy else 1
+    assert sum(archive.retrieved.values()) == times, "nothing is followed"
+
+
+async def test_a_retrieve_that_finds_the_archive_busy_is_made_again(tmp_path: Path) -> None:
+    breaks = [Broken(status=429), Broken(status=503), Broken(status=503)]
+    async with a_source(tmp_path, breaks=breaks) as (source, _):
+        arrived, evidence, gone = await pull(source, whole(STUDY))
+
+    assert (len(arrived), evidence.status, gone) == (len(UIDS), 200, None)
 
 
 async def test_406_for_one_of_many_is_about_that_one(tmp_path: Path) -> None:
@@ -299,6 +323,25 @@ async def test_a_retry_after_is_kept_by_everybody() -> None:
     for _ in range(20):
         lanes.faster()
     assert lanes.budget == 4
+
+
+async def test_an_archive_that_stays_busy_is_asked_a_few_times_and_rests_longer_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cloudmig.sources.dicomweb.lanes._BUSY_RESTS_S", (0.05, 0.1))
+    lanes, asked_at_s = RequestLanes(2), []
+
+    async def ask() -> None:
+        async with lanes.lane():
+            asked_at_s.append(asyncio.get_running_loop().time())
+            raise SourceBusy("busy")
+
+    with pytest.raises(SourceBusy):
+        await lanes.insist(ask)
+
+    first, second, third = asked_at_s
+    assert second - first >= 0.05
+    assert third - second >= 0.1
 
 
 async def test_a_lane_is_given_back_by_whoever_is_cancelled() -> None:

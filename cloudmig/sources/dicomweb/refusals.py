@@ -17,6 +17,7 @@ BUSY_STATUSES = frozenset({429, 502, 503, 504})
 #: What no study is to blame for: we are nobody there, or not allowed.
 DENIED_STATUSES = frozenset({401, 403, 407})
 
+_BUSY_HINT = "lower lanes of the source, or ask it again when fewer others do"
 _HINTS = {
     400: "the archive does not take our searches: look into its log",
     401: "check the credentials of the source",
@@ -44,7 +45,7 @@ def error_for_status(status: int, *, doing: str) -> SourceError:
     """Return our error for a status that says no."""
     said = f"{doing}: HTTP {status}"
     if status in BUSY_STATUSES:
-        return SourceBusy(said)
+        return SourceBusy(said, hint=_BUSY_HINT)
     if 300 <= status < 400:
         return SourceRefused(said, hint="redirects are not followed: correct the url")
     if status in _HINTS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudmig.dicomweb import DicomWebFailed, MultipartTorn, ObjectsReply, Parts
@@ -96,6 +97,9 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
 
     async def _pull(self, path: str, *, asked: str) -> int:
         """Ask for what is under `path`, hand its objects over as they come, and count them."""
+        return await self._source.lanes.insist(partial(self._pull_once, path, asked=asked))
+
+    async def _pull_once(self, path: str, *, asked: str) -> int:
         source, came = self._source, 0
         async with source.lanes.lane():
             try:
@@ -122,14 +126,14 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
     def _note_status(self, reply: ObjectsReply) -> None:
         """Take the status as evidence; raise where it is not about what was asked for."""
         status = reply.status
+        if status in BUSY_STATUSES:
+            self._source.lanes.slower(reply.retry_after_s)
+            raise error_for_status(status, doing="retrieve")
         if self.evidence.status is None or status not in _WELL:
             self.evidence.status = status
         if status in _WELL:
             self._source.sends_as_asked = True
             return
-        if status in BUSY_STATUSES:
-            self._source.lanes.slower(reply.retry_after_s)
-            raise error_for_status(status, doing="retrieve")
         is_new = not self._source.sends_as_asked
         if status in DENIED_STATUSES or 300 <= status < 400 or (is_new and status in _NOT_THERE):
             raise error_for_status(status, doing="retrieve")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from cloudmig.dicomweb import (
@@ -72,7 +73,8 @@ class Searches:
         seen: set[Hashable] = set()
         received = 0
         for _ in range(_PAGES_MAX):
-            page, says_more = await self._page(level, path, keys, offset=received)
+            ask = partial(self._page, level, path, keys, offset=received)
+            page, says_more = await self._lanes.insist(ask)
             names = {level.name_of(row) for row in page}
             brings_nothing = not names - seen
             seen |= names
