@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cloudmig.config.addresses import is_web_address
 from cloudmig.config.quantities import Duration, FilePath
 from cloudmig.config.section import Section
 
@@ -33,10 +33,7 @@ class WebCredentials(Section):
     @field_validator("token_url", mode="after")
     @classmethod
     def _http(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.username:
+        if url is not None and not is_web_address(url):
             raise ValueError("must be an address like https://host/token, without credentials")
         return url
 

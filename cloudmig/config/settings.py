@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cloudmig.config.addresses import is_web_address
 from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
     Count,
@@ -164,6 +165,8 @@ class DestinationSettings(Section):
             raise ValueError(f"names no bucket: {parts.scheme}://BUCKET/optional-prefix")
         if parts.password or parts.username or parts.query or parts.fragment:
             raise ValueError("must hold nothing but a bucket and a prefix")
+        if parts.scheme in _WEB_SCHEMES and not is_web_address(url):
+            raise ValueError("must be an address like https://host/dicom-web")
         return url
 
     @field_validator("verdict_queue", mode="after")
@@ -171,9 +174,8 @@ class DestinationSettings(Section):
     def _queue_url(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urllib.parse.urlsplit(url)
-        named = parts.scheme in {"http", "https"} and parts.netloc and parts.path.strip("/")
-        if not named or parts.username or parts.query or parts.fragment:
+        named = is_web_address(url) and urllib.parse.urlsplit(url).path.strip("/")
+        if not named or "?" in url or "#" in url:
             raise ValueError(
                 "must be the URL of a queue, like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
             )
@@ -184,8 +186,7 @@ class DestinationSettings(Section):
     def _http(cls, endpoint: str | None) -> str | None:
         if endpoint is None:
             return None
-        parts = urllib.parse.urlsplit(endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.username:
+        if not is_web_address(endpoint):
             raise ValueError("must be an address like https://host:port, without credentials")
         return endpoint.rstrip("/")
 

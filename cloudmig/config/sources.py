@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from cloudmig.config.addresses import is_web_address
 from cloudmig.config.dicomweb import WebCredentials
 from cloudmig.config.quantities import AeTitle, ArchiveName, Count, Duration, FilePath, Port, Size
 from cloudmig.config.section import Section
@@ -110,12 +110,7 @@ class WebSourceSettings(SourceSettings):
     @field_validator("url", mode="after")
     @classmethod
     def _service_root(cls, url: str) -> str:
-        try:
-            parts = urllib.parse.urlsplit(url)
-            is_web = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError:
-            is_web = False  # Its port is none, or its host is half an IPv6 address.
-        if not is_web or parts.username or parts.query or parts.fragment:
+        if not is_web_address(url) or "?" in url or "#" in url:
             raise ValueError("must be an address like https://host/dicom-web, nothing else in it")
         return url.rstrip("/")
 

@@ -189,6 +189,23 @@ def test_an_address_of_a_web_source_that_nobody_can_ask_is_a_mistake(address: st
     assert "hushhush" not in message
 
 
+@pytest.mark.parametrize("setting", ["url", "endpoint", "verdict_queue"])
+def test_an_address_of_a_store_that_nobody_can_ask_is_a_mistake(setting: str) -> None:
+    address = "https://h:99999/queue"
+
+    message = mistakes_in(a_file(**{f"destinations__archive__{setting}": address}))
+
+    assert f"destinations.archive.{setting} must be" in message
+
+
+def test_an_address_for_tokens_that_nobody_can_ask_is_a_mistake() -> None:
+    web = {"client_id": "c", "client_secret": "s", "token_url": "https://h:99999/token"}
+    data = a_file()
+    data["sources"]["web"] = {"archive": "web", "url": "https://h/dicom-web", "dicomweb": web}
+
+    assert "token_url must be an address like https://host/token" in mistakes_in(data)
+
+
 def test_two_sources_may_not_share_an_archive_nor_two_destinations_a_place() -> None:
     data = a_file()
     data["sources"]["other"] = dict(data["sources"]["main"])
