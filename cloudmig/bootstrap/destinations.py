@@ -5,38 +5,29 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3.session
-
-from cloudmig.bootstrap.credentials import credentials, plain
+from cloudmig.bootstrap.credentials import plain
 from cloudmig.catalog import Catalog, CatalogThread
-from cloudmig.cloud.verdict_queue import SqsQueue
-from cloudmig.config import Configuration, DestinationSettings, DicomWebSettings
+from cloudmig.config import Configuration, DestinationSettings
 from cloudmig.destinations.breaker import BreakerDestination
-from cloudmig.destinations.dicomweb_opening import WebSettings, open_dicomweb
 from cloudmig.destinations.evidence_elsewhere import EvidenceElsewhere
-from cloudmig.destinations.multipart import OpenUpload
-from cloudmig.destinations.opening import (
-    StoreSettings,
-    open_client,
-    open_object_store,
-    protect,
-)
-from cloudmig.destinations.queue_client import queue_client_maker
+from cloudmig.destinations.opening import StoreSettings, open_object_store, protect
 from cloudmig.destinations.retrying import RetryPolicy
 from cloudmig.destinations.throttled import ThrottleLimits
+from cloudmig.destinations.upload_log import OpenUpload
 from cloudmig.pipeline.parts import Parts, VerdictPost
 from cloudmig.ports import Destination, QueuedMessage, VerdictQueue
 
-__all__ = [
-    "open_destinations", "open_store_client", "store_settings", "verdict_posts", "web_settings",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from boto3.session import Session
+
+__all__ = ["open_destinations", "open_store_client", "store_settings", "verdict_posts"]
 
 
 def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     """One destination per store and source: an archive's name is part of every key."""
-    session = boto3.session.Session()
+    session = _aws_session(parts.config)
     uploads = CatalogUploadLog(parts.catalog)
     destinations: dict[tuple[str, str], Destination] = {}
     breakers: dict[str, list[BreakerDestination]] = defaultdict(list)
@@ -63,8 +54,10 @@ def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     for name, settings in parts.config.destinations.items():
         if not settings.is_dicomweb:
             continue
+        from cloudmig.bootstrap.web_destination import web_destination  # noqa: PLC0415
+
         for source, source_settings in parts.config.sources.items():
-            web = open_dicomweb(name, web_settings(settings), archive=source_settings.archive)
+            web = web_destination(name, settings, source_settings.archive)
             stack.push_async_callback(web.close)
             protected = protect(
                 web,
@@ -79,26 +72,13 @@ def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     parts.breakers = breakers
 
 
-def web_settings(settings: DestinationSettings) -> WebSettings:
-    """Return what opens a DICOMweb store."""
-    web = settings.dicomweb or DicomWebSettings()
-    return WebSettings(
-        url=settings.url,
-        profile=web.profile,
-        profile_path=web.profile_file,
-        profile_overrides=web.profile_overrides,
-        **credentials(web),
-        region=settings.region,
-        access_key_id=plain(settings.access_key_id),
-        secret_access_key=plain(settings.secret_access_key),
-        session_token=plain(settings.session_token),
-        ca_path=settings.ca,
-        connect_timeout_s=settings.connect_s,
-        timeout_s=settings.timeout_s,
-        connections_max=settings.concurrency,
-        gather_s=web.gather_s,
-        patience_s=settings.outage_max_s,
-    )
+def _aws_session(config: Configuration) -> Session | None:
+    """Return one session for all buckets, so that credentials are looked for once."""
+    if all(settings.scheme != "s3" for settings in config.destinations.values()):
+        return None
+    from boto3.session import Session  # noqa: PLC0415 - takes a tenth of a second
+
+    return Session()
 
 
 def store_settings(settings: DestinationSettings) -> StoreSettings:
@@ -127,6 +107,8 @@ def open_store_client(
 
     It does not retry unless `attempts` are more than one: whoever calls it does.
     """
+    from cloudmig.destinations.s3_opening import open_client  # noqa: PLC0415
+
     return open_client(
         name, store_settings(settings), connections_max=connections_max, attempts=attempts
     )
@@ -145,6 +127,9 @@ def verdict_posts(config: Configuration) -> list[VerdictPost]:
 
 
 def _verdict_queue(settings: DestinationSettings) -> LazyVerdictQueue:
+    from cloudmig.cloud.verdict_queue import SqsQueue  # noqa: PLC0415
+    from cloudmig.destinations.queue_client import queue_client_maker  # noqa: PLC0415
+
     url = settings.verdict_queue
     assert url is not None, "a post has a queue"
     make = queue_client_maker(store_settings(settings), url, endpoint=settings.verdict_endpoint)
@@ -171,7 +156,7 @@ class LazyVerdictQueue:
 
 
 class CatalogUploadLog:
-    """Multipart uploads are remembered in the catalog (`destinations.multipart.UploadLog`)."""
+    """Multipart uploads are remembered in the catalog (`destinations.upload_log.UploadLog`)."""
 
     def __init__(self, catalog: CatalogThread) -> None:
         self._catalog = catalog

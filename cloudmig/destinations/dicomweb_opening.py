@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3.session
-
+from cloudmig.config.certificates import usable_certificates
 from cloudmig.destinations.dicomweb import DicomWebDestination
 from cloudmig.destinations.dicomweb_profiles import dicomweb_profile
-from cloudmig.destinations.sigv4 import SigV4Authorizer
 from cloudmig.dicomweb import (
     Authorizer,
     BasicAuthorizer,
@@ -24,7 +22,6 @@ from cloudmig.dicomweb import (
     TokenSettings,
     tls_context,
 )
-from cloudmig.errors import ConfigError
 
 __all__ = ["WebSettings", "authorizer_of", "open_dicomweb", "ssl_context_of"]
 
@@ -94,14 +91,15 @@ def authorizer_of(settings: WebSettings) -> Authorizer | None:
     if settings.token is not None:
         return BearerAuthorizer(settings.token)
     if settings.sigv4_service is not None:
-        session = boto3.session.Session(
-            aws_access_key_id=settings.access_key_id,
-            aws_secret_access_key=settings.secret_access_key,
-            aws_session_token=settings.session_token,
-            region_name=settings.region,
+        from cloudmig.destinations.sigv4 import sigv4_authorizer  # noqa: PLC0415 - it brings boto3
+
+        return sigv4_authorizer(
+            settings.sigv4_service,
+            region=settings.region,
+            access_key_id=settings.access_key_id,
+            secret_access_key=settings.secret_access_key,
+            session_token=settings.session_token,
         )
-        region = session.region_name or "us-east-1"
-        return SigV4Authorizer(session, region=region, service=settings.sigv4_service)
     if settings.token_url is None:
         return None
     return ClientCredentials(
@@ -120,10 +118,5 @@ def ssl_context_of(whose: str, settings: WebSettings) -> ssl.SSLContext | None:
     """Return what TLS is spoken with; None where neither address nor certificate asks for it."""
     if urlsplit(settings.url).scheme != "https" and settings.certificate_path is None:
         return None
-    try:
+    with usable_certificates(whose):
         return tls_context(settings.ca_path, settings.certificate_path, settings.key_path)
-    except OSError as error:
-        raise ConfigError(
-            f"{whose}: certificate, key or ca cannot be used: {type(error).__name__}",
-            hint="they are PEM files that the agent may read; the key has no password",
-        ) from error

@@ -32,11 +32,8 @@ from cloudmig.destinations.attributes import (
 )
 from cloudmig.destinations.bodies import StagedBody, body_pieces, map_spooled
 from cloudmig.destinations.local_files import create_durably
-from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 from cloudmig.destinations.profiles import StoreProfile
-from cloudmig.destinations.s3_control import S3Control
-from cloudmig.destinations.s3_put import S3Put
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import ConfigError, DestinationUnavailable, ObjectMissing
 from cloudmig.model.instance import ARCHIVE_CLASSES, Location, Receipt, Slot, StagedInstance
@@ -45,6 +42,10 @@ from cloudmig.objects import object_key, repair_key
 
 if TYPE_CHECKING:
     from obstore import PutMode  # Exists for type checkers only.
+
+    from cloudmig.destinations.multipart import LargeObjects
+    from cloudmig.destinations.s3_control import S3Control
+    from cloudmig.destinations.s3_put import S3Put
 
 __all__ = ["Backend", "ObjectStoreDestination"]
 

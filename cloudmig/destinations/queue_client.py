@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import boto3.session
 import botocore.config
 
-from cloudmig.destinations.opening import StoreSettings
+from cloudmig.destinations.store_settings import StoreSettings
 
 __all__ = ["queue_client_maker"]
 

@@ -16,9 +16,27 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cloudmig.dicomweb import AuthorizationFailed, RequestToSign
 
-__all__ = ["SigV4Authorizer"]
+__all__ = ["SigV4Authorizer", "sigv4_authorizer"]
 
 _CONTENT_DIGEST = "X-Amz-Content-SHA256"
+
+
+def sigv4_authorizer(
+    service: str,
+    *,
+    region: str | None,
+    access_key_id: str | None,
+    secret_access_key: str | None,
+    session_token: str | None,
+) -> SigV4Authorizer:
+    """Return what signs for a service of AWS; without keys, with those every AWS tool finds."""
+    session = boto3.session.Session(
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        aws_session_token=session_token,
+        region_name=region,
+    )
+    return SigV4Authorizer(session, region=session.region_name or "us-east-1", service=service)
 
 
 class SigV4Authorizer:

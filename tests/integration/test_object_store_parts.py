@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.destinations.multipart import MemoryUploadLog
 from cloudmig.destinations.opening import StoreSettings, open_object_store
+from cloudmig.destinations.upload_log import MemoryUploadLog
 from cloudmig.errors import DestinationUnavailable, SpoolFull
 from cloudmig.model.instance import Location, StagedInstance
 from cloudmig.model.outcome import Stored, StoreOutcome, Taken

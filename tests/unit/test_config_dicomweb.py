@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cloudmig.bootstrap.destinations import web_settings
+from cloudmig.bootstrap.web_destination import web_settings
 from cloudmig.config import Configuration, parse
 from cloudmig.errors import ConfigError
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem
-from cloudmig.bootstrap.destinations import web_settings
+from cloudmig.bootstrap.web_destination import web_settings
 from cloudmig.config import DestinationSettings
 from cloudmig.destinations.dicomweb_opening import open_dicomweb
 from cloudmig.errors import CloudmigError, ConfigError, DestinationUnavailable
