@@ -14,18 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cloudmig.model.files import Account, ClaimState, FileKind
+from cloudmig.model.files import Account, ClaimState
 from cloudmig.model.references import is_usable_uid
-from cloudmig.sources.directory.index import FileIndex, Mark, answer_texts
+from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, Mark, answer_texts
 
 __all__ = ["Claim", "FolderNames", "add_claims", "forget_claims", "reconcile"]
 
 _CLAIMS_A_COMMIT = 2000
 _NAMES_MAX = 200_000  #: Names of folders kept in memory, for all folders together.
-_WITH_IMAGE = {
-    FileKind.INSTANCE.value, FileKind.DUPLICATE.value, FileKind.CONFLICT.value,
-    FileKind.TORN.value, FileKind.UNUSABLE_UID.value,
-}  # fmt: skip
 _MARKS = {Account.LISTING.value: Mark.LISTED, Account.DICOMDIR.value: Mark.NAMED}
 _DIGITS = re.compile(r"\D")
 
@@ -123,7 +119,7 @@ def _decide(
         " WHERE path = ? AND kind <> 'gone'",
         (path,),
     ).fetchone()
-    if file is not None and file[1] in _WITH_IMAGE:
+    if file is not None and file[1] in WITH_IMAGE:
         fields = _differences(file, study, series, sop, answer_texts(told))
         return (ClaimState.DISAGREES if fields else ClaimState.AGREES), fields, file[0]
     fields = [] if file is None else ["kind"]

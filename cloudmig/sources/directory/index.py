@@ -25,8 +25,11 @@ from cloudmig.sources.directory.walking import Entry
 __all__ = ["WITH_IMAGE", "FileIndex", "Mark", "answer_texts", "index_lock"]
 
 _VERSION = 2
-#: The kinds of files with an image in them, as SQL has them.
-WITH_IMAGE = "('instance', 'duplicate', 'conflict', 'torn', 'unusable_uid')"
+#: The kinds of files with an image in them. As a tuple prints itself, so SQL has a list.
+WITH_IMAGE = (
+    FileKind.INSTANCE.value, FileKind.DUPLICATE.value, FileKind.CONFLICT.value,
+    FileKind.TORN.value, FileKind.UNUSABLE_UID.value,
+)  # fmt: skip
 
 
 class Mark(IntFlag):

@@ -11,12 +11,12 @@ from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
 from cloudmig.model.study import StudySummary, UnnamedStudy
 from cloudmig.ports import Listing
-from cloudmig.sources.directory.index import FileIndex, answer_texts
+from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, answer_texts
 
 __all__ = ["IndexedFile", "duplicates_of", "files_of", "listing_of", "summaries"]
 
-#: Kinds of a file that has, or had, a place in a study.
-_IN_STUDY = "('instance', 'duplicate', 'conflict', 'torn', 'unusable_uid', 'gone')"
+#: Kinds of a file that has, or had, a place in a study; printed, a list for SQL.
+_IN_STUDY = (*WITH_IMAGE, "gone")
 _SUMMARY_KEYWORDS = ("StudyDate", "StudyTime", "PatientID", "IssuerOfPatientID")
 
 
