@@ -6,6 +6,8 @@ import http.client
 import urllib.parse
 from dataclasses import dataclass
 
+from cloudmig.config.addresses import is_web_address
+
 __all__ = ["PacsLook", "WebLook", "kind_of_store", "look_at_pacs", "look_at_web"]
 
 _PROBE_MAX_S = 5.0
@@ -113,9 +115,9 @@ def kind_of_store(endpoint: str) -> str:
 
 def _ask(url: str, method: str, below: str) -> tuple[int, dict[str, str], bytes] | None:
     """Return status, headers and the beginning of an answer, or None where none came."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+    if not is_web_address(url):
         return None  # What is wrong with it is said when the file is read back.
+    parts = urllib.parse.urlsplit(url)
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     try:
