@@ -63,11 +63,11 @@ def _judge(
         " WHERE sop_instance_uid = ? AND kind IN (?, ?) ORDER BY path",
         (sop_instance_uid, _FIRST, _TORN),
     ):
+        files = studies[study_id]  # A study is one of them even where all it has is torn.
         if kind == _TORN:
-            studies[study_id] += ()
             torn.append(file[0])
         else:
-            studies[study_id].append(file)
+            files.append(file)
     shared = Mark.SHARED if len(studies) > 1 else 0
     # What is torn stays that, and is nobody's duplicate or first content.
     decided: list[tuple[str, str | None, int, int]] = [
