@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cloudmig.agent.service import run_agent
+from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.model.states import CopyState
@@ -114,13 +114,11 @@ async def all_verified(world: World) -> None:
             return
 
 
-async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_asked(
-    tmp_path: Path,
-) -> None:
-    down = HangsUp(free_port())
-    back = ScriptedStow(port=down.port)
-    url = f"http://127.0.0.1:{down.port}/dicom-web"
-    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
+@asynccontextmanager
+async def run_with_one_copy_verified(
+    world: World, down: HangsUp
+) -> AsyncIterator[asyncio.Task[RunSummary]]:
+    """Give a run that owes `web` every study, which `store` has; `down` has left the port."""
     with world.serving():
         await world.inventory()
         await world.plan()
@@ -130,9 +128,20 @@ async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_a
                 while parts.counters.studies_put_back < len(STUDIES):
                     await asyncio.sleep(0.02)
                 await all_verified(world)
-            asked = dict(world.pacs.counters.asked)
-            async with back.running():
-                summary = await running
+            yield running
+
+
+async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_asked(
+    tmp_path: Path,
+) -> None:
+    down = HangsUp(free_port())
+    back = ScriptedStow(port=down.port)
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
+    async with run_with_one_copy_verified(world, down) as running:
+        asked = dict(world.pacs.counters.asked)
+        async with back.running():
+            summary = await running
     assert not summary.halted
     assert (summary.studies_stored, summary.instances_stored) == (12, len(world.truth()))
     assert summary.bytes_stored == sum(
@@ -158,20 +167,12 @@ async def test_what_was_spoiled_since_is_no_parent_and_the_source_is_asked(tmp_p
     back = ScriptedStow(port=down.port)
     url = f"http://127.0.0.1:{down.port}/dicom-web"
     world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
-    with world.serving():
-        await world.inventory()
-        await world.plan()
-        async with world.opened() as parts, asyncio.timeout(60):
-            async with down.running():
-                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
-                while parts.counters.studies_put_back < len(STUDIES):
-                    await asyncio.sleep(0.02)
-                await all_verified(world)
-            spoiled = next((tmp_path / "store").rglob("*.dcm"))
-            spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"?")
-            async with back.running():
-                summary = await running
-                seen = await world.verify(again=True)
+    async with run_with_one_copy_verified(world, down) as running:
+        spoiled = next((tmp_path / "store").rglob("*.dcm"))
+        spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"?")
+        async with back.running():
+            summary = await running
+            seen = await world.verify(again=True)
     [study] = {uid for uid, sop in back.held if sop == spoiled.stem}
     assert not summary.halted
     assert seen.findings == []
