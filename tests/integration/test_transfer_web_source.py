@@ -32,20 +32,12 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudmig.sources.dicomweb.lanes._BUSY_RESTS_S", (0.01, 0.02, 0.04))
 
 
-async def all_is_there(world: WebWorld) -> None:
-    """Nothing lost, nothing waiting, both equations exact."""
-    assert world.held() == world.truth()
-    assert world.quarantined() == {}
-    closing = await world.explain_everything()
-    assert closing.statement.instances.verified == len(world.truth())
-
-
 async def test_a_whole_migration_asks_once_for_each_instance(tmp_path: Path) -> None:
     async with WebWorld.of(tmp_path, STUDIES) as world:
         summary = await world.migrate()
 
         assert (summary.studies_stored, summary.halted) == (5, "")
-        await all_is_there(world)
+        await world.all_is_there()
         assert set(world.archive.sent.values()) == {1}
         assert set(world.archive.retrieved) == {
             f"/studies/{study.study_instance_uid}" for study in STUDIES
@@ -73,7 +65,7 @@ async def test_habits_that_cost_nothing_but_questions(script: WebScript, tmp_pat
     async with WebWorld.of(tmp_path, STUDIES, script) as world:
         await world.migrate()
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 async def test_a_search_that_takes_no_wildcard_is_told_and_costs_a_few_questions(
@@ -125,7 +117,7 @@ async def test_a_retrieve_that_breaks_off_is_made_up_for(broken: Broken, tmp_pat
     async with WebWorld.of(tmp_path, STUDIES, archive=archive) as world:
         await world.migrate()
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 @pytest.mark.parametrize("statuses", [[503], [500], [429, 429], [0, 0, 0, 0, 503, 500]], ids=str)
@@ -137,7 +129,7 @@ async def test_a_search_that_fails_is_asked_again(statuses: list[int], tmp_path:
 
         await world.run()
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 @pytest.mark.parametrize("script", [
@@ -282,7 +274,7 @@ async def test_what_may_be_converted_is_taken_when_a_person_says_so(tmp_path: Pa
     async with WebWorld.of(tmp_path, STUDIES, script, web={"as_stored": False}) as world:
         await world.migrate()
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 async def test_a_source_that_does_not_know_us_halts_and_studies_stay_planned(
@@ -320,7 +312,7 @@ async def test_an_expired_token_is_renewed_in_the_middle(tmp_path: Path) -> None
         archive.tokens = {"another one"}  # Whatever was given out before is worth nothing now.
         await running
 
-        await all_is_there(world)
+        await world.all_is_there()
         assert archive.token_requests >= 3
 
 
@@ -330,7 +322,7 @@ async def test_studies_of_a_pacs_and_of_a_web_archive_share_one_catalog(tmp_path
         await world.inventory_of("pacs")
         await world.migrate()
 
-        await all_is_there(world)
+        await world.all_is_there()
         closing = await world.close()
         assert closing.statement.studies.inventory == len(STUDIES) + len(theirs)
     folders = {path.name for path in (tmp_path / "store" / "v1").iterdir()}
@@ -359,7 +351,7 @@ async def test_killed_in_the_middle_it_goes_on_with_what_is_missing(tmp_path: Pa
 
         await world.run()
 
-        await all_is_there(world)
+        await world.all_is_there()
         assert world.spooled() == []
 
 
@@ -380,5 +372,5 @@ async def test_cancelled_in_the_middle_it_leaves_nothing_behind(tmp_path: Path) 
 
         await world.run()
 
-        await all_is_there(world)
+        await world.all_is_there()
         assert world.spooled() == []

@@ -25,10 +25,11 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudmig.agent.outages._PAUSE_MAX_S", 0.3)
 
 
-async def all_is_there(world: WebWorld) -> None:
-    assert world.held() == world.truth()
-    assert world.quarantined() == {}
-    await world.explain_everything()
+async def told_that_it_is_down(world: WebWorld, times: int) -> None:
+    """Wait until the operator was told so often."""
+    async with asyncio.timeout(20):
+        while len(world.reporter.named("source.down")) < times:
+            await asyncio.sleep(0.02)
 
 
 async def test_an_archive_that_is_down_for_a_while_costs_no_study_its_attempts(
@@ -39,13 +40,11 @@ async def test_an_archive_that_is_down_for_a_while_costs_no_study_its_attempts(
         await world.inventory()
         await world.plan()
     running = asyncio.create_task(world.run())
-    async with asyncio.timeout(20):
-        while len(world.reporter.named("source.down")) < 4:
-            await asyncio.sleep(0.02)
+    await told_that_it_is_down(world, times=4)
     async with archive.running():
         await running
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 @pytest.mark.parametrize("script", [
@@ -58,15 +57,13 @@ async def test_an_archive_that_answers_searches_and_sends_nothing_costs_no_study
         await world.inventory()
         await world.plan()
         running = asyncio.create_task(world.run())
-        async with asyncio.timeout(20):
-            while len(world.reporter.named("source.down")) < 5:
-                await asyncio.sleep(0.02)
+        await told_that_it_is_down(world, times=5)
         assert world.quarantined() == {}
         world.archive.script = WebScript()
 
         await running
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 async def test_an_archive_that_stops_sending_does_not_cost_the_last_study_its_attempts(
@@ -81,15 +78,13 @@ async def test_an_archive_that_stops_sending_does_not_cost_the_last_study_its_at
         await world.inventory()
         await world.plan()
         running = asyncio.create_task(world.run())
-        async with asyncio.timeout(20):
-            while len(world.reporter.named("source.down")) < 4:
-                await asyncio.sleep(0.02)
+        await told_that_it_is_down(world, times=4)
         assert world.quarantined() == {}
         world.archive.script = WebScript()
 
         await running
 
-        await all_is_there(world)
+        await world.all_is_there()
 
 
 async def test_studies_that_an_archive_cannot_send_wait_while_it_sends_others(

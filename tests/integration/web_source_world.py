@@ -76,6 +76,13 @@ class WebWorld(World):
                 reporter=self.reporter,
             )  # fmt: skip
 
+    async def all_is_there(self) -> None:
+        """Nothing lost, nothing waiting, both equations exact."""
+        assert self.held() == self.truth()
+        assert self.quarantined() == {}
+        closing = await self.explain_everything()
+        assert closing.statement.instances.verified == len(self.truth())
+
     def truth(self) -> dict[str, set[str]]:
         """Return the digests of what archive and PACS hold, by SOP Instance UID."""
         found: defaultdict[str, set[str]] = defaultdict(set)
