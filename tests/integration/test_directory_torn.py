@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
+
+import pytest
 
 from cloudmig.dicom.part10 import file_prefix, read_prefix
 from cloudmig.model.files import FileGroup
@@ -45,9 +49,26 @@ async def test_a_torn_image_is_stored_as_it_is_and_waits_for_a_person(tmp_path: 
     assert closing.statement.instances.verified == COUNT
 
 
-async def test_a_whole_file_goes_before_a_torn_one_of_the_same_image(tmp_path: Path) -> None:
-    """Both are stored, as any two contents are; which one is first is not left to their names."""
+async def test_a_whole_file_goes_before_a_torn_one_of_the_same_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are stored, as any two contents are; which one is first is not left to their names.
+
+    Nor to which one is read first: here the whole one waits for a torn one.
+    """
     world = a_world(tmp_path)
+    torn_is_read, preadv = threading.Event(), os.preadv
+
+    def slow_with_the_whole_one(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if path == str(world.export / path_of(FIRST)):
+            assert torn_is_read.wait(10)
+        read = preadv(descriptor, buffers, offset)
+        if "torn" in path:
+            torn_is_read.set()
+        return read
+
+    monkeypatch.setattr(os, "preadv", slow_with_the_whole_one)
     (world.export / "0 torn.dcm").write_bytes(FIRST.part10()[:-10])
     (world.export / "0 torn again.dcm").write_bytes(FIRST.part10()[:-10])
 

@@ -50,19 +50,28 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         async with self._source.lanes:
             with self._source.opened_root() as root:
                 files = await asyncio.to_thread(self._wanted)
-                reading: deque[asyncio.Task[None]] = deque()
+                reading: deque[asyncio.Task[HeldArrival | None]] = deque()
                 try:
                     for file in files:
                         if len(reading) >= _AHEAD:
-                            await reading.popleft()
+                            await self._hand_over_first(reading)
                         reading.append(asyncio.create_task(self._read(root, file)))
                     while reading:
-                        await reading.popleft()
+                        await self._hand_over_first(reading)
                 finally:
                     # A thread that reads cannot be stopped: the root stays open until it is done.
                     for task in reading:
                         task.cancel()
-                    await asyncio.gather(*reading, return_exceptions=True)
+                    for left in await asyncio.gather(*reading, return_exceptions=True):
+                        if isinstance(left, HeldArrival):
+                            left.settle(stored=False)
+
+    async def _hand_over_first(self, reading: deque[asyncio.Task[HeldArrival | None]]) -> None:
+        """Wait for the file that comes first: of two contents it is the one that is kept."""
+        await asyncio.wait([reading[0]])
+        arrival = reading.popleft().result()
+        if arrival is not None:
+            self._hand_over(arrival)
 
     def _wanted(self) -> list[IndexedFile]:
         request = self.request
@@ -73,20 +82,19 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
             files = [f for f in files if f.transfer_syntax_uid == request.transfer_syntax_uid]
         return files
 
-    async def _read(self, root: int, file: IndexedFile) -> None:
-        """Hand over one file, or another with the same content."""
+    async def _read(self, root: int, file: IndexedFile) -> HeldArrival | None:
+        """Return one file, or another with the same content."""
         for each in self._same(file):
             try:
                 held = await self._staged(root, each)
             except SpoolFull:
                 self.evidence.no_room += 1
-                return
+                return None
             except (OSError, _NotAsIndexedError) as error:
                 await self._note(each, error)
                 continue
-            if held is not None:
-                self._hand_over(self._arrival(each, held))
-            return
+            return None if held is None else self._arrival(each, held)
+        return None
 
     def _same(self, file: IndexedFile) -> Iterator[IndexedFile]:
         yield file
