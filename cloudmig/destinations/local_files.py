@@ -13,8 +13,9 @@ import errno
 import os
 import secrets
 from collections.abc import Iterable
-from io import FileIO
 from pathlib import Path
+
+from cloudmig.destinations.disk_writing import write_through
 
 __all__ = ["create_durably"]
 
@@ -35,15 +36,15 @@ def create_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview])
             return None
         descriptor, temporary = _open_temporary(folder)
         try:
-            with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - a descriptor
-                _write_all(file, pieces)
-                written = os.fstat(descriptor)
-                source = f"/proc/self/fd/{descriptor}" if temporary is None else temporary
-                # Only with a dir_fd does Python ask linkat(2), which follows the /proc link.
-                os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+            write_through(descriptor, pieces)
+            written = os.fstat(descriptor)
+            source = f"/proc/self/fd/{descriptor}" if temporary is None else temporary
+            # Only with a dir_fd does Python ask linkat(2), which follows the /proc link.
+            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
         except FileExistsError:
             return None
         finally:
+            os.close(descriptor)
             if temporary is not None:
                 os.unlink(temporary, dir_fd=folder)
         os.fsync(folder)
@@ -58,14 +59,6 @@ def _is_taken(name: str, folder: int) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _write_all(file: FileIO, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            view = view[file.write(view) :]
-    os.fsync(file.fileno())
 
 
 def _open_temporary(folder: int) -> tuple[int, str | None]:

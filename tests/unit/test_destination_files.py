@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore
 
-from cloudmig.destinations import local_files
+from cloudmig.destinations import disk_writing, local_files
 from cloudmig.destinations.bodies import PartPlan
 from cloudmig.destinations.local_files import create_durably
 from cloudmig.destinations.profiles import profile_named, profile_names
@@ -144,3 +146,61 @@ def test_our_etag_of_a_local_file_is_the_one_that_obstore_gives(tmp_path: Path) 
         etag = create_durably(tmp_path / f"{number}", [b"x" * number])
 
         assert etag == LocalStore(tmp_path).head(f"{number}")["e_tag"]
+
+
+@pytest.fixture(params=["past the cache", "larger blocks", "cached"])
+def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Some devices have larger blocks than ours; some file systems have no device."""
+    match request.param:
+        case "larger blocks":
+            real = os.write
+
+            def refusing(descriptor: int, rest: memoryview) -> int:
+                if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+                    raise OSError(errno.EINVAL, "no multiple of a block")
+                return real(descriptor, rest)
+
+            monkeypatch.setattr(disk_writing.os, "write", refusing)
+        case "cached":
+            monkeypatch.setattr(disk_writing.os, "major", lambda _: 0)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("disk")
+@pytest.mark.parametrize("size_bytes", [0, 1, 4096, 12_345, (1 << 20) - 1, 1 << 20, 2_500_001])
+def test_every_byte_is_written_and_no_other(tmp_path: Path, size_bytes: int) -> None:
+    content = random.Random(size_bytes).randbytes(size_bytes)
+    cut = size_bytes // 3
+    pieces = [bytearray(content[:cut]), memoryview(content)[cut:], b""]
+
+    assert create_durably(tmp_path / "key", pieces)
+
+    assert (tmp_path / "key").read_bytes() == content
+
+
+def test_what_half_a_write_left_is_written_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = random.Random(1).randbytes(10_000)
+    real = os.write
+    monkeypatch.setattr(
+        disk_writing.os, "write", lambda descriptor, rest: real(descriptor, rest[:4096])
+    )
+
+    assert create_durably(tmp_path / "key", [content])
+
+    assert (tmp_path / "key").read_bytes() == content
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int, _rest: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(disk_writing.os, "write", full)
+
+    with pytest.raises(OSError, match="no space"):
+        create_durably(tmp_path / "key", [b"bytes"])
+
+    assert everything_in(tmp_path) == []
