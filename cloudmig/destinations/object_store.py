@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -53,6 +54,8 @@ _REPAIRS_MAX = 99
 _READ_CHUNK_BYTES = 1 << 20
 #: How many spooled objects are mapped at once; what is in memory already needs no place here.
 _SPOOLED_AT_ONCE = 2
+#: Threads that write local files. They wait for the disk most of the time.
+_WRITERS = 16
 _IF_ABSENT = {"if-none-match": "*"}
 _REPAIR = re.compile(r"(?P<key>.*)~r(?P<number>[0-9]+)")
 
@@ -91,6 +94,7 @@ class ObjectStoreDestination:
         self._storage_class = self._known_class(storage_class)
         self._large_bytes_min = large_bytes_min
         self._spooled = asyncio.Semaphore(_SPOOLED_AT_ONCE)
+        self._writers = ThreadPoolExecutor(_WRITERS, f"write {name}")
 
     @property
     def name(self) -> str:
@@ -193,7 +197,8 @@ class ObjectStoreDestination:
         return await self._backend.large.abort_leftovers()
 
     def close(self) -> None:
-        """Drop idle connections. Nothing is called any more."""
+        """Drop idle connections and threads. Nothing is called any more."""
+        self._writers.shutdown(wait=False)
         if self._backend.direct is not None:
             self._backend.direct.close()
 
@@ -231,7 +236,7 @@ class ObjectStoreDestination:
                 return create_durably(root / key, pieces)
 
         try:
-            etag = await asyncio.to_thread(create)
+            etag = await asyncio.get_running_loop().run_in_executor(self._writers, create)
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="write") from error
         if etag is None:

@@ -2,11 +2,11 @@
 
 from cloudmig.staging.area import StagingArea, StagingLimits
 from cloudmig.staging.budget import MemoryBudget
-from cloudmig.staging.files import FileShrankError, FileToStage, OpenedFile, stage_file
+from cloudmig.staging.files import FileShrankError, FileToStage, OpenedFile, ReadBody, stage_file
 from cloudmig.staging.spool import Spool
 from cloudmig.staging.writer import StagedBytes, StagingWriter
 
 __all__ = [
-    "FileShrankError", "FileToStage", "MemoryBudget", "OpenedFile", "Spool", "StagedBytes",
-    "StagingArea", "StagingLimits", "StagingWriter", "stage_file",
+    "FileShrankError", "FileToStage", "MemoryBudget", "OpenedFile", "ReadBody", "Spool",
+    "StagedBytes", "StagingArea", "StagingLimits", "StagingWriter", "stage_file",
 ]  # fmt: skip

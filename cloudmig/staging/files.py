@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeVarTuple, Unpack
 from cloudmig.staging.area import StagingArea
 from cloudmig.staging.writer import StagedBytes
 
-__all__ = ["FileShrankError", "FileToStage", "OpenedFile", "stage_file"]
+__all__ = ["FileShrankError", "FileToStage", "OpenedFile", "ReadBody", "stage_file"]
 
 _PIECE_BYTES = 1 << 20
 
@@ -39,14 +39,26 @@ class OpenedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadBody:
+    """A file in memory: a prefix of ours, and its data set."""
+
+    body: bytearray
+    dataset_offset: int
+    file_sha256: str
+    dataset_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileToStage:
-    """What is to be taken in, and what must be true of it. All of it is called in a thread."""
+    """What is to be taken in, and what must be true of it. `opened` and `check` run in a thread."""
 
     #: Opens the file and, when left, says by an exception if it changed meanwhile.
     opened: Callable[[], AbstractContextManager[OpenedFile]]
     size_bytes: int
     prefix: bytes  #: What stands before the data set in our file.
     check: Callable[[StagedBytes], None]  #: Raises where the content is not what was expected.
+    #: Reads and checks it otherwise, where it fits into memory; None says that this cannot be now.
+    read_apart: Callable[[], Awaitable[ReadBody | None]]
 
 
 async def stage_file(area: StagingArea, file: FileToStage, threads: Executor) -> StagedBytes:
@@ -65,7 +77,11 @@ async def stage_file(area: StagingArea, file: FileToStage, threads: Executor) ->
     )
     if in_memory:
         try:
-            held = await _finished(threads, _in_memory, area, file)
+            read = await file.read_apart()
+            if read is not None:
+                held = _staged(area, read)
+            else:
+                held = await _finished(threads, _in_memory, area, file)
         except BaseException:
             area.memory.give(room)
             raise
@@ -114,19 +130,23 @@ def _in_memory(area: StagingArea, file: FileToStage) -> StagedBytes:
                 done += read
             dataset_sha256 = hashlib.sha256(dataset).hexdigest()
             file_sha256 = hashlib.sha256(whole).hexdigest()
-    held = StagedBytes(
-        area=area,
-        body=body,
-        path=None,
-        size_bytes=len(body),
-        dataset_offset=begin,
-        file_sha256=file_sha256,
-        dataset_sha256=dataset_sha256,
-        beginning=body,
-        memory_bytes=len(body),
-    )
+    held = _staged(area, ReadBody(body, begin, file_sha256, dataset_sha256))
     file.check(held)
     return held
+
+
+def _staged(area: StagingArea, read: ReadBody) -> StagedBytes:
+    return StagedBytes(
+        area=area,
+        body=read.body,
+        path=None,
+        size_bytes=len(read.body),
+        dataset_offset=read.dataset_offset,
+        file_sha256=read.file_sha256,
+        dataset_sha256=read.dataset_sha256,
+        beginning=read.body,
+        memory_bytes=len(read.body),
+    )
 
 
 def _in_spool(area: StagingArea, file: FileToStage, path: Path, spooled: BinaryIO) -> StagedBytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.sources.directory import retrieval
+from cloudmig.sources.directory import as_indexed
 from tests.integration.folder_world import FolderWorld, path_of, write_studies
 from tests.integration.migration_world import a_study
 
@@ -167,16 +167,16 @@ async def test_a_file_that_grows_while_it_is_read_is_not_stored(
     await world.plan()
     victim = world.export / path_of(STUDIES[0].instances()[0])
     grown = threading.Event()
-    check_unchanged = retrieval._check_unchanged
+    check_unchanged = as_indexed._check_unchanged
 
-    def check_and_grow(found: os.stat_result, file: retrieval.IndexedFile) -> None:
-        check_unchanged(found, file)
-        if world.export / os.fsdecode(file.path) == victim and not grown.is_set():
+    def check_and_grow(found: os.stat_result, facts: as_indexed.FileFacts) -> None:
+        check_unchanged(found, facts)
+        if world.export / os.fsdecode(facts.path) == victim and not grown.is_set():
             grown.set()
             with victim.open("ab") as more:
                 more.write(b"\0\0")
 
-    monkeypatch.setattr(retrieval, "_check_unchanged", check_and_grow)
+    monkeypatch.setattr(as_indexed, "_check_unchanged", check_and_grow)
     await world.run()
 
     assert grown.is_set()

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from cloudmig.dicom.header import Identity
-from cloudmig.dicom.part10 import PREFIX_BYTES_MAX, NotPart10, file_prefix, read_prefix
+from cloudmig.dicom.part10 import file_prefix
 from cloudmig.errors import SpoolFull
 from cloudmig.model.files import FileKind
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef
 from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.arrivals import HeldArrival, RunningRetrieval, identity_of, staged_instance
-from cloudmig.sources.directory.opening import open_beneath
+from cloudmig.sources.directory.as_indexed import (
+    NotAsIndexedError,
+    opened_as_indexed,
+    trouble_of,
+)
 from cloudmig.sources.directory.studies import IndexedFile, duplicates_of, files_of
-from cloudmig.staging import FileShrankError, FileToStage, OpenedFile, StagedBytes, stage_file
+from cloudmig.staging import (
+    FileShrankError,
+    FileToStage,
+    OpenedFile,
+    ReadBody,
+    StagedBytes,
+    stage_file,
+)
 
 if TYPE_CHECKING:
     from cloudmig.sources.directory.source import DirectorySource
@@ -32,11 +42,6 @@ __all__ = ["DirectoryRetrieval"]
 
 #: Files of one study that are read at once: the next is read while the one before is stored.
 _AHEAD = 3
-_BEGINNING_BYTES = 4096
-
-
-class _NotAsIndexedError(Exception):
-    """The file is not what the inventory saw; the argument says how."""
 
 
 class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
@@ -90,7 +95,7 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
             except SpoolFull:
                 self.evidence.no_room += 1
                 return None
-            except (OSError, _NotAsIndexedError) as error:
+            except (OSError, NotAsIndexedError) as error:
                 await self._note(each, error)
                 continue
             return None if held is None else self._arrival(each, held)
@@ -105,15 +110,24 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         if file.size_bytes > self._source.settings.object_bytes_max:
             self.evidence.too_large.add(file.sop_instance_uid)
             return None
+        prefix = file_prefix(file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid)
         to_stage = FileToStage(
             opened=lambda: _opened(root, file),
             size_bytes=file.size_bytes,
-            prefix=file_prefix(file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid),
-            check=lambda held: self._check_identity(held, file),
+            prefix=prefix,
+            check=lambda held: self._check(identity_of(held, file.transfer_syntax_uid), file),
+            read_apart=lambda: self._read_apart(file, prefix),
         )
         return await stage_file(self._source.area, to_stage, self._source.threads)
 
-    def _check_identity(self, held: StagedBytes, file: IndexedFile) -> None:
+    async def _read_apart(self, file: IndexedFile, prefix: bytes) -> ReadBody | None:
+        read = await self._source.readers.read(file.facts, prefix)
+        if read is None:
+            return None
+        self._check(read.identity, file)
+        return read.body
+
+    def _check(self, found: Identity | None, file: IndexedFile) -> None:
         """Never store something under a UID that it does not carry."""
         wanted = Identity(
             file.sop_class_uid,
@@ -121,8 +135,8 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
             self.request.study.study_instance_uid,
             file.series_instance_uid,
         )
-        if identity_of(held, file.transfer_syntax_uid) != wanted:
-            raise _NotAsIndexedError("changed")
+        if found != wanted:
+            raise NotAsIndexedError("changed")
 
     def _arrival(self, file: IndexedFile, held: StagedBytes) -> HeldArrival:
         instance, trouble = None, QuarantineReason.UNUSABLE_UID.value
@@ -142,45 +156,11 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
     async def _note(self, file: IndexedFile, error: Exception) -> None:
         """Write down what is wrong with a file; raise where the folder itself is gone."""
         await self._source.ping()
-        match error:
-            case _NotAsIndexedError():
-                trouble = str(error)
-            case FileNotFoundError():
-                trouble = "vanished"
-            case FileShrankError():
-                trouble = "changed"
-            case _:
-                trouble = "unreadable"
+        trouble = "changed" if isinstance(error, FileShrankError) else trouble_of(error)
         await asyncio.to_thread(self._source.index.note_trouble, file.file_id, trouble)
 
 
 @contextlib.contextmanager
 def _opened(root: int, file: IndexedFile) -> Iterator[OpenedFile]:
-    """Give an open file of the index's size, time and syntax, which it must still have after."""
-    descriptor, found = open_beneath(root, file.path)
-    try:
-        _check_unchanged(found, file)
-        offset, transfer_syntax_uid = _prefix(descriptor)
-        if transfer_syntax_uid != file.transfer_syntax_uid or offset > file.size_bytes:
-            raise _NotAsIndexedError("changed")
-        yield OpenedFile(descriptor, offset)
-        _check_unchanged(os.fstat(descriptor), file)
-    finally:
-        os.close(descriptor)
-
-
-def _prefix(descriptor: int) -> tuple[int, str]:
-    """Return where the data set begins, and its transfer syntax."""
-    for size_bytes in (_BEGINNING_BYTES, PREFIX_BYTES_MAX + _BEGINNING_BYTES):
-        try:
-            offset, transfer_syntax_uid = read_prefix(os.pread(descriptor, size_bytes, 0))
-        except NotPart10:
-            continue
-        if offset < size_bytes:
-            return offset, transfer_syntax_uid
-    raise _NotAsIndexedError("changed")
-
-
-def _check_unchanged(found: os.stat_result, file: IndexedFile) -> None:
-    if (found.st_size, found.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
-        raise _NotAsIndexedError("changed")
+    with opened_as_indexed(root, file.facts) as (descriptor, dataset_offset):
+        yield OpenedFile(descriptor, dataset_offset)

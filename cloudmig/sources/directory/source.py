@@ -15,6 +15,7 @@ from cloudmig.model.references import StudyRef
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.ports import FileSurvey, Listing, RetrieveRequest
+from cloudmig.sources.directory.file_readers import FileReaders
 from cloudmig.sources.directory.index import FileIndex, index_lock
 from cloudmig.sources.directory.reading import HeaderLimits
 from cloudmig.sources.directory.retrieval import DirectoryRetrieval
@@ -58,6 +59,7 @@ class DirectorySource:
         self.area = area
         self.lanes = asyncio.Semaphore(settings.lanes)
         self.threads = ThreadPoolExecutor(_THREADS, f"read {settings.name}")
+        self.readers = FileReaders(settings.root)
         self._patient_key = patient_key
         self._index: FileIndex | None = None
         self._holding = contextlib.ExitStack()
@@ -152,8 +154,9 @@ class DirectorySource:
         return ()
 
     async def close(self) -> None:
-        """Let go of the index."""
+        """Let go of the index, and of what reads."""
         self._let_go()
+        await self.readers.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     def _let_go(self) -> None:

@@ -11,6 +11,7 @@ from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
 from cloudmig.model.study import StudySummary, UnnamedStudy
 from cloudmig.ports import Listing
+from cloudmig.sources.directory.as_indexed import FileFacts
 from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, answer_texts
 
 __all__ = ["IndexedFile", "duplicates_of", "files_of", "listing_of", "summaries"]
@@ -34,6 +35,11 @@ class IndexedFile:
     sop_class_uid: str
     transfer_syntax_uid: str
     dataset_sha256: str | None
+
+    @property
+    def facts(self) -> FileFacts:
+        """What must still be true of it when it is read."""
+        return FileFacts(self.path, self.size_bytes, self.mtime_ns, self.transfer_syntax_uid)
 
 
 _FILE_COLUMNS = (
