@@ -9,17 +9,46 @@ system can do that (O_TMPFILE): a kill leaves nothing behind.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cloudmig.destinations.bodies import StagedBody, body_pieces
 from cloudmig.destinations.disk_writing import write_through
 
-__all__ = ["create_durably"]
+__all__ = ["LocalFiles", "create_durably"]
 
 _UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+
+
+#: That write. They wait for the disk most of the time.
+_THREADS = 16
+
+
+class LocalFiles:
+    """The files below one folder, written by threads of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._threads = ThreadPoolExecutor(_THREADS, "write files")
+
+    async def create(self, key: str, body: StagedBody) -> str | None:
+        """Write the file of a key; return its ETag, or None when the key is taken."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._create, key, body
+        )
+
+    def _create(self, key: str, body: StagedBody) -> str | None:
+        with body_pieces(body) as pieces:
+            return create_durably(self._root / key, pieces)
+
+    def close(self) -> None:
+        """Drop the threads. Nothing is written any more."""
+        self._threads.shutdown(wait=False)
 
 
 # Names are joined and looked at as text here: pathlib took a quarter of what a file costs.

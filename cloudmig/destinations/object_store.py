@@ -13,11 +13,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -31,8 +29,8 @@ from cloudmig.destinations.attributes import (
     ObjectAttributes,
     PutAnswer,
 )
-from cloudmig.destinations.bodies import StagedBody, body_pieces, map_spooled
-from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.bodies import StagedBody, map_spooled
+from cloudmig.destinations.local_files import LocalFiles
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.dicom.digest import StreamDigests
@@ -54,8 +52,6 @@ _REPAIRS_MAX = 99
 _READ_CHUNK_BYTES = 1 << 20
 #: How many spooled objects are mapped at once; what is in memory already needs no place here.
 _SPOOLED_AT_ONCE = 2
-#: Threads that write local files. They wait for the disk most of the time.
-_WRITERS = 16
 _IF_ABSENT = {"if-none-match": "*"}
 _REPAIR = re.compile(r"(?P<key>.*)~r(?P<number>[0-9]+)")
 
@@ -70,7 +66,7 @@ class Backend:
     control: S3Control | None = None  #: S3 only: what obstore cannot ask.
     direct: S3Put | None = None  #: S3 only, and no proxy in between: cheaper, see ADR 0008.
     large: LargeObjects | None = None  #: S3 only.
-    local_root: Path | None = None  #: Local directory only.
+    files: LocalFiles | None = None  #: Local directory only: obstore calls no fsync.
 
 
 class ObjectStoreDestination:
@@ -94,7 +90,6 @@ class ObjectStoreDestination:
         self._storage_class = self._known_class(storage_class)
         self._large_bytes_min = large_bytes_min
         self._spooled = asyncio.Semaphore(_SPOOLED_AT_ONCE)
-        self._writers = ThreadPoolExecutor(_WRITERS, f"write {name}")
 
     @property
     def name(self) -> str:
@@ -198,7 +193,8 @@ class ObjectStoreDestination:
 
     def close(self) -> None:
         """Drop idle connections and threads. Nothing is called any more."""
-        self._writers.shutdown(wait=False)
+        if self._backend.files is not None:
+            self._backend.files.close()
         if self._backend.direct is not None:
             self._backend.direct.close()
 
@@ -209,8 +205,8 @@ class ObjectStoreDestination:
     ) -> Receipt | None:
         """Put under a free key; return None when it is taken."""
         body = staged if isinstance(staged, StagedBody) else StagedBody.of(staged)
-        if self._backend.local_root is not None:
-            return await self._create_local(self._backend.local_root, key, body)
+        if self._backend.files is not None:
+            return await self._create_local(self._backend.files, key, body)
         looks = not self._profile.put_if_absent and self._profile.look_before_put
         if looks and await self.find(Location(key)) is not None:
             return None
@@ -230,13 +226,9 @@ class ObjectStoreDestination:
                 raise DestinationUnavailable("put: another writer was there in the same moment")
         return self._receipt(key, body, attributes, answer)
 
-    async def _create_local(self, root: Path, key: str, body: StagedBody) -> Receipt | None:
-        def create() -> str | None:
-            with body_pieces(body) as pieces:
-                return create_durably(root / key, pieces)
-
+    async def _create_local(self, files: LocalFiles, key: str, body: StagedBody) -> Receipt | None:
         try:
-            etag = await asyncio.get_running_loop().run_in_executor(self._writers, create)
+            etag = await files.create(key, body)
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="write") from error
         if etag is None:

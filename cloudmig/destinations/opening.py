@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore
 
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.destinations.local_files import LocalFiles
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
 from cloudmig.destinations.profiles import StoreProfile, profile_named
 from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
@@ -144,7 +145,7 @@ def _local(settings: StoreSettings, profile: StoreProfile) -> Backend:
     if url.netloc or not url.path.startswith("/"):
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
     root = Path(unquote(url.path))
-    return Backend(store=LocalStore(root, mkdir=True), profile=profile, local_root=root)
+    return Backend(store=LocalStore(root, mkdir=True), profile=profile, files=LocalFiles(root))
 
 
 def _memory(settings: StoreSettings, profile: StoreProfile) -> Backend:

@@ -27,7 +27,7 @@ _DOCTOR = "test_fifteen_faults_are_named_in_one_run_and_every_hint_clears_its_fa
 ALLOWED_LONG = {
     "cloudmig/catalog/migrations/versions/0001_first_catalog.py::_make_inventory",
     "cloudmig/cli/init.py::init",
-    "cloudmig/destinations/opening.py::_s3",
+    "cloudmig/destinations/s3_opening.py::open_s3",
     f"tests/integration/test_doctor.py::{_DOCTOR}",
 }
 
