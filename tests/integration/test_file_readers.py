@@ -179,13 +179,16 @@ async def test_a_process_that_answers_something_else_is_not_believed(
         assert not readers.process_ids
 
 
+@pytest.mark.parametrize(("module", "function"), [
+    ("asyncio", "create_subprocess_exec"), ("os", "memfd_create"), ("mmap", "mmap"),
+])  # fmt: skip
 async def test_where_no_process_begins_threads_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refusing(*_: str, **__: object) -> asyncio.subprocess.Process:
-        raise BlockingIOError("no more processes")
+    def refusing(*_: object, **__: object) -> None:
+        raise OSError("no more of them")
 
-    monkeypatch.setattr(file_readers.asyncio, "create_subprocess_exec", refusing)
+    monkeypatch.setattr(f"cloudmig.sources.directory.file_readers.{module}.{function}", refusing)
     write_studies(tmp_path, [STUDY])
     readers = FileReaders(tmp_path, AT_ONCE)
 
@@ -193,6 +196,8 @@ async def test_where_no_process_begins_threads_read(
     found += await read_all(readers, tmp_path)
 
     assert set(found) == {None}
+    assert readers._beginning is not None
+    assert readers._beginning.exception() is None
     await readers.close()
 
 

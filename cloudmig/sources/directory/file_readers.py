@@ -91,17 +91,18 @@ class FileReaders:
     async def _begin(self) -> None:
         limits = self._limits
         slots = limits.workers * limits.slots_each
-        descriptor = os.memfd_create("cloudmig-files")
         try:
-            os.ftruncate(descriptor, slots * limits.slot_bytes)
-            memory = memoryview(mmap.mmap(descriptor, slots * limits.slot_bytes))
-            for _ in range(limits.workers):
-                process = await self._start(descriptor, len(memory))
-                self._readers.append(_Reader(process))
+            descriptor = os.memfd_create("cloudmig-files")
+            try:
+                os.ftruncate(descriptor, slots * limits.slot_bytes)
+                memory = memoryview(mmap.mmap(descriptor, slots * limits.slot_bytes))
+                for _ in range(limits.workers):
+                    process = await self._start(descriptor, len(memory))
+                    self._readers.append(_Reader(process))
+            finally:
+                os.close(descriptor)
         except (OSError, TimeoutError):
             pass  # No memory or no processes to be had: those that are there do it, and threads.
-        finally:
-            os.close(descriptor)
         for number in range(slots if self._readers else 0):
             begin = number * limits.slot_bytes
             room = memory[begin : begin + limits.slot_bytes]
