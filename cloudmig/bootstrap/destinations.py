@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["open_destinations", "open_store_client", "store_settings", "verdict_posts"]
 
 
-def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
+async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     """One destination per store and source: an archive's name is part of every key."""
     session = _aws_session(parts.config)
     uploads = CatalogUploadLog(parts.catalog)
@@ -34,6 +34,7 @@ def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     for name, settings in parts.config.destinations.items():
         if settings.is_dicomweb:
             continue
+        is_used = await _is_used(parts, name)
         for source, source_settings in parts.config.sources.items():
             store = open_object_store(
                 name,
@@ -42,6 +43,7 @@ def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
                 storage_class=settings.storage_class,
                 uploads=uploads,
                 session=session,
+                is_used=is_used,
             )
             stack.callback(store.close)
             protected = protect(
@@ -70,6 +72,15 @@ def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
             destinations[name, source] = EvidenceElsewhere(protected.destination, keeper)
     parts.destinations = destinations
     parts.breakers = breakers
+
+
+async def _is_used(parts: Parts, name: str) -> bool:
+    """Say whether a destination holds copies, or the evidence of another's."""
+    destinations = parts.config.destinations.items()
+    for each in (name, *(each for each, settings in destinations if settings.evidence == name)):
+        if await parts.catalog.call(Catalog.stored_copies, each, limit=1):
+            return True
+    return False
 
 
 def _aws_session(config: Configuration) -> Session | None:

@@ -88,6 +88,6 @@ async def _opened(
                 verdict_posts,
             )
 
-            open_destinations(parts, stack)
+            await open_destinations(parts, stack)
             parts.verdict_posts = verdict_posts(config)
         yield parts

@@ -13,42 +13,74 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple, Unpack
 
 from cloudmig.destinations.bodies import StagedBody, body_pieces
 from cloudmig.destinations.disk_writing import write_through
+from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
 
 __all__ = ["LocalFiles", "create_durably"]
 
 _UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 #: That write. They wait for the disk most of the time.
 _THREADS = 16
 
 
 class LocalFiles:
-    """The files below one folder, written by threads of their own."""
+    """The files below one folder, written by threads of their own.
 
-    def __init__(self, root: Path) -> None:
+    A disk that is not mounted leaves an empty folder under its name. What is written there fills
+    another disk, and is hidden when the right one comes back: no call does anything there.
+    """
+
+    def __init__(self, root: Path, *, is_used: bool) -> None:
+        """`is_used` says that something was stored there before."""
         self._root = root
+        self._is_used = is_used
+        #: Of the folder that was there first. Mounted again, a disk may have another device number.
+        self._inode: int | None = None
         self._threads = ThreadPoolExecutor(_THREADS, "write files")
 
     async def create(self, key: str, body: StagedBody) -> str | None:
         """Write the file of a key; return its ETag, or None when the key is taken."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._create, key, body
-        )
+        return await self._in_thread("write", self._create, key, body)
 
-    def _create(self, key: str, body: StagedBody) -> str | None:
-        with body_pieces(body) as pieces:
-            return create_durably(self._root / key, pieces)
+    async def see_root(self) -> None:
+        """Raise `DestinationUnavailable` where the folder is gone, or is not the one it was."""
+        await self._in_thread("look", self._see_root)
 
     def close(self) -> None:
         """Drop the threads. Nothing is written any more."""
         self._threads.shutdown(wait=False)
+
+    async def _in_thread(self, doing: str, call: Callable[[Unpack[Ts]], T], *given: *Ts) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, call, *given)
+        except OBSTORE_ERRORS as error:
+            raise translate(error, doing=doing) from error
+
+    def _create(self, key: str, body: StagedBody) -> str | None:
+        self._see_root()
+        with body_pieces(body) as pieces:
+            return create_durably(self._root / key, pieces)
+
+    def _see_root(self) -> None:
+        inode = os.stat(self._root).st_ino  # noqa: PTH116 - pathlib took a quarter of a file's cost
+        if self._inode is None:
+            if self._is_used and not os.listdir(self._root):  # noqa: PTH208
+                raise OSError(errno.ENODEV, "an empty folder, and something was stored there")
+            self._inode = inode
+        if inode != self._inode:
+            raise OSError(errno.ENODEV, "another folder has its name")
 
 
 # Names are joined and looked at as text here: pathlib took a quarter of what a file costs.

@@ -130,6 +130,7 @@ class ObjectStoreDestination:
             async for chunk in result.stream(min_chunk_size=_READ_CHUNK_BYTES):
                 yield bytes(chunk)
         except FileNotFoundError as error:
+            await self._see_root()
             raise ObjectMissing("get: the object is not there") from error
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="get") from error
@@ -165,6 +166,7 @@ class ObjectStoreDestination:
             result = await obstore.get_async(self._reading, key)
             return bytes(await result.bytes_async())
         except FileNotFoundError:
+            await self._see_root()
             return None
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="get evidence") from error
@@ -206,7 +208,10 @@ class ObjectStoreDestination:
         """Put under a free key; return None when it is taken."""
         body = staged if isinstance(staged, StagedBody) else StagedBody.of(staged)
         if self._backend.files is not None:
-            return await self._create_local(self._backend.files, key, body)
+            etag = await self._backend.files.create(key, body)
+            if etag is None:
+                return None
+            return self._receipt(key, body, ObjectAttributes(), PutAnswer.of(etag, None))
         looks = not self._profile.put_if_absent and self._profile.look_before_put
         if looks and await self.find(Location(key)) is not None:
             return None
@@ -225,15 +230,6 @@ class ObjectStoreDestination:
             if held is None or held.file_sha256 != body.file_sha256:
                 raise DestinationUnavailable("put: another writer was there in the same moment")
         return self._receipt(key, body, attributes, answer)
-
-    async def _create_local(self, files: LocalFiles, key: str, body: StagedBody) -> Receipt | None:
-        try:
-            etag = await files.create(key, body)
-        except OBSTORE_ERRORS as error:
-            raise translate(error, doing="write") from error
-        if etag is None:
-            return None
-        return self._receipt(key, body, ObjectAttributes(), PutAnswer.of(etag, None))
 
     async def _put(
         self,
@@ -334,6 +330,7 @@ class ObjectStoreDestination:
         try:
             result = await obstore.get_async(self._store, location.key, options=options)
         except FileNotFoundError:
+            await self._see_root()
             return None
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="head") from error
@@ -347,6 +344,11 @@ class ObjectStoreDestination:
             etag=result.meta["e_tag"] or "",
             storage_class=attributes.get("Storage-Class", self._default_class()),
         )
+
+    async def _see_root(self) -> None:
+        """Raise where nothing is there because its disk is not."""
+        if self._backend.files is not None:
+            await self._backend.files.see_root()
 
     async def _read_digests(self, receipt: Receipt) -> Receipt:
         """Compute the digests that no metadata tells, by reading the object."""

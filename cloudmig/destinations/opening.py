@@ -43,9 +43,11 @@ def open_object_store(
     uploads: UploadLog | None = None,
     session: Session | None = None,
     large_bytes_min: int = 64 << 20,
+    is_used: bool = False,
 ) -> ObjectStoreDestination:
     """Return the destination, unwrapped. Touches no network.
 
+    `is_used` says that something was stored there before: a folder is not taken for it when empty.
     Without explicit keys, `session` (or a new one) finds credentials as every AWS tool does.
     """
     scheme = urlsplit(settings.url).scheme
@@ -53,7 +55,7 @@ def open_object_store(
         "s3": lambda: _s3(name, settings, uploads, session),
         "gs": lambda: _other(GCSStore, settings, _profile(settings)),
         "az": lambda: _other(AzureStore, settings, _profile(settings)),
-        "file": lambda: _local(settings, _profile(settings)),
+        "file": lambda: _local(settings, _profile(settings), is_used=is_used),
         "memory": lambda: _memory(settings, _profile(settings)),
     }
     if scheme not in builders:
@@ -140,12 +142,14 @@ def _other(
     return Backend(store=store(settings.timeout_s), reading=store(READ_TIMEOUT_S), profile=profile)
 
 
-def _local(settings: StoreSettings, profile: StoreProfile) -> Backend:
+def _local(settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:
     url = urlsplit(settings.url)
     if url.netloc or not url.path.startswith("/"):
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
     root = Path(unquote(url.path))
-    return Backend(store=LocalStore(root, mkdir=True), profile=profile, files=LocalFiles(root))
+    return Backend(
+        store=LocalStore(root, mkdir=True), profile=profile, files=LocalFiles(root, is_used=is_used)
+    )
 
 
 def _memory(settings: StoreSettings, profile: StoreProfile) -> Backend:

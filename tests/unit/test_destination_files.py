@@ -17,10 +17,10 @@ import pytest
 from obstore.store import LocalStore
 
 from cloudmig.destinations import disk_writing, local_files
-from cloudmig.destinations.bodies import PartPlan
-from cloudmig.destinations.local_files import create_durably
+from cloudmig.destinations.bodies import PartPlan, StagedBody
+from cloudmig.destinations.local_files import LocalFiles, create_durably
 from cloudmig.destinations.profiles import profile_named, profile_names
-from cloudmig.errors import ConfigError
+from cloudmig.errors import ConfigError, DestinationUnavailable
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -204,3 +204,39 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         create_durably(tmp_path / "key", [b"bytes"])
 
     assert everything_in(tmp_path) == []
+
+
+async def test_nothing_is_written_where_a_disk_was_mounted_before(tmp_path: Path) -> None:
+    root, away = tmp_path / "store", tmp_path / "away"
+    root.mkdir()
+    files = LocalFiles(root, is_used=False)
+    assert await files.create("a/1", StagedBody.of_evidence(b"one"))
+
+    root.rename(away)
+    with pytest.raises(DestinationUnavailable) as caught:
+        await files.create("a/2", StagedBody.of_evidence(b"two"))
+    assert "mounted" in caught.value.hint
+    root.mkdir()
+    with pytest.raises(DestinationUnavailable) as caught:
+        await files.create("a/2", StagedBody.of_evidence(b"two"))
+    assert "mounted" in caught.value.hint
+    assert not list(root.iterdir())
+
+    root.rmdir()
+    away.rename(root)
+    assert await files.create("a/2", StagedBody.of_evidence(b"two"))
+    files.close()
+
+
+async def test_an_empty_folder_is_not_taken_for_one_that_holds_copies(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path, is_used=True)
+    with pytest.raises(DestinationUnavailable):
+        await files.see_root()
+    with pytest.raises(DestinationUnavailable):
+        await files.create("a/2", StagedBody.of_evidence(b"two"))
+
+    (tmp_path / "a").mkdir()  # Mounted.
+
+    await files.see_root()
+    assert await files.create("a/2", StagedBody.of_evidence(b"two"))
+    files.close()
