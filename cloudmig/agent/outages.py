@@ -107,7 +107,10 @@ class Outages:
             )
             if is_down and not was_down:
                 self._store_down_since[name] = now
-                self._parts.reporter.event("destination.down", destination=name)
+                message, hint = self._last_failure(name)
+                self._parts.reporter.event(
+                    "destination.down", destination=name, message=message, hint=hint
+                )
             elif was_down and not is_down:
                 down_s = now - self._store_down_since.pop(name)
                 self._parts.reporter.event(
@@ -124,12 +127,21 @@ class Outages:
         for name, since in self._store_down_since.items():
             patience_s = self._parts.config.destinations[name].outage_max_s
             if now - since > patience_s:
+                message, hint = self._last_failure(name)
                 raise DestinationUnavailable(
-                    f"destination {name} has not answered for {patience_s:.0f} s",
-                    hint="see destinations.*.outage_max_s; `cloudmig doctor` says what is wrong."
+                    f"destination {name} has not answered for {patience_s:.0f} s: {message}",
+                    hint=f"{hint or '`cloudmig doctor` says what is wrong'};"
+                    " see destinations.*.outage_max_s."
                     f" What it lacks then: `cloudmig run`, or without the source"
                     f" `cloudmig copy --to {name}` from verified copies",
                 )
+
+    def _last_failure(self, name: str) -> tuple[str, str]:
+        """Return what was said when a destination failed last, and the hint."""
+        return next(
+            (each.last_failure for each in self._parts.breakers[name] if each.last_failure[0]),
+            ("", ""),
+        )
 
     def give_up_on_refusals(self) -> None:
         """Raise what a store refused us with. Called when nothing else is left to do."""

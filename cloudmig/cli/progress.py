@@ -92,8 +92,8 @@ class ProgressReporter:
                 self._live.console.print(f"quarantined: {fields.get('reason', '')}", style="yellow")
             case "destination.down":
                 self._live.console.print(
-                    f"{fields['destination']} does not answer: its copies are owed and made when it"
-                    " is back, the others go on",
+                    f"{fields['destination']} is down ({fields['message']}): its copies are owed"
+                    " and made when it is back, the others go on",
                     style="yellow",
                 )
             case "destination.back":

@@ -48,6 +48,7 @@ class BreakerDestination(WrappedDestination):
         self._now = now
         self._failures = 0
         self._last_cause: BaseException | None = None
+        self.last_failure = ("", "")  #: What was said, and the hint.
         self._probe_at: float | None = None  #: None while closed.
         self._probing = False
 
@@ -83,6 +84,7 @@ class BreakerDestination(WrappedDestination):
             self._close()
             raise
         except DestinationUnavailable as error:
+            self.last_failure = (str(error), error.hint)
             error.destination = self.name
             # Many stores may share one request, and then one cause: that is one failure.
             if error.__cause__ is None or error.__cause__ is not self._last_cause:

@@ -21,6 +21,7 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from cloudmig.destinations.bodies import StagedBody, body_pieces
 from cloudmig.destinations.disk_writing import write_through
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
+from cloudmig.errors import DestinationUnavailable
 
 __all__ = ["LocalFiles", "create_durably"]
 
@@ -30,6 +31,7 @@ _UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINV
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+_HINT = "is its disk mounted?"
 #: That write. They wait for the disk most of the time.
 _THREADS = 16
 
@@ -77,10 +79,12 @@ class LocalFiles:
         inode = os.stat(self._root).st_ino  # noqa: PTH116 - pathlib took a quarter of a file's cost
         if self._inode is None:
             if self._is_used and not os.listdir(self._root):  # noqa: PTH208
-                raise OSError(errno.ENODEV, "an empty folder, and something was stored there")
+                raise DestinationUnavailable(
+                    "its folder is empty, and copies were there", hint=_HINT
+                )
             self._inode = inode
         if inode != self._inode:
-            raise OSError(errno.ENODEV, "another folder has its name")
+            raise DestinationUnavailable("another folder has its name now", hint=_HINT)
 
 
 # Names are joined and looked at as text here: pathlib took a quarter of what a file costs.

@@ -64,6 +64,11 @@ class Breaker(Protocol):
     @property
     def seconds_until_probe(self) -> float: ...
 
+    @property
+    def last_failure(self) -> tuple[str, str]:
+        """What was said when it failed last, and the hint."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class VerdictPost:

@@ -46,6 +46,9 @@ async def test_a_run_waits_for_the_disk_and_writes_nothing_below_its_name(
     away.rename(moved.store)
     await running
 
+    for told in moved.reporter.named("destination.down"):
+        assert "empty" in str(told["message"])
+        assert "mounted" in str(told["hint"])
     assert len(moved.stored()) == 5
 
 
@@ -53,7 +56,7 @@ async def test_a_disk_that_is_away_is_no_missing_object(moved: FolderWorld) -> N
     moved.store.rename(moved.folder / "away")
 
     async with open_agent(load(moved.config), moved.reporter) as parts:
-        with pytest.raises(DestinationUnavailable):
+        with pytest.raises(DestinationUnavailable, match="its folder is empty"):
             await verify_copies(parts, again=True)
 
     with Catalog.open(load(moved.config).agent.catalog_url) as catalog:

@@ -85,7 +85,9 @@ async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path:
     assert set(pulled.values()) == {1}, "nobody could take what a second pull brings"
     assert set(world.pacs.counters.retrieved_studies.values()) == {2}
     assert len({uid for _, uid in back.held}) == len(world.truth())
-    assert world.reporter.named("destination.down") == [{"destination": "web"}]
+    [down_] = world.reporter.named("destination.down")
+    assert down_["destination"] == "web"
+    assert down_["message"]
     [told] = world.reporter.named("destination.back")
     assert told["destination"] == "web"
 
