@@ -34,7 +34,7 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
     for name, settings in parts.config.destinations.items():
         if settings.is_dicomweb:
             continue
-        is_used = await _is_used(parts, name)
+        is_used = await _is_empty_and_used(parts, name)
         for source, source_settings in parts.config.sources.items():
             store = open_object_store(
                 name,
@@ -74,8 +74,11 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
     parts.breakers = breakers
 
 
-async def _is_used(parts: Parts, name: str) -> bool:
-    """Say whether a destination holds copies, or the evidence of another's."""
+async def _is_empty_and_used(parts: Parts, name: str) -> bool:
+    """Say whether a folder holds nothing, and should: copies, or the evidence of another's."""
+    directory = parts.config.destinations[name].directory
+    if directory is None or (directory.is_dir() and any(directory.iterdir())):
+        return False
     destinations = parts.config.destinations.items()
     for each in (name, *(each for each, settings in destinations if settings.evidence == name)):
         if await parts.catalog.call(Catalog.stored_copies, each, limit=1):

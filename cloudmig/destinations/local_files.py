@@ -44,11 +44,10 @@ class LocalFiles:
     """
 
     def __init__(self, root: Path, *, is_used: bool) -> None:
-        """`is_used` says that something was stored there before."""
+        """`is_used` says that the folder must not be empty: something was stored there."""
         self._root = root
-        self._is_used = is_used
         #: Of the folder that was there first. Mounted again, a disk may have another device number.
-        self._inode: int | None = None
+        self._inode = None if is_used else root.stat().st_ino
         self._threads = ThreadPoolExecutor(_THREADS, "write files")
 
     async def create(self, key: str, body: StagedBody) -> str | None:
@@ -78,7 +77,7 @@ class LocalFiles:
     def _see_root(self) -> None:
         inode = os.stat(self._root).st_ino  # noqa: PTH116 - pathlib took a quarter of a file's cost
         if self._inode is None:
-            if self._is_used and not os.listdir(self._root):  # noqa: PTH208
+            if not os.listdir(self._root):  # noqa: PTH208
                 raise DestinationUnavailable(
                     "its folder is empty, and copies were there", hint=_HINT
                 )

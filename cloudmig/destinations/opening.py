@@ -47,7 +47,7 @@ def open_object_store(
 ) -> ObjectStoreDestination:
     """Return the destination, unwrapped. Touches no network.
 
-    `is_used` says that something was stored there before: a folder is not taken for it when empty.
+    `is_used` says that something was stored in a folder: empty, it is not the right one.
     Without explicit keys, `session` (or a new one) finds credentials as every AWS tool does.
     """
     scheme = urlsplit(settings.url).scheme
