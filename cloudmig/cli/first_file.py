@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
+
+from cloudmig.config.addresses import folder_url
 
 __all__ = ["FirstFile", "FolderSource", "PacsSource", "Viewer", "WebSource"]
 
@@ -170,7 +173,7 @@ class FolderSource:
 
     def text(self, archive: str) -> str:
         """Return its section."""
-        return _FOLDER.format(**_names(archive), url=_quoted(f"file://{self.path}"))
+        return _FOLDER.format(**_names(archive), url=_quoted(folder_url(Path(self.path))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""Which addresses can be asked at all, before any client tries."""
+"""Which addresses can be asked at all, before any client tries, and which folder one names."""
 
 from __future__ import annotations
 
 import urllib.parse
+from pathlib import Path
 
-__all__ = ["is_web_address"]
+__all__ = ["folder_of", "folder_url", "is_web_address"]
 
 
 def is_web_address(text: str) -> bool:
@@ -16,3 +17,13 @@ def is_web_address(text: str) -> bool:
         return False  # Its port is none, or its host is half an IPv6 address.
     is_named = bool(parts.hostname) and parts.username is None and parts.password is None
     return parts.scheme in {"http", "https"} and has_port and is_named
+
+
+def folder_of(url: str) -> Path:
+    """Return the folder that a file URL names (RFC 8089); `#` and `?` are letters of its name."""
+    return Path(urllib.parse.unquote(url.removeprefix("file://")))
+
+
+def folder_url(folder: Path) -> str:
+    """Return the file URL of a folder, as legible as it can be."""
+    return "file://" + str(folder).replace("%", "%25").replace("#", "%23").replace("?", "%3F")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from cloudmig.config.addresses import folder_url
 from cloudmig.config.dicomweb import DicomWebSettings, WebCredentials
 from cloudmig.config.relations import contradictions
 from cloudmig.config.rules import Rule
@@ -186,7 +187,7 @@ def _absolute(section: S, folder: Path) -> S:
         elif isinstance(value, Section):
             changes[name] = _absolute(value, folder)
     if isinstance(section, DestinationSettings | DirectorySettings) and section.directory:
-        changes["url"] = f"file://{folder / section.directory}"
+        changes["url"] = folder_url(folder / section.directory)
     return section.model_copy(update=changes)
 
 

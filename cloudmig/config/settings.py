@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from cloudmig.config.addresses import is_web_address
+from cloudmig.config.addresses import folder_of, is_web_address
 from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
     Count,
@@ -223,4 +223,4 @@ class DestinationSettings(Section):
     @property
     def directory(self) -> Path | None:
         """The folder of a `file://` destination."""
-        return Path(self.url.removeprefix("file://")) if self.scheme == "file" else None
+        return folder_of(self.url) if self.scheme == "file" else None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cloudmig.config.addresses import is_web_address
+from cloudmig.config.addresses import folder_of, is_web_address
 from cloudmig.config.dicomweb import WebCredentials
 from cloudmig.config.quantities import AeTitle, ArchiveName, Count, Duration, FilePath, Port, Size
 from cloudmig.config.section import Section
@@ -160,7 +160,7 @@ class DirectorySettings(SourceSettings):
     @property
     def directory(self) -> Path:
         """The folder that is walked."""
-        return Path(self.url.removeprefix("file://"))
+        return folder_of(self.url)
 
     @property
     def identity(self) -> dict[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore
 
+from cloudmig.config.addresses import folder_of
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.local_files import LocalFiles
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
@@ -143,10 +143,9 @@ def _other(
 
 
 def _local(settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:
-    url = urlsplit(settings.url)
-    if url.netloc or not url.path.startswith("/"):
+    root = folder_of(settings.url)
+    if not root.is_absolute():
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
-    root = Path(unquote(url.path))
     return Backend(
         store=LocalStore(root, mkdir=True), profile=profile, files=LocalFiles(root, is_used=is_used)
     )
