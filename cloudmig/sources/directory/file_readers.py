@@ -22,6 +22,7 @@ from pathlib import Path
 
 from cloudmig.dicom.header import Identity
 from cloudmig.sources.directory.as_indexed import FileFacts, NotAsIndexedError
+from cloudmig.sources.directory.children import begun, ended
 from cloudmig.sources.directory.read_worker import READY, request_line
 from cloudmig.staging import ReadBody
 
@@ -90,45 +91,35 @@ class FileReaders:
 
     async def _begin(self) -> None:
         limits = self._limits
-        slots = limits.workers * limits.slots_each
+        share = limits.slots_each * limits.slot_bytes  # Of each process.
         try:
             descriptor = os.memfd_create("cloudmig-files")
             try:
-                os.ftruncate(descriptor, slots * limits.slot_bytes)
-                memory = memoryview(mmap.mmap(descriptor, slots * limits.slot_bytes))
-                for _ in range(limits.workers):
-                    process = await self._start(descriptor, len(memory))
-                    self._readers.append(_Reader(process))
+                os.ftruncate(descriptor, limits.workers * share)
+                memory = memoryview(mmap.mmap(descriptor, limits.workers * share))
+                command = [
+                    sys.executable, "-m", "cloudmig.sources.directory.read_worker",
+                    str(self._root), str(descriptor), str(len(memory)),
+                ]  # fmt: skip
+                for number in range(limits.workers):
+                    process = await begun(
+                        command,
+                        ready=READY,
+                        start_max_s=limits.start_max_s,
+                        line_bytes_max=_LINE_BYTES_MAX,
+                        pass_fds=[descriptor],
+                    )
+                    if process is None:
+                        return
+                    reader = _Reader(process)
+                    self._readers.append(reader)
+                    for offset in range(number * share, (number + 1) * share, limits.slot_bytes):
+                        room = memory[offset : offset + limits.slot_bytes]
+                        self._free.put_nowait(_Slot(reader, offset, room))
             finally:
                 os.close(descriptor)
-        except (OSError, TimeoutError):
-            pass  # No memory or no processes to be had: those that are there do it, and threads.
-        for number in range(slots if self._readers else 0):
-            begin = number * limits.slot_bytes
-            room = memory[begin : begin + limits.slot_bytes]
-            reader = self._readers[number % len(self._readers)]
-            self._free.put_nowait(_Slot(reader, begin, room))
-
-    async def _start(self, descriptor: int, size_bytes: int) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cloudmig.sources.directory.read_worker",
-            str(self._root), str(descriptor), str(size_bytes),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            pass_fds=[descriptor],
-            limit=_LINE_BYTES_MAX,
-        )  # fmt: skip
-        assert process.stdout is not None
-        try:
-            async with asyncio.timeout(self._limits.start_max_s):
-                if await process.stdout.readline() == READY:
-                    return process
-            raise OSError("a process that reads files did not begin")
-        except BaseException:
-            if process.returncode is None:
-                process.kill()
-            raise
+        except OSError:
+            return  # No memory or no processes to be had: those that are there do it, and threads.
 
     async def close(self) -> None:
         """End the processes, whatever they are doing."""
@@ -228,11 +219,7 @@ class _Reader:
                 self._asked.popleft().answer(None)
 
     async def end(self, wait_max_s: float) -> None:
-        """Kill the process; one that waits for a disk dies when the disk answers."""
+        """End the process, whatever it is doing."""
         self._listening.cancel()
         await asyncio.wait([self._listening])
-        try:
-            async with asyncio.timeout(wait_max_s):
-                await self.process.wait()
-        except TimeoutError:
-            return
+        await ended(self.process, wait_max_s=wait_max_s)

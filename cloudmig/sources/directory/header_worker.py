@@ -20,7 +20,7 @@ from cloudmig.sources.directory.opening import NotAFileError, open_beneath
 
 __all__ = ["READY", "answer_for"]
 
-READY = "ready"
+READY = b"ready\n"
 
 
 class _OutOfTimeError(Exception):
@@ -74,7 +74,7 @@ def _main() -> None:
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
     out = sys.stdout.buffer
-    out.write(json.dumps(READY).encode() + b"\n")
+    out.write(READY)
     out.flush()
     for line in sys.stdin.buffer:
         answer = answer_for(

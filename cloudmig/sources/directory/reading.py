@@ -17,12 +17,14 @@ from typing import Any
 
 from cloudmig.errors import SourceUnavailable
 from cloudmig.model.files import FileKind
+from cloudmig.sources.directory.children import begun, ended
 from cloudmig.sources.directory.header_worker import READY
 
 __all__ = ["HeaderLimits", "HeaderWorker", "worker_command"]
 
 _LINE_BYTES_MAX = 1 << 20
 _START_MAX_S = 60.0
+_END_MAX_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,28 +83,21 @@ class HeaderWorker:
     async def _started(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            limit=_LINE_BYTES_MAX,
+        self._process = await begun(
+            self._command, ready=READY, start_max_s=_START_MAX_S, line_bytes_max=_LINE_BYTES_MAX
         )
-        if await self._answer(self._process, _START_MAX_S) != READY:
-            await self.stop()
+        if self._process is None:
             raise SourceUnavailable(
                 "the worker that reads headers does not start",
                 hint="look at the folder of the source, and at the limits on processes and memory",
             )
         return self._process
 
-    async def _answer(
-        self, process: asyncio.subprocess.Process, wait_max_s: float | None = None
-    ) -> Any:  # noqa: ANN401 - JSON
+    async def _answer(self, process: asyncio.subprocess.Process) -> Any:  # noqa: ANN401 - JSON
         """Return the next answer; None when the worker is dead or silent."""
         assert process.stdout is not None
         try:
-            async with asyncio.timeout(wait_max_s or self._silence_max_s):
+            async with asyncio.timeout(self._silence_max_s):
                 line = await process.stdout.readline()
             return json.loads(line) if line.endswith(b"\n") else None
         except (TimeoutError, ValueError):
@@ -111,16 +106,8 @@ class HeaderWorker:
     async def stop(self) -> None:
         """End the process, whatever it is doing."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.returncode is None:
-            process.kill()
-        # One that waits for a disk dies when the disk answers; nobody waits that long.
-        try:
-            async with asyncio.timeout(5.0):
-                await process.wait()
-        except TimeoutError:
-            return
+        if process is not None:
+            await ended(process, wait_max_s=_END_MAX_S)
 
 
 async def _send(pipe: asyncio.StreamWriter, text: bytes) -> None:
