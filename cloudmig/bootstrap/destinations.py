@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cloudmig.bootstrap.credentials import plain
+from cloudmig.bootstrap.credentials import access
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration, DestinationSettings
 from cloudmig.destinations.breaker import BreakerDestination
@@ -98,19 +98,12 @@ def _aws_session(config: Configuration) -> Session | None:
 def store_settings(settings: DestinationSettings) -> StoreSettings:
     """Return what opens a store. The doctor uses it too, so that it examines what a run uses."""
     return StoreSettings(
-        url=settings.url,
+        **access(settings),
         endpoint=settings.endpoint,
-        region=settings.region,
         profile=settings.profile if settings.scheme == "s3" else None,
         profile_overrides=settings.profile_overrides,
         path_style=settings.path_style,
-        access_key_id=plain(settings.access_key_id),
-        secret_access_key=plain(settings.secret_access_key),
-        session_token=plain(settings.session_token),
-        ca_path=settings.ca,
         kms_key_id=settings.kms_key_id,
-        connect_timeout_s=settings.connect_s,
-        timeout_s=settings.timeout_s,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloudmig.bootstrap.credentials import credentials, plain
+from cloudmig.bootstrap.credentials import access, credentials
 from cloudmig.config import DestinationSettings, DicomWebSettings
 from cloudmig.destinations.dicomweb import DicomWebDestination
 from cloudmig.destinations.dicomweb_opening import WebSettings, open_dicomweb
@@ -19,18 +19,11 @@ def web_settings(settings: DestinationSettings) -> WebSettings:
     """Return what opens a DICOMweb store."""
     web = settings.dicomweb or DicomWebSettings()
     return WebSettings(
-        url=settings.url,
+        **access(settings),
         profile=web.profile,
         profile_path=web.profile_file,
         profile_overrides=web.profile_overrides,
         **credentials(web),
-        region=settings.region,
-        access_key_id=plain(settings.access_key_id),
-        secret_access_key=plain(settings.secret_access_key),
-        session_token=plain(settings.session_token),
-        ca_path=settings.ca,
-        connect_timeout_s=settings.connect_s,
-        timeout_s=settings.timeout_s,
         connections_max=settings.concurrency,
         gather_s=web.gather_s,
         patience_s=settings.outage_max_s,
