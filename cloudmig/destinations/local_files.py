@@ -75,7 +75,10 @@ class LocalFiles:
             return create_durably(self._root / key, pieces)
 
     def _see_root(self) -> None:
-        inode = os.stat(self._root).st_ino  # noqa: PTH116 - pathlib took a quarter of a file's cost
+        try:
+            inode = os.stat(self._root).st_ino  # noqa: PTH116 - pathlib costs a quarter of a file
+        except FileNotFoundError as error:
+            raise DestinationUnavailable("its folder is gone", hint=_HINT) from error
         if self._inode is None:
             if not os.listdir(self._root):  # noqa: PTH208
                 raise DestinationUnavailable(

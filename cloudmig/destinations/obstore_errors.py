@@ -40,7 +40,6 @@ MEANINGS: dict[type[BaseException], type[CloudmigError]] = {
 }
 
 _DISK_HINTS = {
-    errno.ENOENT: "the folder of the destination is gone: is its disk mounted?",
     errno.EACCES: "check who owns the folder of the destination",
     errno.EROFS: "the folder of the destination is read-only",
     errno.ENOSPC: "the disk is full: free some space there",
