@@ -161,3 +161,4 @@ async def test_a_store_that_is_down_holds_nobody_back_and_catches_up(
         async with server.running():
             await world.explain_everything()
     assert world.quarantined() == {}
+    assert len(world.ledger("copy_owed")) >= 1
