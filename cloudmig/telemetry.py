@@ -28,29 +28,21 @@ __all__ = [
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
-INSTANCES_STORED: Final = "cloudmig_instances_stored_total"
-BYTES_STORED: Final = "cloudmig_bytes_stored_total"
-STUDIES_STORED: Final = "cloudmig_studies_stored_total"
-STUDIES_QUARANTINED: Final = "cloudmig_studies_quarantined_total"
-RETRIEVE_SECONDS: Final = "cloudmig_retrieve_seconds"
-STORE_SECONDS: Final = "cloudmig_store_seconds"
-MEMORY_BYTES: Final = "cloudmig_memory_in_flight_bytes"
-SPOOL_BYTES: Final = "cloudmig_spool_bytes"
-ASSOCIATIONS: Final = "cloudmig_associations_open"
-LEASES_LOST: Final = "cloudmig_leases_lost_total"
-
-#: Every metric with its help text.
+#: Every metric of a run's health page (`agent/health.py`), with its help text.
 METRICS: Final[Mapping[str, str]] = {
-    INSTANCES_STORED: "Instances with a receipt, by destination.",
-    BYTES_STORED: "Bytes with a receipt, by destination.",
-    STUDIES_STORED: "Studies whose every copy is complete, by source.",
-    STUDIES_QUARANTINED: "Studies set aside for a person, by reason.",
-    RETRIEVE_SECONDS: "Time of one retrieve, by source.",
-    STORE_SECONDS: "Time of one store, by destination.",
-    MEMORY_BYTES: "Bytes of instances held in memory.",
-    SPOOL_BYTES: "Bytes of instances held in the spool.",
-    ASSOCIATIONS: "Associations open, by direction.",
-    LEASES_LOST: "Transfers taken over by another worker.",
+    "cloudmig_instances_stored": "Instances that got their receipts, since the process started.",
+    "cloudmig_bytes_stored": "Bytes of instances that got their receipts, since the start.",
+    "cloudmig_studies_stored": "Studies whose every copy is complete, since the start.",
+    "cloudmig_studies_quarantined": "Studies set aside for a person, since the start.",
+    "cloudmig_studies_put_back": "Attempts that ended early and will be made again.",
+    "cloudmig_memory_in_flight_bytes": "Bytes of instances held in memory.",
+    "cloudmig_spool_bytes": "Bytes of instances held in the spool.",
+    "cloudmig_source_up": "0 while a source does not answer.",
+    "cloudmig_destination_up": "0 while a destination is left alone because it failed too often.",
+    "cloudmig_studies": "Studies in the catalog, by source and state.",
+    "cloudmig_copies": "Copies in the catalog, by destination and state.",
+    "cloudmig_findings_waiting": "What waits for a person, by reason.",
+    "cloudmig_counted_timestamp_seconds": "When the catalog was counted last.",
 }
 
 #: Keys whose value may be patient data, whatever it is. Compared without case and underscores.
@@ -173,7 +165,7 @@ def _format_exception(
 
 #: Libraries that would print names, or one line per PDU.
 _QUIETED = ("pynetdicom", "pydicom", "botocore", "boto3", "urllib3", "sqlalchemy", "alembic",
-            "asyncio", "werkzeug", "s3transfer")  # fmt: skip
+            "aiohttp", "asyncio", "werkzeug", "s3transfer")  # fmt: skip
 
 
 def set_up_logging(

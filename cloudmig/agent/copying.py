@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from cloudmig.agent.copy_choice import origin_of, plan_of, refusal_of, rows_of
 from cloudmig.agent.outages import Outages
+from cloudmig.agent.presence import watched
 from cloudmig.agent.working import (
     Work,
     beside,
@@ -131,7 +132,7 @@ async def copy_while_silent(
 
 
 async def _work(run: _Copying) -> None:
-    async with beside(run, progress(run.parts)):
+    async with watched(run, run.outages), beside(run, progress(run.parts)):
         while not run.stop.is_set():
             run.is_left = False
             await _pass(run)

@@ -1,4 +1,4 @@
-"""How we are there for a PACS: AE titles that are ours alone, and a port that answers."""
+"""How others find us: AE titles that are ours alone, a port for the PACS, a health page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from cloudmig.agent.outages import Outages
 from cloudmig.agent.working import Work, beside
 from cloudmig.catalog import Catalog
 from cloudmig.errors import ConfigError
 from cloudmig.pipeline.parts import Parts
 
-__all__ = ["listen", "registered"]
+__all__ = ["listen", "registered", "watched"]
 
 
 @contextlib.asynccontextmanager
@@ -46,3 +47,15 @@ async def listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
             hint="another program has the port, or it needs rights: see listen.port",
         ) from error
     stack.push_async_callback(parts.listener.close, 2.0)
+
+
+@contextlib.asynccontextmanager
+async def watched(run: Work, outages: Outages) -> AsyncIterator[None]:
+    """Say how the run is to whoever asks, where the configuration wants that."""
+    if run.parts.config.health is None:
+        yield
+        return
+    from cloudmig.agent.health import health_page  # noqa: PLC0415 - a third of a second, for some
+
+    async with health_page(run, outages):
+        yield

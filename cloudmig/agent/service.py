@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from cloudmig.agent.copy_choice import claim_from_copy
 from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
-from cloudmig.agent.presence import listen, registered
+from cloudmig.agent.presence import listen, registered, watched
 from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.agent.working import (
     Work,
@@ -123,6 +123,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
 async def _work(run: _Run) -> None:
     parts = run.parts
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(watched(run, run.outages))
         copying = copy_while_silent(parts, run.owner, run.outages, run.stop)
         await stack.enter_async_context(beside(run, copying))
         for source in parts.sources.values():

@@ -23,6 +23,9 @@ memory_bytes_max = "160 MiB"    # images in flight
 spool_bytes_max = {spool}       # on disk, for what exceeds memory
 transfers = 8                   # studies in flight at once
 
+# [health]                      # figures of a run for Prometheus: http://127.0.0.1:9112/metrics
+# port = 9112
+
 """
 
 _PACS = """\

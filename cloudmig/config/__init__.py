@@ -8,6 +8,7 @@ from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
+    HealthSettings,
     ListenSettings,
 )
 from cloudmig.config.sla import SlaSettings, SlaTierSettings
@@ -22,7 +23,7 @@ from cloudmig.config.sources import (
 
 __all__ = [
     "AgentSettings", "Configuration", "DestinationSettings", "DicomWebSettings",
-    "DirectorySettings", "ListenSettings", "PacsSettings", "PeerSettings", "Rule", "SlaSettings",
-    "SlaTierSettings", "SourceSettings", "TlsSettings", "WebCredentials", "WebSourceSettings",
-    "load", "parse",
+    "DirectorySettings", "HealthSettings", "ListenSettings", "PacsSettings", "PeerSettings", "Rule",
+    "SlaSettings", "SlaTierSettings", "SourceSettings", "TlsSettings", "WebCredentials",
+    "WebSourceSettings", "load", "parse",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
+    HealthSettings,
     ListenSettings,
     Section,
 )
@@ -35,7 +36,7 @@ from cloudmig.errors import ConfigError
 
 __all__ = ["Configuration", "load", "parse"]
 
-_SECTIONS = ("agent", "listen", "sources", "destinations", "rules", "sla")
+_SECTIONS = ("agent", "listen", "health", "sources", "destinations", "rules", "sla")
 _HINT = (
     "Correct the file, then run `cloudmig doctor`. docs/configuration.md describes every setting;"
     " `cloudmig init` writes a new file."
@@ -55,6 +56,7 @@ class Configuration(Section):
     destinations: Mapping[str, DestinationSettings]
     rules: tuple[Rule, ...]
     sla: SlaSettings = SlaSettings()
+    health: HealthSettings | None = None  #: None: there is no such page.
     path: Path | None = None  #: The file it was read from.
 
     @property
@@ -102,9 +104,12 @@ def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration
     destinations = reading.named(lambda _: DestinationSettings, data, "destinations")
     rules = reading.rules(data.get("rules", []))
     sla = reading.section(SlaSettings, data.get("sla", {}), "sla")
+    asked = data.get("health")
+    health = None if asked is None else reading.section(HealthSettings, asked, "health")
     reading.mistakes += contradictions(
         agent=agent,
         listen=listen,
+        health=health,
         sources=sources,
         destinations=destinations,
         rules=rules,
@@ -119,7 +124,7 @@ def parse(data: Mapping[str, Any], *, path: Path | None = None) -> Configuration
     assert sla is not None
     return Configuration(
         agent=agent, listen=listen, sources=sources, destinations=destinations,
-        rules=tuple(rules), sla=sla, path=path,
+        rules=tuple(rules), sla=sla, health=health, path=path,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from cloudmig.config.rules import Rule
 from cloudmig.config.settings import (
     AgentSettings,
     DestinationSettings,
+    HealthSettings,
     ListenSettings,
 )
 from cloudmig.config.sla import SlaSettings
@@ -34,6 +35,7 @@ def contradictions(
     *,
     agent: AgentSettings | None,
     listen: ListenSettings | None,
+    health: HealthSettings | None,
     sources: Mapping[str, SourceSettings],
     destinations: Mapping[str, DestinationSettings],
     rules: Sequence[Rule],
@@ -46,6 +48,8 @@ def contradictions(
         yield from _budgets(agent, sources)
     if listen is not None:
         yield from _associations(listen, sources)
+        if health is not None and health.port == listen.port:
+            yield f"health.port and listen.port are both {listen.port}: set one of them otherwise"
     yield from _names(sources, destinations)
     yield from _folders(agent, sources, destinations)
     yield from _verdicts(destinations)

@@ -23,7 +23,9 @@ from cloudmig.config.quantities import (
 from cloudmig.config.section import Section
 from cloudmig.config.sources import TlsSettings
 
-__all__ = ["AgentSettings", "DestinationSettings", "ListenSettings", "Section"]
+__all__ = [
+    "AgentSettings", "DestinationSettings", "HealthSettings", "ListenSettings", "Section",
+]  # fmt: skip
 
 _SPOOL_BYTES_MAX = 8 << 30
 #: The URL schemes and the profile each has where none is named.
@@ -118,6 +120,13 @@ class ListenSettings(Section):
         if tls is not None and tls.certificate is None:
             raise ValueError("a listener needs certificate and key")
         return tls
+
+
+class HealthSettings(Section):
+    """`[health]`: where a run says how it is, without a password."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port
 
 
 class DestinationSettings(Section):

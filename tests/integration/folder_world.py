@@ -57,6 +57,7 @@ class FolderWorld:
     source: Mapping[str, Any] = field(default_factory=dict)
     agent: Mapping[str, Any] = field(default_factory=dict)
     destination: Mapping[str, Any] = field(default_factory=dict)
+    health: Mapping[str, Any] = field(default_factory=dict)  #: Empty: no such page.
     reporter: Recorder = field(default_factory=Recorder)
 
     def __post_init__(self) -> None:
@@ -81,6 +82,8 @@ class FolderWorld:
             "sources.main": {"archive": "main", "url": f"file://{self.export}", **self.source},
             "destinations.store": {"url": f"file://{self.store}", **self.destination},
         }
+        if self.health:
+            sections["health"] = self.health
         lines = []
         for name, told in sections.items():
             lines.append(f"[{name}]")

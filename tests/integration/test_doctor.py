@@ -165,19 +165,20 @@ async def test_a_healthy_installation_has_no_problem_and_nothing_is_left_behind(
     assert not (tmp_path / "state").exists()
 
 
-async def test_a_taken_listen_port_is_named_and_another_one_clears_it(
-    tmp_path: Path, store: StrictStore
+@pytest.mark.parametrize("section", ["listen", "health"])
+async def test_a_taken_port_is_named_and_another_one_clears_it(
+    tmp_path: Path, store: StrictStore, section: str
 ) -> None:
-    data = a_file(tmp_path, 0)
+    data = a_file(tmp_path, free_port())
     data["destinations"]["archive"] = a_destination(store)
     with a_pacs("PACS") as pacs, socket.create_server(("127.0.0.1", 0)) as taken:
-        data["listen"]["port"] = taken.getsockname()[1]
+        data.setdefault(section, {})["port"] = taken.getsockname()[1]
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
 
         found = await problems(data)
 
-        assert list(found) == [("machine", "listen_port")]
-        data["listen"]["port"] = free_port()
+        assert list(found) == [("machine", f"{section}_port")]
+        data[section]["port"] = free_port()
         assert await problems(data) == {}
 
 

@@ -148,6 +148,8 @@ def test_every_mistake_is_named_at_once() -> None:
             {"agent__spool_bytes_max": "1 GiB", "agent__object_bytes_max": "2 GiB"},
             "agent.object_bytes_max (2 GiB) is above agent.spool_bytes_max (1 GiB)",
         ),
+        ({"health": {"port": 11112}}, "health.port and listen.port are both 11112"),
+        ({"health": {}}, "health.port is missing"),
         ({"listen__associations_max": 2}, "listen.associations_max (2) is below the 4 lanes"),
         ({"sources__main__idle_s": "3 h"}, "sources.main.idle_s (10800) is above"),
         ({"sources__main__lanes": 40}, "sources.main.lanes (40) is above"),

@@ -12,6 +12,7 @@ from cloudmig.config import (
     DestinationSettings,
     DicomWebSettings,
     DirectorySettings,
+    HealthSettings,
     ListenSettings,
     PacsSettings,
     Rule,
@@ -26,6 +27,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, type[Section]] = {
     "`[agent]`": AgentSettings,
     "`[listen]`": ListenSettings,
+    "`[health]`": HealthSettings,
     "`[sources.<name>]`": PacsSettings,
     '`[sources.<name>]` with `url = "file://..."`': DirectorySettings,
     '`[sources.<name>]` with `url = "https://..."`': WebSourceSettings,

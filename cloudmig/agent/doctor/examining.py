@@ -25,7 +25,7 @@ _MACHINE: tuple[Callable[[Configuration], list[Finding]], ...] = (
     machine.check_state_dir,
     machine.check_disk,
     machine.check_open_files,
-    machine.check_listen_port,
+    machine.check_ports,
     machine.check_rules,
     certificates.check_certificates,
 )

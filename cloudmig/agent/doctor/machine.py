@@ -1,4 +1,4 @@
-"""This machine: its disk, its limits, the port we listen on."""
+"""This machine: its disk, its limits, the ports we listen on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.config import Configuration
 from cloudmig.config.quantities import bytes_text
 
-__all__ = ["check_disk", "check_listen_port", "check_open_files", "check_rules", "check_state_dir"]
+__all__ = ["check_disk", "check_open_files", "check_ports", "check_rules", "check_state_dir"]
 
 _SUBJECT = "machine"
 #: Descriptors beside associations and transfers: libraries, catalog, logs, spool files.
@@ -88,11 +88,19 @@ def check_open_files(config: Configuration) -> list[Finding]:
     return [ok("open_files", _SUBJECT, f"{soft} open files allowed, {needed} needed")]
 
 
-def check_listen_port(config: Configuration) -> list[Finding]:
-    """See whether our storage SCP could listen. The port is free again afterwards."""
-    if all(source.retrieve == "c-get" for source in config.pacs.values()):
-        return []
-    host, port = config.listen.host, config.listen.port
+def check_ports(config: Configuration) -> list[Finding]:
+    """See whether we could listen where we shall. The ports are free again afterwards."""
+    found = []
+    if any(source.retrieve != "c-get" for source in config.pacs.values()):
+        listen = config.listen
+        found.append(_port("listen", listen.host, listen.port, " and register that at the PACS"))
+    if config.health is not None:
+        found.append(_port("health", config.health.host, config.health.port))
+    return found
+
+
+def _port(section: str, host: str, port: int, and_then: str = "") -> Finding:
+    check = f"{section}_port"
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -100,25 +108,21 @@ def check_listen_port(config: Configuration) -> list[Finding]:
         with socket.create_server(address[:2], family=family):
             pass
     except PermissionError:
-        return [
-            problem(
-                "listen_port",
-                _SUBJECT,
-                f"this user may not listen on port {port}",
-                "Set listen.port to 1024 or above, and register that port at the PACS.",
-            )
-        ]
+        return problem(
+            check,
+            _SUBJECT,
+            f"this user may not listen on port {port}",
+            f"Set {section}.port to 1024 or above{and_then}.",
+        )
     except OSError as error:
-        return [
-            problem(
-                "listen_port",
-                _SUBJECT,
-                f"nothing can listen on {host}:{port}: {error.strerror}",
-                f"Stop what listens there (`ss -ltnp 'sport = :{port}'`; another cloudmig?), or set"
-                " listen.port to a free port and register that at the PACS.",
-            )
-        ]
-    return [ok("listen_port", _SUBJECT, f"{host}:{port} is free to listen on")]
+        return problem(
+            check,
+            _SUBJECT,
+            f"nothing can listen on {host}:{port}: {error.strerror}",
+            f"Stop what listens there (`ss -ltnp 'sport = :{port}'`; another cloudmig?), or set"
+            f" {section}.port to a free port{and_then}.",
+        )
+    return ok(check, _SUBJECT, f"{host}:{port} is free to listen on")
 
 
 def check_rules(config: Configuration) -> list[Finding]:
