@@ -338,6 +338,24 @@ async def test_a_file_that_changed_since_the_inventory_is_not_stored(
         assert not world.paths("trouble")
 
 
+@pytest.mark.parametrize("modified_s", [10_413_792_000, -2_000_000_000])
+async def test_a_file_is_stored_whatever_time_its_disk_tells(
+    modified_s: int, tmp_path: Path
+) -> None:
+    """A clock that ran wild: behind 2262 nanoseconds need more than 64 bits."""
+    world = a_world(tmp_path)
+    path = first_file(world)
+    shutil.copy(path, path.with_suffix(".again"))
+    for each in world.export.rglob("*.*"):
+        os.utime(each, (0, modified_s))
+
+    await world.migrate()
+
+    assert world.kinds() == {"instance": COUNT, "duplicate": 1}
+    assert len(world.stored()) == COUNT
+    assert not world.paths("trouble")
+
+
 async def test_an_unmounted_disk_is_no_empty_archive(tmp_path: Path) -> None:
     world = a_world(tmp_path)
     await world.inventory()

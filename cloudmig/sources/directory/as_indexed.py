@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloudmig.dicom.part10 import PREFIX_BYTES_MAX, NotPart10, read_prefix
-from cloudmig.sources.directory.opening import open_beneath
+from cloudmig.sources.directory.opening import modified_ns, open_beneath
 
 __all__ = ["FileFacts", "NotAsIndexedError", "opened_as_indexed", "trouble_of"]
 
@@ -71,5 +71,5 @@ def _prefix(descriptor: int) -> tuple[int, str]:
 
 
 def _check_unchanged(found: os.stat_result, facts: FileFacts) -> None:
-    if (found.st_size, found.st_mtime_ns) != (facts.size_bytes, facts.mtime_ns):
+    if (found.st_size, modified_ns(found)) != (facts.size_bytes, facts.mtime_ns):
         raise NotAsIndexedError("changed")

@@ -16,7 +16,7 @@ from types import FrameType
 
 from cloudmig.model.files import FileKind
 from cloudmig.sources.directory.heading import Heading, read_heading
-from cloudmig.sources.directory.opening import NotAFileError, open_beneath
+from cloudmig.sources.directory.opening import NotAFileError, modified_ns, open_beneath
 
 __all__ = ["READY", "answer_for"]
 
@@ -38,7 +38,7 @@ def answer_for(root: int, path: bytes, *, time_max_s: float, header_bytes_max: i
     try:
         file, found = open_beneath(root, path)
         try:
-            size_bytes, mtime_ns = found.st_size, found.st_mtime_ns
+            size_bytes, mtime_ns = found.st_size, modified_ns(found)
             signal.setitimer(signal.ITIMER_REAL, time_max_s)
             try:
                 heading = read_heading(file, size_bytes, header_bytes_max=header_bytes_max)

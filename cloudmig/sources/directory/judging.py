@@ -14,7 +14,7 @@ from typing import Any
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.model.files import FileKind
 from cloudmig.sources.directory.index import FileIndex, Mark
-from cloudmig.sources.directory.opening import open_beneath
+from cloudmig.sources.directory.opening import modified_ns, open_beneath
 
 __all__ = ["judge_contents"]
 
@@ -93,7 +93,7 @@ def _digest(folder: int, path: bytes, size_bytes: int, mtime_ns: int) -> str:
     except OSError:
         return ""
     try:
-        if (found.st_size, found.st_mtime_ns) != (size_bytes, mtime_ns):
+        if (found.st_size, modified_ns(found)) != (size_bytes, mtime_ns):
             return ""
         digests = StreamDigests()
         while piece := os.read(file, _PIECE_BYTES):

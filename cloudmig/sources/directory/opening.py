@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["NotAFileError", "open_beneath"]
+__all__ = ["NotAFileError", "modified_ns", "open_beneath"]
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: A pipe under this name must not make us wait for its writer.
 _FILE_FLAGS = _FLAGS | os.O_NONBLOCK | os.O_NOCTTY
+
+
+#: What the index can hold of a time: signed 64 bits, from 1677 to 2262.
+_TIME_NS_MAX = 2**63 - 1
 
 
 class NotAFileError(OSError):
@@ -42,3 +46,8 @@ def open_beneath(root: int, path: bytes) -> tuple[int, os.stat_result]:
         os.close(file)
         raise
     return file, found
+
+
+def modified_ns(found: os.stat_result) -> int:
+    """Return when a file was changed, as the index keeps it. Disks tell times up to 2486."""
+    return max(-_TIME_NS_MAX, min(found.st_mtime_ns, _TIME_NS_MAX))

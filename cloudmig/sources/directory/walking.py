@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloudmig.model.files import FileKind
+from cloudmig.sources.directory.opening import modified_ns
 
 __all__ = ["DEPTH_MAX", "Entry", "walk"]
 
@@ -56,7 +57,7 @@ def walk(root: bytes) -> Iterator[Entry]:
                 yield Entry(path, 0, 0, FileKind.DENIED)
                 continue
             if not stat.S_ISDIR(found.st_mode):
-                yield Entry(path, found.st_size, found.st_mtime_ns, _kind(found))
+                yield Entry(path, found.st_size, modified_ns(found), _kind(found))
             elif len(open_folders) >= DEPTH_MAX:
                 yield _unlisted(path + b"/")
             else:
