@@ -338,6 +338,46 @@ async def test_a_file_that_changed_since_the_inventory_is_not_stored(
         assert not world.paths("trouble")
 
 
+@pytest.mark.parametrize(
+    "lies_there", ["nothing", "no bytes", "a text", "a link", "another image", "half a header"]
+)
+async def test_an_image_whose_file_is_something_else_now_stays_expected(
+    lies_there: str, tmp_path: Path
+) -> None:
+    """A known image is not forgotten because its name is taken."""
+    world = a_world(tmp_path)
+    await world.inventory()
+    path = first_file(world)
+    original, other = path.read_bytes(), a_study(9).instances()[0].part10()
+    match lies_there:
+        case "nothing":
+            path.write_bytes(b"")
+        case "no bytes":
+            path.write_bytes(bytes(4096))
+        case "a text":
+            path.write_text("moved to tape 12")
+        case "a link":
+            path.unlink()
+            path.symlink_to(tmp_path)
+        case "another image":
+            path.write_bytes(other)
+        case _:
+            path.write_bytes(original[:400])
+    await world.inventory()
+    closing = await world.migrate()
+
+    others = lies_there == "another image"
+    assert world.quarantined()["missing_instances"] == 1
+    assert len(world.stored()) == COUNT - 1 + others
+    assert closing.statement.instances.inventory == COUNT + others
+    assert world.paths("gone") == ({str(path.relative_to(world.export))} if others else set())
+
+    path.unlink()
+    path.write_bytes(original)
+    await world.inventory()
+    assert world.kinds() == {"instance": COUNT}
+
+
 @pytest.mark.parametrize("modified_s", [10_413_792_000, -2_000_000_000])
 async def test_a_file_is_stored_whatever_time_its_disk_tells(
     modified_s: int, tmp_path: Path

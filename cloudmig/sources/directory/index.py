@@ -22,7 +22,7 @@ from cloudmig.errors import CatalogError, ConfigError, SourceUnavailable
 from cloudmig.model.files import FileKind
 from cloudmig.sources.directory.walking import Entry
 
-__all__ = ["WITH_IMAGE", "FileIndex", "Mark", "answer_texts", "index_lock"]
+__all__ = ["OVERWRITTEN", "WITH_IMAGE", "FileIndex", "Mark", "answer_texts", "index_lock"]
 
 _VERSION = 2
 #: The kinds of files with an image in them. As a tuple prints itself, so SQL has a list.
@@ -76,6 +76,12 @@ CREATE INDEX claim_instance ON claim (sop_instance_uid);
 CREATE INDEX claim_study ON claim (study_instance_uid) WHERE state = 'missing';
 """
 
+#: What no name on a disk has, and separates the path of an overwritten image from its UIDs.
+OVERWRITTEN = b"\0"
+_IMAGE_COLUMNS = (
+    "study_id, answer_id, series_instance_uid, sop_instance_uid, sop_class_uid,"
+    " transfer_syntax_uid, modality"
+)
 #: Never cached: what was out of reach may be within it now.
 _READ_AGAIN = ("denied", "too_costly", "gone", "not_named")
 _NEVER_READ = ("dicomdir", "empty", "folder", "gone", "special", "symlink")
@@ -289,23 +295,50 @@ def _note_heading(connection: sqlite3.Connection, file_id: int, answer: list[Any
     kind, size_bytes, mtime_ns, syntax, sop_class, sop, study, series, modality, differs, told = (
         answer
     )
-    study_id = answer_id = None
-    if kind in {FileKind.INSTANCE.value, FileKind.TORN.value, FileKind.UNUSABLE_UID.value}:
-        study_id = _number(connection, "study", "study_id", {"study_instance_uid": study})
-        digest = hashlib.sha256(told.encode()).digest()[:16]
-        key = {"study_id": study_id, "sha256": digest}
-        answer_id = _number(connection, "answer", "answer_id", key, {"answer": told})
     connection.execute(
         "UPDATE file SET kind = ?, size_bytes = iif(? < 0, size_bytes, ?),"
-        " mtime_ns = iif(? < 0, mtime_ns, ?), study_id = ?, answer_id = ?,"
-        " series_instance_uid = ?, sop_instance_uid = ?, sop_class_uid = ?,"
-        " transfer_syntax_uid = ?, modality = ?, meta_differs = ?, dataset_sha256 = NULL,"
-        " trouble = ''"
+        " mtime_ns = iif(? < 0, mtime_ns, ?), meta_differs = ?, dataset_sha256 = NULL,"
+        " trouble = '' WHERE file_id = ?",
+        (kind, size_bytes, size_bytes, mtime_ns, mtime_ns, differs, file_id),
+    )
+    if kind not in {FileKind.INSTANCE.value, FileKind.TORN.value, FileKind.UNUSABLE_UID.value}:
+        return  # An image that lay here before stays expected.
+    study_id = _number(connection, "study", "study_id", {"study_instance_uid": study})
+    digest = hashlib.sha256(told.encode()).digest()[:16]
+    key = {"study_id": study_id, "sha256": digest}
+    answer_id = _number(connection, "answer", "answer_id", key, {"answer": told})
+    _keep_overwritten(connection, file_id, (study_id, series, sop))
+    connection.execute(
+        "UPDATE file SET study_id = ?, answer_id = ?, series_instance_uid = ?,"
+        " sop_instance_uid = ?, sop_class_uid = ?, transfer_syntax_uid = ?, modality = ?"
         " WHERE file_id = ?",
-        (kind, size_bytes, size_bytes, mtime_ns, mtime_ns, study_id, answer_id,
-         series if study_id else None, sop if study_id else None, sop_class, syntax, modality,
-         differs, file_id),
-    )  # fmt: skip
+        (study_id, answer_id, series, sop, sop_class, syntax, modality, file_id),
+    )
+
+
+def _keep_overwritten(
+    connection: sqlite3.Connection, file_id: int, found: tuple[int, str, str]
+) -> None:
+    """Keep the image that a file held before, as one that is gone, where another is found now.
+
+    It gets a path that no disk has: the file's, `OVERWRITTEN`, and what it was.
+    """
+    path, *before = connection.execute(
+        "SELECT path, study_id, series_instance_uid, sop_instance_uid FROM file WHERE file_id = ?",
+        (file_id,),
+    ).fetchone()
+
+    def kept(image: Sequence[Any]) -> bytes:
+        return bytes(path + OVERWRITTEN + " ".join(map(str, image)).encode())
+
+    connection.execute("DELETE FROM file WHERE path = ?", (kept(found),))  # It is back.
+    if before[0] is None or tuple(before) == found:
+        return
+    connection.execute(
+        f"INSERT INTO file (path, kind, size_bytes, mtime_ns, survey_id, {_IMAGE_COLUMNS})"  # noqa: S608
+        f" SELECT ?, 'gone', 0, mtime_ns, survey_id, {_IMAGE_COLUMNS} FROM file WHERE file_id = ?",
+        (kept(before), file_id),
+    )
 
 
 def _number(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cloudmig.model.files import Account, ClaimState, FileKind
-from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, Mark
+from cloudmig.sources.directory.index import OVERWRITTEN, WITH_IMAGE, FileIndex, Mark
 
 __all__ = ["KINDS", "NOTABLE", "NamedEntry", "named_entries"]
 
@@ -69,12 +69,13 @@ def _rows(
     index: FileIndex, kind: str, where: str, values: tuple[Any, ...], detail: str = "trouble"
 ) -> Iterator[NamedEntry]:
     account = Account.FILES if values else Account.NOTES
-    for path, size_bytes, study, series, sop, told in index.rows(
+    for key, size_bytes, study, series, sop, told in index.rows(
         "SELECT f.path, f.size_bytes, coalesce(s.study_instance_uid, ''),"  # noqa: S608
         f" coalesce(f.series_instance_uid, ''), coalesce(f.sop_instance_uid, ''), f.{detail}"
         f" FROM file f LEFT JOIN study s USING (study_id) WHERE {where} ORDER BY f.path",
         values,
     ):
+        path, _, _ = key.partition(OVERWRITTEN)
         yield NamedEntry(
             account.value, kind, _shown(path), 0, "", size_bytes, study, series, sop, told
         )

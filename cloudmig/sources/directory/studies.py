@@ -12,12 +12,12 @@ from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
 from cloudmig.model.study import StudySummary, UnnamedStudy
 from cloudmig.ports import Listing
 from cloudmig.sources.directory.as_indexed import FileFacts
-from cloudmig.sources.directory.index import WITH_IMAGE, FileIndex, answer_texts
+from cloudmig.sources.directory.index import FileIndex, answer_texts
 
 __all__ = ["IndexedFile", "duplicates_of", "files_of", "listing_of", "summaries"]
 
-#: Kinds of a file that has, or had, a place in a study; printed, a list for SQL.
-_IN_STUDY = (*WITH_IMAGE, "gone")
+#: A file has its place in a study for ever, whatever lies under its name now, if it is wanted.
+_IN_STUDY = "kind <> 'not_named'"
 _SUMMARY_KEYWORDS = ("StudyDate", "StudyTime", "PatientID", "IssuerOfPatientID")
 
 
@@ -81,16 +81,16 @@ def _summaries_of(
 ) -> list[StudySummary]:
     rows = index.all(
         f"SELECT a.answer, count(*) FROM file f JOIN answer a USING (answer_id)"  # noqa: S608
-        f" WHERE f.study_id = ? AND f.kind IN {_IN_STUDY} GROUP BY a.answer_id"
+        f" WHERE f.study_id = ? AND f.{_IN_STUDY} GROUP BY a.answer_id"
         " ORDER BY a.answer_id",
         (study_id,),
     )
     if not rows:
-        return []  # Its files have moved to another study since.
+        return []  # Its files are not wanted any more.
     modalities = tuple(
         text
         for (text,) in index.all(
-            f"SELECT DISTINCT modality FROM file WHERE study_id = ? AND kind IN {_IN_STUDY}"  # noqa: S608
+            f"SELECT DISTINCT modality FROM file WHERE study_id = ? AND {_IN_STUDY}"  # noqa: S608
             " AND modality <> '' ORDER BY modality",
             (study_id,),
         )
@@ -175,7 +175,7 @@ def listing_of(index: FileIndex, study: StudyRef) -> Listing:
     rows: list[tuple[Any, ...]] = index.all(
         f"SELECT kind, series_instance_uid, sop_instance_uid, sop_class_uid"  # noqa: S608
         f" FROM file JOIN study USING (study_id) WHERE study_instance_uid = ?"
-        f" AND kind IN {_IN_STUDY} ORDER BY kind = 'instance' DESC, path",
+        f" AND {_IN_STUDY} ORDER BY kind = 'instance' DESC, path",
         (study.study_instance_uid,),
     )
     rows += index.all(
