@@ -74,6 +74,27 @@ async def test_only_what_a_dicomdir_names_is_read_where_that_is_wanted(tmp_path:
     assert world.kinds() == {"instance": COUNT + 1, "dicomdir": 1}
 
 
+@pytest.mark.parametrize("lost", ["ReferencedSOPInstanceUIDInFile", "StudyInstanceUID"])
+async def test_a_named_file_is_read_whatever_else_its_record_says(
+    lost: str, tmp_path: Path
+) -> None:
+    """Old writers leave out the UIDs of records: the name of the file is named all the same."""
+    world = a_medium(tmp_path, dicomdir="only")
+    path = world.export / "DICOMDIR"
+    dataset = pydicom.dcmread(path)
+    for record in dataset.DirectoryRecordSequence:
+        if lost in record:
+            delattr(record, lost)
+    dataset.save_as(path)
+
+    closing = await world.migrate()
+
+    assert world.kinds() == {"instance": COUNT, "dicomdir": 1}
+    assert len(world.stored()) == COUNT
+    [_, records] = closing.files["main"]
+    assert records.kinds == {"bad": COUNT}
+
+
 async def test_an_ignored_dicomdir_is_listed_and_not_believed(tmp_path: Path) -> None:
     world = a_medium(tmp_path, dicomdir="ignore")
     instances_of(world)[0].unlink()

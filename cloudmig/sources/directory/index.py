@@ -249,7 +249,8 @@ class FileIndex:
 
     def leave_unread(self, *, but_directories: bool) -> None:
         """Leave files unread that no DICOMDIR names; or, at first, that are not called so."""
-        is_named = "path IN (SELECT path FROM claim WHERE state IS NULL)"
+        # Also by a record whose UIDs are of no use: it names the file.
+        is_named = "path IN (SELECT path FROM claim WHERE state IS NULL OR state = 'bad')"
         if but_directories:
             others = "kind IS NULL AND upper(CAST(path AS TEXT)) NOT GLOB '*DICOMDIR*'"
         else:
