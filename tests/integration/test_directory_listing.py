@@ -165,6 +165,21 @@ async def test_a_study_that_only_the_listing_knows_waits_for_a_person(tmp_path: 
     assert closing.statement.instances.quarantined == 2
 
 
+async def test_an_instance_without_a_path_is_expected(tmp_path: Path) -> None:
+    """What lies on a tape, or nowhere, has no path in the database of a PACS."""
+    archive = an_archive(tmp_path, studies=1)
+    (archive.world.export / archive.rows[0][3]).unlink()
+    archive.rows[0][3] = archive.rows[1][3] = ""
+    write_csv(tmp_path / "listing.csv", archive.rows)
+
+    closing = await archive.world.migrate()
+
+    [_, listing] = closing.files["main"]
+    assert listing.kinds == {"agrees": 8, "elsewhere": 1, "missing": 1}
+    assert archive.world.quarantined() == {"missing_instances": 1}
+    assert closing.statement.instances.inventory == 10
+
+
 async def test_a_named_file_that_is_broken_is_a_missing_instance(tmp_path: Path) -> None:
     archive = an_archive(tmp_path, studies=1)
     path = archive.world.export / archive.rows[0][3]

@@ -248,7 +248,7 @@ def _claim(
         series_instance_uid=row["series_instance_uid"].strip(),
         sop_instance_uid=row["sop_instance_uid"].strip(),
         told=_encodable(told),
-        state=ClaimState.OUTSIDE if outside else None if path else ClaimState.BAD,
+        state=ClaimState.OUTSIDE if outside else None,  # Its instance may lie somewhere.
     )
 
 
