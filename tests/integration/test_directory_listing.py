@@ -207,6 +207,25 @@ async def test_listings_are_read_as_databases_write_them(
     assert len(archive.world.named("agrees")) == 10
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("character", ["\v", "\f", "\x1c", "\x85", "\u2028"])
+async def test_only_the_ends_of_its_lines_end_a_row(
+    character: str, encoding: str, tmp_path: Path
+) -> None:
+    """Unicode knows more separators of lines than databases write."""
+    archive = an_archive(tmp_path, studies=1)
+    path = archive.world.export / archive.rows[0][3]
+    moved = path.rename(path.with_name(f"DOE{character}JANE"))
+    archive.rows[0][3] = str(moved.relative_to(archive.world.export))
+    archive.rows[1][6] = f"P,{character}1"  # In quotation marks.
+    write_csv(tmp_path / "listing.csv", archive.rows, encoding=encoding)
+
+    await archive.world.inventory()
+
+    assert archive.found() == {("disagrees PatientID", archive.rows[1][3])}
+    assert len(archive.world.named("agrees")) == 9
+
+
 async def test_paths_of_another_system_are_found(tmp_path: Path) -> None:
     archive = an_archive(tmp_path, studies=1)
     archive.world.source = {**archive.world.source, "listing_prefix": "D:\\store\\"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import itertools
 import os
 from collections.abc import Iterator, Mapping
@@ -139,7 +140,8 @@ class _Csv:
         file.seek(skip)
         # What is no UTF-8 is kept byte for byte: names on a disk are bytes, too.
         errors = "surrogateescape" if encoding == "utf-8" else "replace"
-        self._text = codecs.getreader(encoding)(file, errors)
+        # Lines end as in files; the readers of `codecs` end them at form feeds and the like, too.
+        self._text = io.TextIOWrapper(file, encoding, errors, newline="")
         first = self._text.readline(_LINE_CHARS_MAX)
         counts = {each: first.count(each) for each in _DELIMITERS}
         delimiter = max(counts, key=lambda each: counts[each])
