@@ -122,6 +122,8 @@ class RetrieveEvidence:
     offered: dict[str, list[str]] = field(default_factory=dict)  #: SOP class -> syntaxes seen.
     no_room: int = 0  #: Instances that neither memory nor spool had room for: our own trouble.
     too_large: set[str] = field(default_factory=set)  #: SOP Instance UIDs beyond our own limit.
+    #: SOP Instance UIDs, perhaps unusable, of which a further content is there and did not come.
+    unread: set[str] = field(default_factory=set)
 
 
 class Retrieval(AbstractAsyncContextManager["Retrieval"], Protocol):

@@ -77,6 +77,8 @@ class Attempt:
     unlisted: frozenset[str] = frozenset()  #: What that copy marks as not listed by the PACS.
     strays: int = 0
     too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.
+    #: Of what a content beside the first is there and did not come: no UID is missing then.
+    unread: set[str] = field(default_factory=set)
     #: What a destination will not have, and why: sending it once more changes nothing.
     refused: dict[str, QuarantineReason] = field(default_factory=dict)
     _pending: list[ReceiptRow] = field(default_factory=list)

@@ -118,11 +118,14 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     if attempt.strays:
         await parts.catalog.call(Catalog.record_strays, job, attempt.strays)
     missing, wanted = attempt.missing(), attempt.wanted()
+    unread = attempt.unread - missing.keys()
     if wanted and not last_try:
         raise RetrieveIncomplete(f"{len(wanted)} of {len(attempt.expected)} did not arrive")
-    if wanted:
+    if unread and not last_try:
+        raise RetrieveIncomplete(f"further contents of {len(unread)} did not arrive")
+    if wanted or unread - attempt.too_large:
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
-    if attempt.too_large & missing.keys():
+    if attempt.too_large & (missing.keys() | unread):
         attempt.reasons.append(QuarantineReason.TOO_LARGE)
     attempt.reasons += [why for uid, why in attempt.refused.items() if uid in missing]
     for copy in attempt.open_copies():
@@ -261,6 +264,8 @@ async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -
         finally:
             attempt.strays += retrieval.evidence.strays
             attempt.too_large |= retrieval.evidence.too_large
+            attempt.unread -= request.expected.keys()
+            attempt.unread |= retrieval.evidence.unread
     if retrieval.evidence.no_room:
         raise SpoolFull(
             f"{retrieval.evidence.no_room} instances found no room in memory and spool",

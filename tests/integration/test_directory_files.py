@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import struct
@@ -17,6 +18,7 @@ from cloudmig.demo.studies import Study
 from cloudmig.dicom.part10 import file_prefix, read_prefix
 from cloudmig.errors import ConfigError, SourceUnavailable
 from cloudmig.model.files import FileGroup
+from cloudmig.model.references import StudyRef
 from cloudmig.sources.directory.survey import Survey
 from cloudmig.sources.directory.walking import DEPTH_MAX
 from tests.integration.folder_world import FolderWorld, path_of, write_studies
@@ -222,6 +224,37 @@ async def test_two_contents_of_one_uid_are_both_stored_and_wait(tmp_path: Path) 
     assert world.quarantined() == {"conflict": 1}
     assert len(world.stored()) == COUNT + 1
     assert closing.statement.instances.inventory == COUNT
+
+
+@pytest.mark.parametrize("amiss", ["first", "other", "torn"])
+async def test_no_content_of_a_uid_is_forgotten_because_another_is_there(
+    amiss: str, tmp_path: Path
+) -> None:
+    world = a_world(tmp_path)
+    first, other = first_file(world), world.export / "zz_other.dcm"
+    body = first.read_bytes()
+    other.write_bytes(body[:-10] if amiss == "torn" else body[:-1] + bytes([body[-1] ^ 1]))
+    await world.inventory()
+    await world.plan()
+    path = first if amiss == "first" else other
+    path.rename(tmp_path / "away")
+    await world.run()
+    assert world.quarantined()["missing_instances"] == 1
+    assert len(world.stored()) == COUNT - (amiss == "first")
+
+    (tmp_path / "away").rename(path)
+    await world.inventory()
+    with Catalog.open(load(world.config).agent.catalog_url) as catalog:
+        catalog.release(
+            "main", StudyRef(STUDIES[0].study_instance_uid), at=dt.datetime.now(dt.UTC), note=""
+        )
+    await world.run()
+
+    assert world.quarantined()["conflict"] == 1
+    assert not world.quarantined()["missing_instances"]
+    assert len(world.stored()) == COUNT + 1
+    [stored] = world.store.rglob(f"{STUDIES[0].instances()[0].sop_instance_uid}.dcm")
+    assert dataset_of(stored) == dataset_of(first)
 
 
 async def test_one_uid_in_two_studies_is_stored_in_both_and_said(tmp_path: Path) -> None:

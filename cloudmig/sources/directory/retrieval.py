@@ -50,6 +50,7 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
     def __init__(self, source: DirectorySource, request: RetrieveRequest) -> None:
         super().__init__(request)
         self._source = source
+        self._without_first: set[str] = set()  #: SOP Instance UIDs whose first content is amiss.
 
     async def _work(self) -> None:
         async with self._source.lanes:
@@ -75,7 +76,12 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         """Wait for the file that comes first: of two contents it is the one that is kept."""
         await asyncio.wait([reading[0]])
         arrival = reading.popleft().result()
-        if arrival is not None:
+        if arrival is None:
+            return
+        instance = arrival.staged.instance
+        if instance is not None and instance.sop_instance_uid in self._without_first:
+            arrival.settle(stored=False)  # It would pass for the first.
+        else:
             self._hand_over(arrival)
 
     def _wanted(self) -> list[IndexedFile]:
@@ -88,7 +94,15 @@ class DirectoryRetrieval(RunningRetrieval[HeldArrival]):
         return files
 
     async def _read(self, root: int, file: IndexedFile) -> HeldArrival | None:
-        """Return one file, or another with the same content."""
+        """Return one file, or another with the same content; note where there is none."""
+        arrival = await self._read_any(root, file)
+        if arrival is None and file.kind is FileKind.INSTANCE:
+            self._without_first.add(file.sop_instance_uid)
+        elif arrival is None:
+            self.evidence.unread.add(file.sop_instance_uid)
+        return arrival
+
+    async def _read_any(self, root: int, file: IndexedFile) -> HeldArrival | None:
         for each in self._same(file):
             try:
                 held = await self._staged(root, each)
