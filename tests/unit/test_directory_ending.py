@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import random
 import struct
 import zlib
 from collections.abc import Callable
@@ -140,6 +141,16 @@ def test_a_deflated_bomb_costs_no_memory_and_is_no_torn_file(tmp_path: Path) -> 
     body = file_prefix(CT, "1.2.3.40", DEFLATED) + bomb
 
     assert kind_of(body, tmp_path / "bomb", header_bytes_max=8 << 20) is FileKind.INSTANCE
+
+
+def test_a_deflated_data_set_that_cannot_be_unpacked_to_its_end_is_torn(tmp_path: Path) -> None:
+    """Behind the damage nothing is left: its pixels end there."""
+    noise = random.Random(1).randbytes(3 << 20)
+    stream = bytearray(deflated(header() + element(0x7FE00010, b"OW", noise)))
+    stream[-(300 << 10) :] = b"\xff" * (300 << 10)
+
+    body = file_prefix(CT, "1.2.3.40", DEFLATED) + stream
+    assert kind_of(body, tmp_path / "damaged") is FileKind.TORN
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus of real files is not here")

@@ -100,7 +100,10 @@ def _has_delimiter(file: int, start: int, size_bytes: int) -> bool:
 def _stops_inflating(dataset: memoryview, bytes_max: int) -> bool:
     """Say whether a deflated data set breaks off. Kept is nothing of it, read no bomb's end."""
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = len(unpacker.decompress(dataset, _PIECE_BYTES))
-    while not unpacker.eof and unpacker.unconsumed_tail and inflated < bytes_max:
-        inflated += len(unpacker.decompress(unpacker.unconsumed_tail, _PIECE_BYTES))
+    try:
+        inflated = len(unpacker.decompress(dataset, _PIECE_BYTES))
+        while not unpacker.eof and unpacker.unconsumed_tail and inflated < bytes_max:
+            inflated += len(unpacker.decompress(unpacker.unconsumed_tail, _PIECE_BYTES))
+    except zlib.error:
+        return True  # Damaged: nobody gets at what stands behind.
     return not unpacker.eof and not unpacker.unconsumed_tail
