@@ -72,11 +72,13 @@ def test_a_header_beyond_its_limit_is_too_costly(tmp_path: Path) -> None:
         (file_prefix("1.2", "1.2.3", "") + INSTANCE.data_set(), FileKind.UNREADABLE),
         (file_prefix("1.2", "1.2.3", EXPLICIT) + b"\4\0\0\x12UL\4\0\0\0\0\0", FileKind.DICOMDIR),
         (INSTANCE.part10(), FileKind.INSTANCE),
+        (file_prefix("1.2", "1.2.3", EXPLICIT) + b"\4\0\x30\x11CS\2\0CD" + INSTANCE.data_set(),
+         FileKind.INSTANCE),
         (INSTANCE.part10().replace(INSTANCE.series_instance_uid.encode(), b"x" * len(
             INSTANCE.series_instance_uid)), FileKind.UNUSABLE_UID),
     ],
     ids=["nothing", "a GIF", "zeros", "a bare data set", "no preamble", "no DICM", "torn",
-         "no syntax", "DICOMDIR", "instance", "bad series"],
+         "no syntax", "DICOMDIR", "instance", "left of a DICOMDIR", "bad series"],
 )  # fmt: skip
 def test_every_file_is_of_one_kind(body: bytes, kind: FileKind, tmp_path: Path) -> None:
     assert heading_of(body, tmp_path).kind is kind

@@ -111,13 +111,13 @@ def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
         views.enter_context(view)
         dataset = views.enter_context(view[offset:])
         found = read_elements(dataset, transfer_syntax_uid, _WANTED, last=_LAST, is_whole=is_whole)
-    if found.keys() & _DIRECTORY_RECORDS:
-        return Heading(FileKind.DICOMDIR)
     sop_class, sop, study, series = (
         uid_text(found.get(tag, b""))[:_TEXT_CHARS_MAX]
         for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID)
     )
     usable = all(map(is_usable_uid, (sop, study, series)))
+    if not usable and found.keys() & _DIRECTORY_RECORDS:
+        return Heading(FileKind.DICOMDIR)  # An image may have been left some of these, too.
     told = {_META_SOP_CLASS_UID: sop_class, _META_SOP_INSTANCE_UID: sop}
     differs = [
         name
