@@ -23,6 +23,7 @@ from cloudmig.model.files import FileTally
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
 from cloudmig.model.window import DateWindow, StudyQuestion
+from cloudmig.pipeline.answers import is_outside, is_round, may_be_cut, window_of
 from cloudmig.pipeline.surveying import disagreements_of, survey_source
 from cloudmig.ports import InventorySource, SurveyedSource
 from cloudmig.telemetry import Reporter
@@ -38,6 +39,9 @@ _PREFIX_MAX = 16
 _UNNAMED = (
     "studies without a usable Study Instance UID: {}; they cannot be asked for and are in"
     " quarantine: correct them in the PACS, or keep them there"
+)
+_BEYOND = (
+    "studies in answers that may be cut, and in no narrower one: {}; there may be more like them"
 )
 #: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
 #: source does not refuse them for being broad; it takes no date range at all.
@@ -96,6 +100,9 @@ class _Run:
     dates_refused: int = 0  #: In a row, before the first that was answered; then -1.
     prefixes_refused: int = 0  #: The same of patient ID prefixes.
     ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores or refuses.
+    undated_in: dict[int, DateWindow] = field(default_factory=dict)  #: The last window of each.
+    before: int = 0  #: Studies in answers that an interrupted sweep had got.
+    beyond: set[int] = field(default_factory=set)  #: In no answer but one that may be cut.
     disagreements: list[str] = field(default_factory=list)
 
 
@@ -116,12 +123,13 @@ async def take_inventory(
     run = _Run(source, catalog, settings, reporter, now, sweep, answered)
     if answered:
         await _remember(run)
-    universal = await _universal(run)
+    everything = await _universal(run)
+    universal = None if everything is None else everything.count
     await _by_date(run)
     # Two answers cut by one limit agree, too: where dates are ignored, agreement proves nothing.
     whole = universal is not None and universal == len(run.by_date) and not run.ignored
     if not whole:
-        await _by_patient(run)
+        await _by_patient(run, everything.studies if everything is not None else set())
     if run.unanswered or not run.answers:
         # Nobody knows what lies behind it: no inventory, so nothing can be closed on it.
         raise QueryTruncated(
@@ -135,6 +143,8 @@ async def take_inventory(
             f"the universal question answered {universal} of {len(run.found)} studies:"
             " the source cuts its answers without a word"
         )
+    if run.beyond:
+        run.disagreements.append(_BEYOND.format(len(run.beyond)))
     if run.unnamed:
         run.disagreements.append(_UNNAMED.format(len(run.unnamed)))
     dateless = sum(not dated for dated in run.found.values())
@@ -194,7 +204,7 @@ async def _remember(run: _Run) -> None:
     after: int | None = None
     windows = [
         window for text, answer in run.answered.items()
-        if answer.verdict == "complete" and (window := _window_of(text)) is not None
+        if answer.verdict == "complete" and (window := window_of(text)) is not None
     ]  # fmt: skip
 
     def remember(study: StudyRef | UnnamedStudy, study_date: dt.date | None) -> None:
@@ -214,21 +224,11 @@ async def _remember(run: _Run) -> None:
     run.largest = max(whole, default=0)
 
 
-def _window_of(question: str) -> DateWindow | None:
-    """Return the days of a question that is nothing but days."""
-    if not question.startswith("date=") or " " in question:
-        return None
-    first, _, last = question.removeprefix("date=").partition("-")
-    day = dt.datetime.strptime
-    ends = [day(text, "%Y%m%d").replace(tzinfo=dt.UTC).date() for text in (first, last or first)]
-    return DateWindow(*ends)
-
-
-async def _universal(run: _Run) -> int | None:
+async def _universal(run: _Run) -> _Asked | None:
     if not run.settings.universal_query:
         return None
     try:
-        return (await _ask(run, StudyQuestion())).count
+        return await _ask(run, StudyQuestion())
     except QueryTruncated as error:
         run.disagreements.append(f"the universal question is not answered: {error}")
         return None
@@ -245,11 +245,11 @@ async def _by_date(run: _Run) -> None:
         )
 
 
-async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
-    """Ask one window; split it while its answer may have been cut."""
+async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> set[int]:
+    """Ask one window; split it while its answer may have been cut. Return all it brought."""
     assert question.dates is not None
     if "StudyDate" in run.ignored:
-        return  # Splitting by a key that is ignored leads nowhere; the other sweep covers it.
+        return set()  # Splitting by an ignored key leads nowhere; the other sweep covers it.
     asked = await _ask_or_none(run, question, parent)
     if asked is None and run.dates_refused >= 0:
         run.dates_refused += 1
@@ -259,39 +259,44 @@ async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> None:
     if asked is not None:
         run.dates_refused = -1
         run.by_date |= asked.studies
-        if asked.outside:
+        if asked.outside > max(1, asked.count // 2):  # One may be indexed under another day.
             run.ignored.add("StudyDate")
         if asked.before or not _may_be_cut(run, question, asked.count):
-            return
+            return asked.studies
+    told = asked.studies if asked is not None else set()
     if "StudyDate" in run.ignored:
-        return
+        return told
     run.splits += 1
     parts = question.halves()
-    if not parts:
-        run.unanswered += asked is None
-        await _sweep_patients(run, question, "", question.text)
-        return
-    before = len(run.by_date)
-    covered_before = set(asked.studies) if asked else set()
-    for part in parts:
-        await _sweep_dates(run, part, question.text)
-    if question.times is None and question.dates.halves() is None:
+    covered, before = len(run.by_date), run.before
+    reached: set[int] = set()
+    for part in parts or ():
+        reached |= await _sweep_dates(run, part, question.text)
+    if not parts or (question.times is None and question.dates.halves() is None):
         # Studies without a time are in no time window.
-        await _sweep_patients(run, question, "", question.text)
-    if asked is not None and len(run.by_date) > before:
+        reached |= await _sweep_patients(run, question, "", question.text)
+        _note_beyond(run, question, told - reached, before)
+        run.unanswered += asked is None and not (parts and (reached or run.before > before))
+    if asked is not None and len(run.by_date) > covered:
         run.limit = run.limit or asked.count
-    assert covered_before <= run.by_date
+    assert told <= run.by_date
+    return told | reached
 
 
-async def _by_patient(run: _Run) -> None:
+async def _by_patient(run: _Run, universal: set[int]) -> None:
     """Go over everything again by patient ID prefix: it finds what no date window holds."""
-    await _sweep_patients(run, StudyQuestion(), "", "universal")
+    before = run.before
+    reached = await _sweep_patients(run, StudyQuestion(), "", "universal")
+    if len(universal) < len(run.found) or is_round(len(universal)):
+        _note_beyond(run, StudyQuestion(), universal - reached, before)
 
 
-async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, parent: str) -> None:
+async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, parent: str) -> set[int]:
+    """Ask for each patient ID that begins so, by its next character. Return all it brought."""
+    reached: set[int] = set()
     for char in _PREFIX_CHARS + _PREFIX_CHARS_RARE:
         if "PatientID" in run.ignored:
-            return
+            break
         longer = replace(question, patient_id_prefix=prefix + char)
         asked = await _ask_or_none(run, longer, parent)
         if asked is None and run.prefixes_refused >= 0:
@@ -301,11 +306,12 @@ async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, paren
                 run.disagreements.append("the source refuses every patient ID prefix")
         if asked is not None:
             run.prefixes_refused = -1
+            reached |= asked.studies
             if question.dates is not None:
                 run.by_date |= asked.studies
             if asked.outside > asked.count // 2 and asked.outside > 1:
                 run.disagreements.append("the source ignores a patient ID prefix")
-                return
+                break
             if asked.before or not _may_be_cut(run, longer, asked.count):
                 continue
         if len(prefix) + 1 >= _PREFIX_MAX:
@@ -314,25 +320,28 @@ async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, paren
                 run.disagreements.append("an answer to one patient ID may be cut")
             continue
         run.splits += 1
-        await _sweep_patients(run, question, prefix + char, longer.text)
+        before = run.before
+        below = await _sweep_patients(run, question, prefix + char, longer.text)
+        if asked is not None:
+            _note_beyond(run, question, asked.studies - below, before)
+        reached |= below
+    return reached
+
+
+def _note_beyond(run: _Run, question: StudyQuestion, left: set[int], before: int) -> None:
+    """Note what only an answer that may be cut named: there may be more that none names.
+
+    It may have been in answers that an interrupted sweep had got: how many they held is known.
+    """
+    if question.dates is None and "StudyDate" not in run.ignored:
+        left = left - run.by_date  # The date windows have all that is like it.
+    if len(left) > run.before - before:
+        run.beyond |= left
 
 
 def _may_be_cut(run: _Run, question: StudyQuestion, count: int) -> bool:
-    """Say whether this many answers can be the work of a limit."""
-    if count == 0:
-        return False
-    known = run.settings.find_limit
-    if known is not None and count >= known:
-        return True
-    if run.limit is not None and count >= run.limit:
-        return True
-    if question.dates is not None and question.dates.halves() is None and count < run.largest:
-        return count >= 100 and _is_round(count)
-    return (count >= run.largest and count > 1) or _is_round(count)
-
-
-def _is_round(count: int) -> bool:
-    return count >= 50 and (count % 50 == 0 or count & (count - 1) == 0)
+    limits = [each for each in (run.settings.find_limit, run.limit) if each is not None]
+    return may_be_cut(question, count, limit=min(limits, default=None), largest=run.largest)
 
 
 async def _ask_or_none(run: _Run, question: StudyQuestion, parent: str) -> _Asked | None:
@@ -348,6 +357,7 @@ async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
     done = run.answered.get(question.text)
     if done is not None and done.verdict == "complete":
         run.answers += 1
+        run.before += done.answered
         return _Asked(done.answered, set(), before=True)
     if run.questions >= _QUESTIONS_MAX:
         raise SourceError(f"more than {_QUESTIONS_MAX} questions", hint="set find_limit")
@@ -366,7 +376,7 @@ async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
             if isinstance(summary.study, UnnamedStudy):
                 run.unnamed.add(key)
             asked.studies.add(key)
-            asked.outside += not _matches(question, summary)
+            asked.outside += is_outside(question, summary, run.undated_in)
             run.found[key] = run.found.get(key, False) or summary.study_date is not None
             batch.append(summary)
             if len(batch) >= _SUMMARIES_A_COMMIT:
@@ -388,13 +398,3 @@ async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
         questions=run.questions,
     )
     return asked
-
-
-def _matches(question: StudyQuestion, summary: StudySummary) -> bool:
-    """Filter on our side, too: optional keys are ignored, ranges are misread."""
-    day = summary.study_date
-    if question.dates is not None and (day is None or day not in question.dates):
-        return False
-    prefix = question.patient_id_prefix
-    patient_id = summary.answer.get("PatientID", "")
-    return prefix is None or patient_id.upper().startswith(prefix.upper())

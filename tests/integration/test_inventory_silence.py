@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from cloudmig.bootstrap import Parts
 from cloudmig.cli import close
 from cloudmig.demo.oddities import two_patients, without_images
 from cloudmig.demo.pacs import Script
@@ -19,7 +22,7 @@ from cloudmig.demo.studies import Study, StudyMaker
 from cloudmig.errors import QueryTruncated
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
-from cloudmig.pipeline.inventory import take_inventory
+from cloudmig.pipeline.inventory import InventoryResult, take_inventory
 from cloudmig.telemetry import Pseudonyms
 from tests.integration.migration_world import TODAY, World, a_study
 
@@ -252,3 +255,82 @@ async def test_where_all_fits_together_the_closing_statement_says_so(tmp_path: P
     assert closing.disagreements == {}
     page = closing.report.read_text()
     assert "fit together in the inventory</h2><p class=legend>none" in page
+
+
+@contextlib.asynccontextmanager
+async def served(world: World) -> AsyncIterator[Parts]:
+    with world.serving():
+        async with world.opened() as parts:
+            yield parts
+
+
+async def _swept(world: World, limit: int, told: Sequence[Told]) -> InventoryResult:
+    """Take the inventory of a PACS that cuts every answer to `limit` without a word."""
+    async with served(world) as parts:
+        source = parts.sources["main"]
+
+        async def find(question: StudyQuestion) -> AsyncIterator[StudySummary]:
+            for each in [each for each in told if each.matches(question)][:limit]:
+                yield each.summary
+
+        source.find_studies = find  # type: ignore[method-assign, assignment]
+        settings = parts.config.sources["main"]
+        return await take_inventory(
+            source, parts.catalog, settings=settings, reporter=world.reporter
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """A study as a PACS finds it, and the date that it tells."""
+
+    number: int
+    day: dt.date
+    date_told: str
+    patient_id: str = ""
+
+    def matches(self, question: StudyQuestion) -> bool:
+        prefix = question.patient_id_prefix
+        return (
+            (question.dates is None or self.day in question.dates)
+            and question.times is None  # None has a time.
+            and (prefix is None or self.patient_id.startswith(prefix))
+        )
+
+    @property
+    def summary(self) -> StudySummary:
+        answer = {
+            "StudyInstanceUID": f"1.2.{self.number}",
+            "StudyDate": self.date_told,
+            "PatientID": self.patient_id,
+        }
+        return StudySummary.of_answer(answer, instances_claimed=1, patient_key=lambda *_: "key")
+
+
+DAYS = [dt.date(2015, 1, 1) + dt.timedelta(days=3 * n) for n in range(60)]
+
+
+@pytest.mark.parametrize("date_told", ["2015-02-03", "20160204", ""])
+async def test_one_date_told_otherwise_does_not_end_the_sweep_by_date(
+    date_told: str, tmp_path: Path
+) -> None:
+    told = [Told(n, day, f"{day:%Y%m%d}", "山田") for n, day in enumerate(DAYS)]
+    told[11] = replace(told[11], date_told=date_told)
+
+    result = await _swept(World(tmp_path, []), 20, told)
+
+    assert result.studies == len(told)
+
+
+@pytest.mark.parametrize("patient_id", ["", "山田", "P1"])
+async def test_what_no_narrower_question_brings_is_said_aloud(
+    patient_id: str, tmp_path: Path
+) -> None:
+    """Sixty studies of one day, without a time, and no two patient IDs to tell them apart."""
+    told = [Told(n, DAYS[0], "20150101", patient_id) for n in range(60)]
+
+    result = await _swept(World(tmp_path, []), 20, told)
+
+    assert result.studies == 20
+    [said] = result.disagreements
+    assert "may be cut, and in no narrower one: 20" in said
