@@ -15,7 +15,11 @@ from pynetdicom import pdu, pdu_primitives
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import uid_to_service_class
 
-from cloudmig.dimse.contexts import AcceptedContext, ProposedContext
+from cloudmig.dimse.contexts import (
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    AcceptedContext,
+    ProposedContext,
+)
 from cloudmig.dimse.wire import AbortReason, ProtocolViolation
 
 __all__ = [
@@ -49,7 +53,9 @@ TRANSFER_SYNTAXES_NOT_SUPPORTED = 4
 
 _USER_INFORMATION = 0x50
 _KNOWN_ITEMS = frozenset({0x10, 0x20, 0x21})
-_KNOWN_USER_ITEMS = frozenset({0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59})
+#: Maximum length and role selection. The rest is not for us, and often not as the standard has it.
+_USER_ITEMS_READ = frozenset({0x51, 0x54})
+_AE_TITLES = slice(10, 42)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,18 +116,18 @@ def decode_request(raw: bytes) -> AssociateRequest:
     """
     try:
         request = pdu.A_ASSOCIATE_RQ()
-        request.decode(_without_unknown_items(raw))
+        request.decode(_readable(raw))
         primitive = request.to_primitive()
         roles = {
-            str(item.sop_class_uid): (bool(item.scu_role), bool(item.scp_role))
+            _uid(item.sop_class_uid): (bool(item.scu_role), bool(item.scp_role))
             for item in primitive.user_information
             if isinstance(item, pdu_primitives.SCP_SCU_RoleSelectionNegotiation)
         }
         contexts = {
             int(context.context_id or 0): ProposedContext(
-                str(context.abstract_syntax or ""),
-                tuple(str(uid) for uid in context.transfer_syntax),
-                scp_role=roles.get(str(context.abstract_syntax), (True, False))[1],
+                _uid(context.abstract_syntax),
+                tuple(_uid(uid) for uid in context.transfer_syntax),
+                scp_role=roles.get(_uid(context.abstract_syntax), (True, False))[1],
             )
             for context in primitive.presentation_context_definition_list
         }
@@ -152,7 +158,9 @@ def encode_answer(
     results = []
     for context_id, proposed in request.contexts.items():
         taken = accepted.get(context_id)
-        syntax = taken.transfer_syntax_uid if taken else proposed.transfer_syntax_uids[0]
+        # Of a context turned down it means nothing (PS3.8 9.3.3.2), and some propose none.
+        turned_down = next(iter(proposed.transfer_syntax_uids), IMPLICIT_VR_LITTLE_ENDIAN)
+        syntax = taken.transfer_syntax_uid if taken else turned_down
         context = _context(context_id, (syntax,))
         context.result = ACCEPTED if taken else _rejection_of(proposed)
         results.append(context)
@@ -178,12 +186,12 @@ def decode_answer(raw: bytes, proposed: Sequence[ProposedContext]) -> AssociateA
 def _decoded_answer(raw: bytes, proposed: tuple[ProposedContext, ...]) -> AssociateAnswer:
     try:
         answer = pdu.A_ASSOCIATE_AC()
-        answer.decode(_without_unknown_items(raw))
+        answer.decode(_readable(raw))
         primitive = answer.to_primitive()
         # A class that is denied the SCP role (PS3.7 D.3.3.4) cannot be received. One that is not
         # mentioned can: some archives send C-GET sub-operations without answering the role item.
         denied = {
-            str(item.sop_class_uid)
+            _uid(item.sop_class_uid)
             for item in primitive.user_information
             if isinstance(item, pdu_primitives.SCP_SCU_RoleSelectionNegotiation)
             and not item.scp_role
@@ -194,7 +202,7 @@ def _decoded_answer(raw: bytes, proposed: tuple[ProposedContext, ...]) -> Associ
             if context.result != ACCEPTED or not context_id % 2:
                 continue
             asked = proposed[context_id // 2]
-            transfer_syntax_uid = str(context.transfer_syntax[0])
+            transfer_syntax_uid = _uid(context.transfer_syntax[0])
             if asked.scp_role and asked.abstract_syntax_uid in denied:
                 continue
             if transfer_syntax_uid not in asked.transfer_syntax_uids:
@@ -274,6 +282,11 @@ def _rejection_of(proposed: ProposedContext) -> int:
     return ABSTRACT_SYNTAX_NOT_SUPPORTED
 
 
+def _uid(value: object) -> str:
+    """Return a UID without its padding: PS3.8 annex F has none, some archives have several."""
+    return str(value or "").strip("\0 ")
+
+
 def _pdu_bytes_max(primitive: pdu_primitives.A_ASSOCIATE) -> int:
     """Return the longest PDU the peer takes; 0 means any (PS3.8 D.1)."""
     for item in primitive.user_information:
@@ -286,18 +299,24 @@ def _undecodable(what: str) -> ProtocolViolation:
     return ProtocolViolation(f"an {what} cannot be read", AbortReason.INVALID_PARAMETER_VALUE)
 
 
-def _without_unknown_items(raw: bytes) -> bytes:
-    """Drop the items the codec has no class for: they shall be ignored (PS3.8 9.3.1)."""
+def _readable(raw: bytes) -> bytes:
+    """Return a PDU that the codec can read: it raises where real archives are careless.
+
+    Items it does not know shall be ignored (PS3.8 9.3.1), as are those that nobody here reads.
+    AE titles are padded with spaces (PS3.8 9.3.2), but by some with NULs.
+    """
     if len(raw) < 74:
         raise ValueError("shorter than its fixed fields")
     body = bytearray()
     for item_type, item in _items(raw[74:]):
         if item_type == _USER_INFORMATION:
-            known = b"".join(sub for kind, sub in _items(item[4:]) if kind in _KNOWN_USER_ITEMS)
+            known = b"".join(sub for kind, sub in _items(item[4:]) if kind in _USER_ITEMS_READ)
             body += struct.pack(">BBH", item_type, 0, len(known)) + known
         elif item_type in _KNOWN_ITEMS:
             body += item
-    return raw[:2] + struct.pack(">L", 68 + len(body)) + raw[6:74] + bytes(body)
+    titles = raw[_AE_TITLES].replace(b"\0", b" ")
+    head = struct.pack(">L", 68 + len(body)) + raw[6:10] + titles + raw[42:74]
+    return raw[:2] + head + bytes(body)
 
 
 def _items(raw: bytes) -> Iterator[tuple[int, bytes]]:

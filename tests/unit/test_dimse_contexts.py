@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 
 import pytest
 
@@ -126,6 +127,71 @@ def test_unknown_items_in_a_request_are_ignored() -> None:
 
     read = dataclasses.asdict(decode_request(longer))
     assert read == dataclasses.asdict(decode_request(raw))
+
+
+def item(item_type: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", item_type, 0, len(content)) + content
+
+
+def with_user_items(raw: bytes, *items: bytes) -> bytes:
+    """Return an A-ASSOCIATE PDU with these in its user information, the last item."""
+    start = raw.rindex(b"\x50\x00")
+    longer = raw[:start] + item(0x50, raw[start + 4 :] + b"".join(items))
+    return longer[:2] + struct.pack(">L", len(longer) - 6) + longer[6:]
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        item(0x52, b"1." + b"2" * 80),
+        item(0x55, b"VERSION 1\0\0\0"),
+        item(0x55, b"A version name of more than 16 letters"),
+        item(0x55, b"V\xe9rsion"),
+        item(0x58, bytes([9, 0, 0, 1, 65, 0, 0])),
+    ],
+    ids=["class UID", "NULs", "long name", "no ASCII", "user identity"],
+)
+def test_what_nobody_here_reads_may_be_written_as_it_likes(careless: bytes) -> None:
+    proposed = [ProposedContext(CT, (EXPLICIT,))]
+    raw = encode_request("EDGE", "PACS", proposed, 0)
+    request = decode_request(raw)
+    accepted = AcceptedContext(1, CT, EXPLICIT)
+    answer = encode_answer(request, (accepted,), 0)
+
+    read = dataclasses.asdict(decode_request(with_user_items(raw, careless)))
+    assert read == dataclasses.asdict(request)
+    assert decode_answer(with_user_items(answer, careless), proposed).contexts == {1: accepted}
+
+
+def test_ae_titles_may_be_padded_with_nuls() -> None:
+    raw = encode_request("EDGE", "PACS", [ProposedContext(CT, (EXPLICIT,))], 0)
+    padded = raw[:10] + b"PACS".ljust(16, b"\0") + b"EDGE".ljust(16, b"\0") + raw[42:]
+
+    request = decode_request(padded)
+
+    assert (request.calling_aet, request.called_aet) == ("EDGE", "PACS")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("padding", ["\0", "\0\0", "  "])
+def test_uids_may_be_padded(padding: str) -> None:
+    proposed = [ProposedContext(CT, (EXPLICIT,))]
+    careless = [ProposedContext(CT + padding, (EXPLICIT + padding,))]
+
+    request = decode_request(encode_request("EDGE", "PACS", careless, 0))
+    assert list(request.contexts.values()) == proposed
+    raw = encode_answer(request, (AcceptedContext(1, CT, EXPLICIT + padding),), 0)
+    assert decode_answer(raw, proposed).contexts == {1: AcceptedContext(1, CT, EXPLICIT)}
+
+
+def test_a_context_without_a_transfer_syntax_is_turned_down() -> None:
+    proposed = [ProposedContext(CT, (EXPLICIT,)), ProposedContext(MR, ())]
+    request = decode_request(encode_request("EDGE", "PACS", proposed, 0))
+    accepted = AcceptedContext(1, CT, EXPLICIT)
+
+    answer = decode_answer(encode_answer(request, (accepted,), 0), proposed)
+
+    assert answer.contexts == {1: accepted}
 
 
 @pytest.mark.parametrize("cut", [7, 40, 73, 80, 100, -1])
