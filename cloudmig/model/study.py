@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
@@ -82,12 +83,13 @@ class StudySummary:
 
         `patient_key` makes the pseudonym of PatientID and IssuerOfPatientID.
         """
-        modalities = answer.get("ModalitiesInStudy", "").split("\\")
+        # Some archives write "CT, SR" or "CT/SR"; a code string has neither sign (PS3.5 6.2).
+        modalities = re.split(r"[\\,/;]", answer.get("ModalitiesInStudy", ""))
         return cls(
             reference_of(answer),
             study_date_text=answer.get("StudyDate", ""),
             study_time_text=answer.get("StudyTime", ""),
-            modalities=tuple(part for part in modalities if part),
+            modalities=tuple(part.strip() for part in modalities if part.strip()),
             instances_claimed=instances_claimed,
             patient_key=patient_key(
                 answer.get("PatientID", ""), answer.get("IssuerOfPatientID", "")
