@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudmig.bootstrap.credentials import access
@@ -77,13 +78,20 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
 async def _is_empty_and_used(parts: Parts, name: str) -> bool:
     """Say whether a folder holds nothing, and should: copies, or the evidence of another's."""
     directory = parts.config.destinations[name].directory
-    if directory is None or (directory.is_dir() and any(directory.iterdir())):
+    if directory is None or _holds_something(directory):
         return False
     destinations = parts.config.destinations.items()
     for each in (name, *(each for each, settings in destinations if settings.evidence == name)):
         if await parts.catalog.call(Catalog.stored_copies, each, limit=1):
             return True
     return False
+
+
+def _holds_something(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return False  # Not there; if it cannot be looked at, opening it says why.
 
 
 def _aws_session(config: Configuration) -> Session | None:

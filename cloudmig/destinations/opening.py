@@ -19,7 +19,7 @@ from cloudmig.destinations.store_settings import READ_TIMEOUT_S, StoreSettings, 
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
 from cloudmig.destinations.upload_log import UploadLog
 from cloudmig.destinations.wrapping import ObjectKeeper
-from cloudmig.errors import ConfigError
+from cloudmig.errors import ConfigError, DestinationUnavailable
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -55,7 +55,7 @@ def open_object_store(
         "s3": lambda: _s3(name, settings, uploads, session),
         "gs": lambda: _other(GCSStore, settings, _profile(settings)),
         "az": lambda: _other(AzureStore, settings, _profile(settings)),
-        "file": lambda: _local(settings, _profile(settings), is_used=is_used),
+        "file": lambda: _local(name, settings, _profile(settings), is_used=is_used),
         "memory": lambda: _memory(settings, _profile(settings)),
     }
     if scheme not in builders:
@@ -142,13 +142,19 @@ def _other(
     return Backend(store=store(settings.timeout_s), reading=store(READ_TIMEOUT_S), profile=profile)
 
 
-def _local(settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:
+def _local(name: str, settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:
     root = folder_of(settings.url)
     if not root.is_absolute():
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
-    return Backend(
-        store=LocalStore(root, mkdir=True), profile=profile, files=LocalFiles(root, is_used=is_used)
-    )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        files = LocalFiles(root, is_used=is_used)
+        return Backend(store=LocalStore(root), profile=profile, files=files)
+    except OSError as error:
+        raise DestinationUnavailable(
+            f"destination {name}: its folder cannot be opened ({error.strerror})",
+            hint="is its disk mounted, and may this user write there?",
+        ) from error
 
 
 def _memory(settings: StoreSettings, profile: StoreProfile) -> Backend:

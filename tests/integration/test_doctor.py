@@ -318,3 +318,13 @@ async def test_a_pacs_that_counts_every_connection_as_an_association_is_healthy(
 
         assert gate.visitors > 0
         assert gate.silent_visitors == 0
+
+
+async def test_a_home_that_cannot_even_be_looked_at_is_a_problem(tmp_path: Path) -> None:
+    data = a_file(tmp_path, free_port())
+    data["sources"]["main"] = {"archive": "main", "url": f"file://{tmp_path}/export"}
+    data["destinations"]["archive"] = {"url": f"file://{tmp_path / ('n' * 300)}"}
+
+    found = await problems(data)
+
+    assert "File name too long" in found["destination archive", "store"].message

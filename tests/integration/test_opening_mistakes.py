@@ -9,7 +9,7 @@ import pytest
 
 from cloudmig.bootstrap import open_agent
 from cloudmig.config import parse
-from cloudmig.errors import ConfigError
+from cloudmig.errors import ConfigError, DestinationUnavailable
 from cloudmig.telemetry import SilentReporter
 
 
@@ -51,3 +51,16 @@ async def test_a_state_dir_that_is_no_folder_is_a_mistake(state_dir: str, tmp_pa
         async with open_agent(parse(told), SilentReporter()):
             pass
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("home", ["file", "file/below", "n" * 300])
+async def test_a_home_that_cannot_be_opened_is_told(home: str, tmp_path: Path) -> None:
+    """As a mount is whose server is gone, which only root can make."""
+    (tmp_path / "file").touch()
+    told = a_configuration(tmp_path)
+    told["destinations"]["archive"]["url"] = f"file://{tmp_path / home}"
+
+    with pytest.raises(DestinationUnavailable, match="destination archive: its folder") as caught:
+        async with open_agent(parse(told), SilentReporter()):
+            pass
+    assert "mounted" in caught.value.hint

@@ -81,9 +81,9 @@ def check_destination(
 
 
 def _check_directory(subject: str, folder: Path) -> Finding:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
     try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
         with tempfile.TemporaryFile(dir=folder):
             return ok("store", subject, f"{folder} can be written")
     except OSError as error:
