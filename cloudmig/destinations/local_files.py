@@ -99,24 +99,28 @@ def create_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview])
     folder_path, name = os.path.split(path)
     folder = _open_folder(folder_path)
     try:
-        if _is_taken(name, folder):
-            return None
-        descriptor, temporary = _open_temporary(folder)
-        try:
-            write_through(descriptor, pieces)
-            written = os.fstat(descriptor)
-            source = f"/proc/self/fd/{descriptor}" if temporary is None else temporary
-            # Only with a dir_fd does Python ask linkat(2), which follows the /proc link.
-            os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
-        except FileExistsError:
-            return None
-        finally:
-            os.close(descriptor)
-            if temporary is not None:
-                os.unlink(temporary, dir_fd=folder)
+        etag = None if _is_taken(name, folder) else _create(name, folder, pieces)
+        # A taken name, too: whoever gave it may have died, or failed, before it was on the disk.
         os.fsync(folder)
     finally:
         os.close(folder)
+    return etag
+
+
+def _create(name: str, folder: int, pieces: Iterable[bytes | bytearray | memoryview]) -> str | None:
+    descriptor, temporary = _open_temporary(folder)
+    try:
+        write_through(descriptor, pieces)
+        written = os.fstat(descriptor)
+        source = f"/proc/self/fd/{descriptor}" if temporary is None else temporary
+        # Only with a dir_fd does Python ask linkat(2), which follows the /proc link.
+        os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        return None
+    finally:
+        os.close(descriptor)
+        if temporary is not None:
+            os.unlink(temporary, dir_fd=folder)
     return f'"{written.st_ino:x}-{written.st_mtime_ns // 1000:x}-{written.st_size:x}"'
 
 

@@ -116,6 +116,29 @@ def test_bytes_reach_the_disk_before_the_key_and_the_key_before_the_answer(
     assert steps == ["folder", "file", "link", "folder"]
 
 
+def test_a_name_that_is_taken_is_on_the_disk_before_anybody_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given a moment ago, by a writer that failed or died before it had said so."""
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def failing_once(descriptor: int) -> None:
+        if (tmp_path / "key").exists():
+            synced.append(os.fstat(descriptor).st_ino)
+            if len(synced) == 1:
+                raise OSError(errno.EIO, "the disk is in trouble")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing_once)
+    with pytest.raises(OSError, match="trouble"):
+        create_durably(tmp_path / "key", [b"bytes"])
+
+    assert create_durably(tmp_path / "key", [b"bytes"]) is None
+
+    assert synced == [tmp_path.stat().st_ino] * 2
+
+
 @pytest.mark.parametrize("size_bytes", [1, 8 << 20, (8 << 20) + 1, 2 << 30, 5 << 40])
 def test_parts_cover_the_object_and_are_never_too_many(size_bytes: int) -> None:
     ranges = list(PartPlan.of(size_bytes).ranges())
