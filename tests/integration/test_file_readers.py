@@ -110,6 +110,19 @@ async def test_a_large_file_is_left_to_threads(tmp_path: Path) -> None:
         assert await readers.read(facts_of(tmp_path, large), prefix_of(large)) is None
 
 
+async def test_a_process_that_stands_still_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    async with begun(tmp_path, replace(AT_ONCE, answer_max_s=1.0)) as readers:
+        first = readers.process_ids[0]
+        os.kill(first, signal.SIGSTOP)
+
+        async with asyncio.timeout(30):
+            found = await read_all(readers, tmp_path)
+
+        assert None in found
+        check(found)
+        assert first not in readers.process_ids
+
+
 async def test_files_of_a_process_that_dies_are_left_to_threads(tmp_path: Path) -> None:
     async with begun(tmp_path) as readers:
         first, second = readers.process_ids

@@ -4,8 +4,8 @@ Reading a CT slice and hashing it twice takes a millisecond in which a thread le
 interpreter and asks for it back a dozen times, while the event loop and those who write want it
 too: that leaves a third of two cores idle. A process shares nothing but the memory it reads into.
 
-A process that dies, or answers what nobody asked, is not believed and not replaced: its files are
-read by threads, as are large ones and the first ones.
+A process that dies, stands still, or answers what nobody asked, is not believed and not replaced:
+its files are read by threads, as are large ones and the first ones.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cloudmig.dicom.header import Identity
@@ -40,6 +41,7 @@ class ReaderLimits:
     slot_bytes: int = 2 << 20  #: Larger files are read by threads.
     after_files: int = 100  #: Fewer are read sooner than a process begins.
     start_max_s: float = 60.0
+    answer_max_s: float = 60.0  #: Behind a disk that takes longer, threads wait as well.
     end_max_s: float = 5.0
 
 
@@ -82,12 +84,23 @@ class FileReaders:
         fits = len(prefix) + facts.size_bytes <= self._limits.slot_bytes
         if not fits or not self.process_ids:
             return None
-        slot = await self._free.get()
-        # Cancelled, we leave the slot to the answer, which comes all the same.
-        outcome = await slot.reader.ask(facts, prefix, slot, lambda: self._free.put_nowait(slot))
+        outcome = await self._outcome(facts, prefix)
         if isinstance(outcome, str):
             raise NotAsIndexedError(outcome)
         return outcome
+
+    async def _outcome(self, facts: FileFacts, prefix: bytes) -> _Outcome:
+        slot: _Slot | None = None
+        try:
+            async with asyncio.timeout(self._limits.answer_max_s):
+                slot = await self._free.get()
+                free = partial(self._free.put_nowait, slot)
+                # Cancelled, we leave the slot to the answer, which comes all the same.
+                return await slot.reader.ask(facts, prefix, slot, free)
+        except TimeoutError:
+            if slot is not None:
+                slot.reader.lose()
+            return None
 
     async def _begin(self) -> None:
         limits = self._limits
@@ -212,11 +225,15 @@ class _Reader:
         except ValueError:
             pass  # Too long a line, or no answer: it is stopped like one that said too much.
         finally:
-            self.is_lost = True
-            if self.process.returncode is None:
-                self.process.kill()
+            self.lose()
             while self._asked:
                 self._asked.popleft().answer(None)
+
+    def lose(self) -> None:
+        """Believe the process no more; what it was asked is answered when it is gone."""
+        self.is_lost = True
+        if self.process.returncode is None:
+            self.process.kill()
 
     async def end(self, wait_max_s: float) -> None:
         """End the process, whatever it is doing."""
