@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from cloudmig.demo.studies import Instance
 from cloudmig.dicom.part10 import file_prefix, read_prefix
@@ -242,3 +243,17 @@ async def test_a_folder_of_many_files_is_moved_by_processes(
     for instance in (each for study in studies for each in study.instances()):
         body = stored[instance.sop_instance_uid]
         assert body[read_prefix(body)[0] :] == instance.data_set()
+
+
+def test_a_process_that_is_dead_before_we_hear_of_it_fails_nobody(tmp_path: Path) -> None:
+    """The pipe to it is closed sooner than its answers end: the agent's event loop raises then."""
+
+    async def ask_the_dead() -> None:
+        async with begun(tmp_path) as readers:
+            for reader in readers._readers:
+                assert reader.process.stdin is not None
+                reader.process.stdin.close()
+            assert set(await read_all(readers, tmp_path)) == {None}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask_the_dead())

@@ -208,11 +208,11 @@ class _Reader:
         """Return what will hold the outcome. `free` is called when nobody writes to the slot."""
         outcome: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         question = _Question(slot, len(prefix), outcome, free)
-        if self.is_lost:
+        assert self.process.stdin is not None
+        if self.is_lost or self.process.stdin.is_closing():  # It may be dead before we hear of it.
             question.answer(None)
             return outcome
         self._asked.append(question)
-        assert self.process.stdin is not None
         self.process.stdin.write(request_line(facts, prefix, slot.offset))
         return outcome
 
