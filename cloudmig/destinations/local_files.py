@@ -21,11 +21,12 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from cloudmig.destinations.bodies import StagedBody, body_pieces
 from cloudmig.destinations.disk_writing import write_through
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import DestinationRefused, DestinationUnavailable
 
 __all__ = ["LocalFiles", "create_durably"]
 
 _UNNAMED_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+_LINKS_UNSUPPORTED = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 T = TypeVar("T")
@@ -93,6 +94,8 @@ class LocalFiles:
 def create_durably(path: Path, pieces: Iterable[bytes | bytearray | memoryview]) -> str | None:
     """Write a new file and return its ETag; return None and write nothing when the path is taken.
 
+    Raises OSError, and `DestinationRefused` where the file system cannot do that.
+
     The ETag is the one obstore gives a local file, whom to ask costs as much CPU as writing a
     quarter of a megabyte; a test holds the two equal.
     """
@@ -117,6 +120,13 @@ def _create(name: str, folder: int, pieces: Iterable[bytes | bytearray | memoryv
         os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
         return None
+    except OSError as error:
+        if error.errno not in _LINKS_UNSUPPORTED:
+            raise
+        raise DestinationRefused(
+            "its file system gives no file a second name, or this user may not do so",
+            hint="use one with hard links, such as ext4, XFS or NFS; FAT and exFAT have none",
+        ) from error
     finally:
         os.close(descriptor)
         if temporary is not None:

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from obstore.store import LocalStore
 
+from cloudmig.agent.doctor import Verdict
+from cloudmig.agent.doctor.store import _check_directory
 from cloudmig.destinations import disk_writing, local_files
 from cloudmig.destinations.bodies import PartPlan, StagedBody
 from cloudmig.destinations.local_files import LocalFiles, create_durably
 from cloudmig.destinations.profiles import profile_named, profile_names
-from cloudmig.errors import ConfigError, DestinationUnavailable
+from cloudmig.errors import ConfigError, DestinationRefused, DestinationUnavailable
 
 KILLED_WRITER = """
 import os, signal, sys
@@ -226,6 +228,24 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     with pytest.raises(OSError, match="no space"):
         create_durably(tmp_path / "key", [b"bytes"])
 
+    assert everything_in(tmp_path) == []
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_file_system_without_hard_links_is_told_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+
+    with pytest.raises(DestinationRefused, match="second name") as caught:
+        create_durably(tmp_path / "key", [b"bytes"])
+    assert "hard links" in caught.value.hint
+    finding = _check_directory("destination store", tmp_path)
+    assert finding.verdict is Verdict.PROBLEM
+    assert "hard links" in finding.hint
     assert everything_in(tmp_path) == []
 
 

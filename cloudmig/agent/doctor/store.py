@@ -9,8 +9,8 @@ import base64
 import datetime as dt
 import email.utils
 import hashlib
+import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,10 @@ from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.agent.doctor.web_store import check_web_store
 from cloudmig.bootstrap.destinations import store_settings
 from cloudmig.config import DestinationSettings
+from cloudmig.destinations.local_files import create_durably
 from cloudmig.destinations.opening import open_control
 from cloudmig.destinations.s3_control import S3Control, translate
-from cloudmig.errors import CloudmigError
+from cloudmig.errors import CloudmigError, DestinationRefused
 
 __all__ = ["check_destination"]
 
@@ -84,8 +85,12 @@ def _check_directory(subject: str, folder: Path) -> Finding:
     try:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        with tempfile.TemporaryFile(dir=folder):
-            return ok("store", subject, f"{folder} can be written")
+        probe = folder / f"cloudmig-doctor#{os.getpid()}"  # Nothing lists such names.
+        create_durably(probe, [b"x"])
+        probe.unlink()
+        return ok("store", subject, f"{folder} can be written")
+    except DestinationRefused as error:
+        return problem("store", subject, f"{folder}: {error}", _sentence(error.hint))
     except OSError as error:
         return problem(
             "store",
