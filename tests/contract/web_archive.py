@@ -67,6 +67,8 @@ class WebScript:
     ignores_dates: bool = False
     takes_prefixes: bool = True  #: False: 400 for a search with a wildcard.
     repeats_last_row: bool = False  #: Each page begins with the last row of the one before it.
+    hidden: frozenset[str] = frozenset()  #: Studies left out of a page after it was counted out.
+    reorders: bool = False  #: Cuts each second page from a list the other way round.
     not_listed: frozenset[str] = frozenset()
     knows_path_of: frozenset[str] | None = None  #: Studies that have a list of series; None: all.
     unknown_is_empty: bool = False  #: No 404 for the series of a study it has not, as Orthanc.
@@ -207,7 +209,10 @@ class ScriptedArchive:
         script = self.script
         limit = min(int(request.query["limit"]), script.page_rows_max or 1_000_000)
         offset = 0 if script.ignores_offset else int(request.query.get("offset", "0"))
+        if script.reorders and offset % 2:
+            rows.reverse()
         page = rows[max(0, offset - (script.repeats_last_row and offset > 0)) : offset + limit]
+        page = [row for row in page if row["StudyInstanceUID"] not in script.hidden]
         if not page and script.nothing_is_404:
             return web.Response(status=404, text=CANARY)
         if not page:

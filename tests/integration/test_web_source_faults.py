@@ -71,7 +71,31 @@ async def test_pages_are_gone_through_by_what_came(tmp_path: Path) -> None:
         assert len(await found(source)) == len(STUDIES)
 
     offsets = [search.partition("offset=")[2].partition("&")[0] for search in archive.searches]
-    assert offsets == ["", "2", "4", "6"], "the last page is shorter than one that came before"
+    assert offsets == ["", "2", "4", "6", "7"], "and once more: a short page may not be the last"
+
+
+async def test_a_page_from_which_studies_were_left_out_is_not_the_last(tmp_path: Path) -> None:
+    """Some cut out a page first, and then leave out what was rejected or is not for us."""
+    hidden = frozenset({STUDIES[3].study_instance_uid})
+    async with a_source(tmp_path, STUDIES, WebScript(hidden=hidden)) as (source, _):
+        studies = await found(source)
+
+    assert set(studies) == {StudyRef(each.study_instance_uid) for each in STUDIES} - {
+        StudyRef(uid) for uid in hidden
+    }
+
+
+async def test_pages_in_changing_orders_are_no_whole_answer(tmp_path: Path) -> None:
+    """What one page repeats, another has left out, and nothing tells what."""
+    async with a_source(tmp_path, STUDIES, WebScript(reorders=True)) as (source, _):
+        with pytest.raises(QueryTruncated, match="order"):
+            await found(source)
+
+
+async def test_the_end_of_a_page_may_be_repeated_by_the_next(tmp_path: Path) -> None:
+    """So it is where something new came before it meanwhile, and nothing is left out then."""
+    async with a_source(tmp_path, STUDIES, WebScript(repeats_last_row=True)) as (source, _):
+        assert len(set(await found(source))) == len(STUDIES)
 
 
 async def test_the_first_short_page_is_not_believed_to_be_the_last(tmp_path: Path) -> None:

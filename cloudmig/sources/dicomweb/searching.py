@@ -2,7 +2,9 @@
 
 Servers cap a page below the limit that was asked for, ignore the offset, or say by status 206 or a
 Warning that there is more (PS3.18 8.3.4.4): the next page is asked for by what came, and an answer
-ends with a page that is empty, brings nothing new, or is shorter than one that came before.
+ends with a page that is empty or brings nothing new. One that is shorter than another that came
+before ends it, too, except among studies: some servers leave rows out of a page that was cut out
+before, and nothing else would tell of the studies behind it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import NoReturn
 
 from cloudmig.dicomweb import (
@@ -49,6 +52,7 @@ class Level:
     name: str
     included: tuple[str, ...]  #: Attributes asked for beside the usual ones.
     name_of: Callable[[Row], Hashable]  #: Tells two rows apart.
+    short_page_ends: bool = True
 
 
 class Searches:
@@ -71,24 +75,30 @@ class Searches:
         Raises `QueryTruncated` where there is more and it cannot be had, `StudyUnknown` on 404.
         """
         seen: set[Hashable] = set()
+        before: list[Hashable] = []  #: The names of the page before this one.
         received = 0
         for _ in range(_PAGES_MAX):
             ask = partial(self._page, level, path, keys, offset=received)
             page, says_more = await self._lanes.insist(ask)
-            names = {level.name_of(row) for row in page}
-            brings_nothing = not names - seen
-            seen |= names
-            if brings_nothing:
+            names = [level.name_of(row) for row in page]
+            if seen.issuperset(names):
                 # It repeats itself: was the page before this one all there is?
                 if page and received >= self._page_rows:
                     raise QueryTruncated("the archive ignores the offset of a search")
                 if says_more:
                     raise QueryTruncated("the archive says that there is more, and gives no more")
                 return
+            if not _follows(names, before, seen):
+                raise QueryTruncated(
+                    "the archive changes the order of its rows between two pages of a search"
+                )
+            seen.update(names)
+            before = names
             received += len(page)
             for row in page:
                 yield row
-            if len(page) < self._largest_page[level.name] and not says_more:
+            is_short = len(page) < self._largest_page[level.name]
+            if is_short and level.short_page_ends and not says_more:
                 return
             self._largest_page[level.name] = max(self._largest_page[level.name], len(page))
         raise QueryTruncated(f"a search with more than {_PAGES_MAX} pages")
@@ -166,3 +176,13 @@ class Searches:
         if status in _NOT_FOUND:
             raise StudyUnknown
         raise error_for_status(status, doing="search")
+
+
+def _follows(names: Sequence[Hashable], before: Sequence[Hashable], seen: set[Hashable]) -> bool:
+    """Say whether a page may be the next one: it repeats nothing but the end of the one before.
+
+    One in another order repeats some rows, and as many others are then on no page.
+    """
+    repeated = list(takewhile(seen.__contains__, names))
+    end = before[len(before) - len(repeated) :] if len(repeated) < len(before) else before
+    return set(repeated) <= set(end) and seen.isdisjoint(filter(None, names[len(repeated) :]))

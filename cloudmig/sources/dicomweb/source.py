@@ -52,7 +52,7 @@ def _image_name(row: Row) -> Hashable:
     return image_answer(row).get("SOPInstanceUID", "")
 
 
-_STUDIES = Level("studies", STUDY_INCLUDED, _study_name)
+_STUDIES = Level("studies", STUDY_INCLUDED, _study_name, short_page_ends=False)
 _SERIES = Level("series", SERIES_INCLUDED, _series_name)
 _IMAGES = Level("instances", IMAGE_INCLUDED, _image_name)
 
