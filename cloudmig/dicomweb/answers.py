@@ -32,7 +32,8 @@ class AnswerUnreadable(ValueError):  # noqa: N818 - named for what happened, as 
 class StoreAnswer:
     """A Store Instances Response, instance by instance (PS3.18 10.5.3, table I.2-1).
 
-    An instance named as stored and as failed at once is in neither: that has to be looked up.
+    An instance named as stored and as failed at once, or as stored with a warning in a form that
+    nobody can read, is in neither: that has to be looked up.
     """
 
     #: SOP Instance UID -> Warning Reason, None where there is none.
@@ -51,8 +52,10 @@ def read_store_answer(body: bytes) -> StoreAnswer:
         return StoreAnswer()
     stored, failed, unnamed = {}, {}, []
     for item in _items(data_set, _REFERENCED_SOP_SEQUENCE):
-        if uid := _uid(item, _REFERENCED_SOP_INSTANCE_UID):
-            stored[uid] = _number(item, _WARNING_REASON)
+        warning = _number(item, _WARNING_REASON)
+        is_told = warning is not None or _is_empty(item.get(_WARNING_REASON))
+        if is_told and (uid := _uid(item, _REFERENCED_SOP_INSTANCE_UID)):
+            stored[uid] = warning
     for item in _items(data_set, _FAILED_SOP_SEQUENCE):
         reason = _number(item, _FAILURE_REASON)
         if uid := _uid(item, _REFERENCED_SOP_INSTANCE_UID):
@@ -144,6 +147,15 @@ def _number(item: dict[str, Any], tag: str) -> int | None:
     for value in _values(item, tag):
         try:
             return int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     return None
+
+
+def _is_empty(attribute: Any) -> bool:  # noqa: ANN401 - JSON
+    """Say whether an attribute holds nothing, or is not there (PS3.18 F.2.5)."""
+    if not isinstance(attribute, dict):
+        return attribute is None
+    values = attribute.get("Value") or []
+    said = values if isinstance(values, list) else [values]
+    return attribute.keys() <= {"vr", "Value"} and all(each is None or each == "" for each in said)

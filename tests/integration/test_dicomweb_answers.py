@@ -122,6 +122,35 @@ async def test_a_warning_about_bytes_that_are_ours_is_a_success() -> None:
     assert outcome.fresh
 
 
+@pytest.mark.parametrize("warning", [
+    {"vr": "US", "Value": ["B000"]}, {"vr": "US", "Value": 45056}, 45056, {"InlineBinary": "ALA="},
+    {"Value": [float("inf")]}, {"Value": [{}]},
+], ids=["hex", "no list", "no attribute", "binary", "endless", "item"])  # fmt: skip
+async def test_a_warning_in_a_form_of_its_own_is_still_a_warning(warning: object) -> None:
+    [item] = a_study_of(1)
+    named = {"00081155": {"vr": "UI", "Value": [item.instance.sop_instance_uid]}}  # type: ignore[union-attr]
+    body = json.dumps({"00081199": {"vr": "SQ", "Value": [{**named, "00081196": warning}]}})
+    async with open_web() as web:
+        web.server.script = [Answer(202, alters=True, body=body.encode())]
+
+        [outcome] = outcomes_of(await web.store_all([item]))
+
+    assert isinstance(outcome, Taken)
+
+
+@pytest.mark.parametrize("said", [{"vr": "US"}, {"Value": []}, {"Value": [None]}, {"Value": [""]}])
+async def test_an_empty_warning_is_none(said: object) -> None:
+    [item] = a_study_of(1)
+    named = {"00081155": {"vr": "UI", "Value": [item.instance.sop_instance_uid]}}  # type: ignore[union-attr]
+    body = json.dumps({"00081199": {"vr": "SQ", "Value": [{**named, "00081196": said}]}})
+    async with open_web() as web:
+        web.server.script = [Answer(200, body=body.encode())]
+
+        outcomes_of(await web.store_all([item]))
+
+        assert web.server.retrieved == []
+
+
 @pytest.mark.parametrize("reason", [0x0110, 0xA700, 45070, 45071])
 async def test_a_failure_that_may_pass_is_tried_again_and_sent_alone(reason: int) -> None:
     items = a_study_of(3)
