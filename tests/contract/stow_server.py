@@ -67,6 +67,8 @@ class ScriptedStow:
     rows_max: int = 0  #: Rows of a query it gives at most; 0 for all.
     takes_uid_lists: bool = True
     query_status: int = 200
+    says_more: bool = False  #: 206 where there are more rows.
+    too_broad: int = 0  #: Answers so to a search for any study.
     lists_late: bool = False  #: What it stores is there to be read, and in no list yet.
     body_bytes_max: int = 1 << 30  #: 413 above.
     rejects: set[str] = field(default_factory=set)  #: SOP Instance UIDs that spoil a request.
@@ -195,10 +197,18 @@ class ScriptedStow:
             {"00080018": {"vr": "UI", "Value": [uid]}, "00100010": {"Value": [CANARY]}}
             for uid in uids[offset : offset + limit]
         ]
-        return web.Response(body=json.dumps(rows).encode(), content_type="application/dicom+json")
+        return web.Response(
+            body=json.dumps(rows).encode(),
+            status=206 if self.says_more and offset + limit < len(uids) else 200,
+            content_type="application/dicom+json",
+        )
 
     async def _any_study(self, request: web.Request) -> web.Response:
-        return self._unauthorized(request) or web.json_response([{"00100010": CANARY}])
+        if (refusal := self._unauthorized(request)) is not None:
+            return refusal
+        if self.too_broad and "StudyDate" not in request.query:
+            return web.Response(status=self.too_broad, text=CANARY)
+        return web.json_response([{"00100010": CANARY}], status=206 if self.says_more else 200)
 
     async def _retrieve(self, request: web.Request) -> web.Response:
         if (refusal := self._unauthorized(request)) is not None:

@@ -352,6 +352,29 @@ async def test_an_answer_without_end_is_not_read_to_it() -> None:
     assert isinstance(outcome, Stored)
 
 
+@pytest.mark.parametrize(("rows_max", "says_more"), [(0, True), (50, True), (50, False)])
+async def test_a_list_in_parts_is_read_to_its_end(rows_max: int, says_more: bool) -> None:
+    """Older dcm4chee archives answer 206 while there is more, other servers cap in silence."""
+    items = a_study_of(7)
+    server = ScriptedStow(rows_max=3, says_more=says_more)
+    async with open_web(server, overrides={"rows_max": rows_max}) as web:
+        outcomes_of(await web.store_all(items))
+        web.destination._sender.forget(items[0].instance.study)  # type: ignore[union-attr]
+
+        outcomes = outcomes_of(await web.store_all(items))
+
+        assert len(web.server.sent) == 1
+    assert all(isinstance(each, Stored) and not each.fresh for each in outcomes)
+
+
+@pytest.mark.parametrize("server", [
+    ScriptedStow(says_more=True), ScriptedStow(too_broad=400), ScriptedStow(too_broad=413),
+], ids=["206", "400", "413"])  # fmt: skip
+async def test_a_store_that_does_not_list_all_its_studies_answers_us(server: ScriptedStow) -> None:
+    async with open_web(server) as web:
+        await web.destination.ping()
+
+
 async def test_a_query_that_fails_leaves_everything_for_later() -> None:
     [item] = a_study_of(1)
     async with open_web(ScriptedStow(query_status=500)) as web:
