@@ -14,6 +14,7 @@ from cloudmig.errors import DestinationError, DestinationRefused, DestinationUna
 
 __all__ = ["error_for_status", "is_final", "reason_text", "translate"]
 
+_UNKNOWN_HINT = "check the credentials of the destination, also its token_url and scope"
 _HINTS = {
     401: "check the credentials of the destination",
     403: "the credentials are known and may not do this: look at the store's permissions",
@@ -33,6 +34,8 @@ def translate(error: DicomWebFailed) -> DestinationError:
     """Return our error for a request that failed."""
     if error.is_untrusted:
         return DestinationRefused(str(error), hint="set ca to the authority of the store")
+    if error.is_unknown:
+        return DestinationRefused(str(error), hint=_UNKNOWN_HINT)
     if error.status is not None and is_refusal(error.status):
         return error_for_status(error.status, doing="ask")
     return DestinationUnavailable(str(error))

@@ -56,11 +56,12 @@ class SigV4Authorizer:
     def _sign(self, request: RequestToSign) -> Mapping[str, str]:
         credentials = self._session.get_credentials()
         if credentials is None:
-            raise AuthorizationFailed("no AWS credentials were found", 401)
+            raise AuthorizationFailed("no AWS credentials were found", may_pass=False)
         try:
             frozen = credentials.get_frozen_credentials()
         except (BotoCoreError, ClientError, OSError) as error:
-            raise AuthorizationFailed(f"no credentials: {type(error).__name__}", None) from error
+            said = f"no credentials: {type(error).__name__}"
+            raise AuthorizationFailed(said, may_pass=True) from error
         query = urllib.parse.urlencode(request.query, safe="-_.~", quote_via=urllib.parse.quote)
         signed = AWSRequest(
             method=request.method,

@@ -24,14 +24,16 @@ _ANSWER_BYTES_MAX = 64 << 10
 #: A token that says nothing of its life is asked for again this often (RFC 6749 5.1).
 _LIFE_DEFAULT_S = 300.0
 _MARGIN_MAX_S = 60.0
+#: Of a token server, beside 5xx; any other says that we ask it for what it never gives.
+_PASSING_STATUSES = frozenset({408, 425, 429})
 
 
 class AuthorizationFailed(Exception):  # noqa: N818 - named for what happened, as in errors.py
-    """We have nothing to show. `status` is None where that may pass."""
+    """We have nothing to show. `may_pass` says that nobody need change anything."""
 
-    def __init__(self, message: str, status: int | None) -> None:
+    def __init__(self, message: str, *, may_pass: bool) -> None:
         super().__init__(message)
-        self.status = status
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +157,13 @@ class ClientCredentials:
                 while len(body) < _ANSWER_BYTES_MAX and not answer.content.at_eof():
                     body += await answer.content.read(_ANSWER_BYTES_MAX - len(body))
         except (aiohttp.ClientError, OSError) as error:
-            raise AuthorizationFailed(f"no token: {type(error).__name__}", None) from error
+            said = f"no token: {type(error).__name__}"
+            raise AuthorizationFailed(said, may_pass=True) from error
         if status != 200:
-            raise AuthorizationFailed(f"no token: the token server answered {status}", status)
+            raise AuthorizationFailed(
+                f"no token: the token server answered {status}",
+                may_pass=status >= 500 or status in _PASSING_STATUSES,
+            )
         self._token, life_s = _read_token(body)
         # Before its end, by a margin that leaves a short token most of its life.
         self._renew_at_s = begun_s + life_s - min(_MARGIN_MAX_S, life_s / 5)
@@ -174,11 +180,13 @@ def _read_token(body: bytes) -> tuple[str, float]:
         token, life = answer["access_token"], answer.get("expires_in")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # The body may hold a token all the same: not even the cause may show it.
-        raise AuthorizationFailed("no token in the token server's answer", 200) from None
+        said = "no token in the token server's answer"
+        raise AuthorizationFailed(said, may_pass=True) from None
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-        raise AuthorizationFailed("no usable token in the token server's answer", 200)
+        said = "no usable token in the token server's answer"
+        raise AuthorizationFailed(said, may_pass=True)
     try:
         life_s = float(life)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return token, _LIFE_DEFAULT_S
     return token, life_s if life_s > 0 else _LIFE_DEFAULT_S

@@ -46,12 +46,14 @@ class DicomWebFailed(Exception):  # noqa: N818 - named for what happened, as in 
         status: int | None = None,
         retry_after_s: float = 0.0,
         is_untrusted: bool = False,
+        is_unknown: bool = False,
         is_sent: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status  #: None where no usable answer came.
         self.retry_after_s = retry_after_s
         self.is_untrusted = is_untrusted  #: The server's certificate is not one we believe.
+        self.is_unknown = is_unknown  #: We have no credentials to show, and shall get none.
         self.is_sent = is_sent  #: There was a connection: the server may have got something.
 
 
@@ -297,7 +299,8 @@ class DicomWebClient:
                     yield response
                     return
         except AuthorizationFailed as error:
-            raise DicomWebFailed(f"{doing}: {error}", status=error.status) from error
+            unknown = not error.may_pass
+            raise DicomWebFailed(f"{doing}: {error}", is_unknown=unknown) from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise DicomWebFailed(
                 f"{doing}: the server's certificate is not trusted", is_untrusted=True

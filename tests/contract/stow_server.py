@@ -76,6 +76,7 @@ class ScriptedStow:
     refuses: dict[str, tuple[int, int]] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)  #: Accepted; empty asks for nothing.
     token_life_s: float | None = None
+    token_status: int = 0  #: Answered instead of a token.
     token_requests: list[dict[str, str]] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -223,6 +224,8 @@ class ScriptedStow:
         return web.Response(body=part + b"\r\n--xyz--\r\n", headers={"Content-Type": kind})
 
     async def _token(self, request: web.Request) -> web.Response:
+        if self.token_status:
+            return web.Response(status=self.token_status, text=CANARY)
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.token_requests.append(
             form | {"authorization": request.headers.get("Authorization", "")}

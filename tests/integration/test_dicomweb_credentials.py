@@ -16,12 +16,19 @@ from cloudmig.dicomweb import (
     BearerAuthorizer,
     ClientCredentials,
     DicomWebClient,
+    DicomWebFailed,
     HttpLimits,
     TokenSettings,
     tls_context,
 )
-from cloudmig.errors import DestinationRefused, DestinationUnavailable
+from cloudmig.errors import (
+    DestinationRefused,
+    DestinationUnavailable,
+    SourceRefused,
+    SourceUnavailable,
+)
 from cloudmig.model.outcome import Stored
+from cloudmig.sources.dicomweb import refusals
 from tests.contract.destination_contract import ARCHIVE, an_instance, staged
 from tests.contract.stow_server import Answer, ScriptedStow
 from tests.integration.dicomweb_world import Web, a_study_of, outcomes_of
@@ -104,6 +111,42 @@ async def test_a_store_that_rejects_every_token_is_asked_twice_and_no_more() -> 
         assert isinstance(error, DestinationRefused)
         assert SECRET not in repr(error) + repr(error.__cause__) + error.hint
         await web.destination.close()
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404])
+async def test_a_token_server_that_refuses_us_is_named_and_its_settings(status: int) -> None:
+    """It is not the archive that said so, and no further try changes it (RFC 6749 5.2)."""
+    server = ScriptedStow(tokens=["none yet"], token_status=status)
+    async with server.running():
+        web = web_of(server, credentials_for(server, Clock()))
+        with pytest.raises(DestinationRefused, match=f"token server answered {status}") as refused:
+            await web.destination.ping()
+        await web.destination.close()
+        client = DicomWebClient(server.url, authorizer=credentials_for(server, Clock()))
+        with pytest.raises(DicomWebFailed) as failed:
+            await client.ping()
+        await client.close()
+
+    assert "token_url" in refused.value.hint
+    of_source = refusals.translate(failed.value)
+    assert isinstance(of_source, SourceRefused)
+    assert str(of_source) == str(refused.value)
+    assert "token_url" in of_source.hint
+    assert SECRET not in f"{refused.value!r} {of_source!r}"
+
+
+@pytest.mark.parametrize("status", [200, 408, 429, 500, 503])
+async def test_a_token_server_in_trouble_is_asked_again_later(status: int) -> None:
+    server = ScriptedStow(tokens=["none yet"], token_status=status)
+    async with server.running():
+        client = DicomWebClient(server.url, authorizer=credentials_for(server, Clock()))
+        with pytest.raises(DicomWebFailed, match="token server") as failed:
+            await client.ping()
+        await client.close()
+
+    of_source = refusals.translate(failed.value)
+    assert isinstance(of_source, SourceUnavailable)
+    assert "token server" in str(of_source)
 
 
 async def test_a_token_server_that_is_away_is_waited_for() -> None:
