@@ -6,10 +6,9 @@ XML is read into the form of JSON, so that nobody else needs to know which it wa
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Mapping
-from email.message import EmailMessage
-from email.policy import HTTP
 from typing import Any
 
 from cloudmig.dicomweb.answers import AnswerUnreadable
@@ -19,6 +18,9 @@ __all__ = ["Row", "boundary_of", "read_data_sets"]
 
 Row = Mapping[str, Any]
 
+#: What is not quoted goes up to the next semicolon, whatever a token may hold (RFC 9110 5.6.2).
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+_ESCAPED = re.compile(r"\\(.)")
 _PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _PERSON_NAME_PARTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
 
@@ -43,11 +45,12 @@ async def read_data_sets(body: bytes, content_type: str) -> list[Row]:
 
 def boundary_of(content_type: str) -> str:
     """Return the boundary of a multipart body (RFC 2046 5.1.1); nothing where it is none."""
-    message = EmailMessage(policy=HTTP)
-    message["Content-Type"] = content_type
-    if message.get_content_maintype() != "multipart":
+    if not content_type.lower().startswith("multipart/"):
         return ""
-    return str(message.get_param("boundary") or "")
+    for name, text in _PARAMETER.findall(content_type):
+        if name.lower() == "boundary":
+            return _ESCAPED.sub(r"\1", text[1:-1]) if text[:1] == '"' else str(text).strip()
+    return ""
 
 
 async def _parts(body: bytes, content_type: str) -> AsyncIterator[bytes]:

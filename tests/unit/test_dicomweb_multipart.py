@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudmig.dicomweb import MultipartTorn, RelatedBody, RelatedParts
+from cloudmig.dicomweb.rows import boundary_of
 
 
 class Sink:
@@ -42,7 +43,7 @@ async def read_all(data: bytes, boundary: str, size_bytes: int) -> list[bytes]:
     return found
 
 
-def boundary_of(body: RelatedBody) -> str:
+def boundary_in(body: RelatedBody) -> str:
     return body.content_type.partition("boundary=")[2]
 
 
@@ -56,7 +57,7 @@ async def test_what_is_written_is_read_whatever_the_pieces(
 ) -> None:
     body = RelatedBody(contents)
 
-    assert await read_all(await written(body), boundary_of(body), size_bytes) == contents
+    assert await read_all(await written(body), boundary_in(body), size_bytes) == contents
 
 
 async def test_a_body_can_be_sent_any_number_of_times_and_its_size_is_known() -> None:
@@ -73,7 +74,7 @@ async def test_each_part_says_how_long_it_is() -> None:
     """Orthanc takes the next delimiter from there instead of searching for it."""
     body = RelatedBody([b"small", b"L" * 700_000])
 
-    sent = (await written(body)).split(b"--" + boundary_of(body).encode())
+    sent = (await written(body)).split(b"--" + boundary_in(body).encode())
 
     for part, length in zip(sent[1:-1], (5, 700_000), strict=True):
         head, _, content = part.partition(b"\r\n\r\n")
@@ -111,3 +112,22 @@ async def test_parts_may_be_left_unread_and_have_any_heads() -> None:
     assert await parts.next_part()
     assert b"".join([piece async for piece in parts.content()]) == b"two"
     assert not await parts.next_part()
+
+
+@pytest.mark.parametrize(("said", "boundary"), [
+    ('; type="application/dicom"; boundary="a b"', "a b"),
+    ("; type=application/dicom;boundary=xyz;", "xyz"),
+    ("; Boundary = xyz ; start=<1@2>", "xyz"),
+    ("; boundary=----=_Part_1_12.34; type=x", "----=_Part_1_12.34"),
+    ("; boundary==_a:b/c?(d)", "=_a:b/c?(d)"),
+    ("; boundary=DICOM DATA BOUNDARY", "DICOM DATA BOUNDARY"),
+    ('; type="a; boundary=b"; xboundary=c; boundary=d', "d"),
+    ('; boundary="a\\"b"', 'a"b'),
+    ("; boundary=", ""),
+    ("; boundary", ""),
+    ("", ""),
+])  # fmt: skip
+def test_a_boundary_is_found_quoted_or_not(said: str, boundary: str) -> None:
+    """Many leave out the quotes that these characters need, and mean the whole of it."""
+    assert boundary_of(f"Multipart/Related{said}") == boundary
+    assert not boundary_of(f"application/dicom{said}")
