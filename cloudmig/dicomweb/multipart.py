@@ -28,6 +28,8 @@ _PIECE_BYTES = 1 << 20
 #: Smaller parts are copied behind one another, up to about so much at a time.
 _JOINED_BYTES_MAX = 64 << 10
 _HEAD_BYTES_MAX = 64 << 10
+#: What makes a delimiter of a boundary (RFC 2046 5.1.1), group 1; or may yet, with further bytes.
+_END_OF_DELIMITER = re.compile(rb"(--|[ \t]{0,64}\r\n)|(?:-|[ \t]{0,64}\r?)\Z")
 _PART_TYPE = re.compile(rb"^content-type:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _SYNTAX_SAID = re.compile(r';\s*transfer-syntax\s*=\s*"?([0-9.]{1,64})"?\s*(?:;|$)', re.IGNORECASE)
 
@@ -175,13 +177,15 @@ class RelatedParts:
         if self._is_inside:
             async for _ in self.content():
                 pass
-        begin = await self._find(self._delimiter, 0)
+        begin, is_certain = self._next_delimiter()
+        while not is_certain:
+            await self._fill_head()
+            begin, is_certain = self._next_delimiter()
         after = begin + len(self._delimiter)
-        while len(self._held) < after + 2:
-            await self._fill()
-        if self._held[after : after + 2] == b"--":
+        if self._held.startswith(b"--", after):
             return False
-        end = await self._find(b"\r\n\r\n", after)
+        while (end := self._held.find(b"\r\n\r\n", after)) < 0:
+            await self._fill_head()
         said = _PART_TYPE.search(self._held[after:end])
         self.transfer_syntax_uid = _syntax_said_in(said[1].decode("latin-1") if said else "")
         del self._held[: end + 4]
@@ -192,26 +196,28 @@ class RelatedParts:
         """Yield the content of the part; raises `MultipartTorn` where it does not end."""
         assert self._is_inside, "next_part comes first"
         while True:
-            end = self._held.find(self._delimiter)
-            if end >= 0:
-                if end:
-                    yield bytes(self._held[:end])
-                    del self._held[:end]
+            end, is_certain = self._next_delimiter()
+            if end > 0:
+                yield bytes(self._held[:end])
+                del self._held[:end]
+            if is_certain:
                 self._is_inside = False
                 return
-            # The delimiter may begin in the last bytes there are.
-            safe = len(self._held) - len(self._delimiter) + 1
-            if safe > 0:
-                yield bytes(self._held[:safe])
-                del self._held[:safe]
             await self._fill()
 
-    async def _find(self, wanted: bytes, start: int) -> int:
-        while (found := self._held.find(wanted, start)) < 0:
-            if len(self._held) > _HEAD_BYTES_MAX:
-                raise MultipartTorn("no part begins")
-            await self._fill()
-        return found
+    def _next_delimiter(self) -> tuple[int, bool]:
+        """Return where the next delimiter is, or where one may begin, and which of the two."""
+        begin = self._held.find(self._delimiter)
+        while begin >= 0:
+            if rest := _END_OF_DELIMITER.match(self._held, begin + len(self._delimiter)):
+                return begin, rest[1] is not None
+            begin = self._held.find(self._delimiter, begin + 1)
+        return max(0, len(self._held) - len(self._delimiter) + 1), False
+
+    async def _fill_head(self) -> None:
+        if len(self._held) > _HEAD_BYTES_MAX:
+            raise MultipartTorn("no part begins")
+        await self._fill()
 
     async def _fill(self) -> None:
         piece = await anext(self._pieces, b"")

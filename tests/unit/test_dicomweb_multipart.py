@@ -104,6 +104,18 @@ async def test_a_body_that_ends_too_early_is_never_taken_for_a_whole_one(data: b
         await read_all(data, "b", 7)
 
 
+@pytest.mark.parametrize("inside", [
+    b"\r\n--boundary of the lung\r\n\r\nis clear", b"\r\n--boundary-", b"\r\n--boundary \r",
+    b"\r\n--", b"\r\n--boundary" + b" " * 1000,
+])  # fmt: skip
+@pytest.mark.parametrize("size_bytes", [1, 7, 5000])
+async def test_what_only_begins_like_a_delimiter_is_content(inside: bytes, size_bytes: int) -> None:
+    """Some servers have one boundary for ever, and reports may hold words."""
+    data = b"pre" + inside + b"\r\n--boundary\r\n\r\n<" + inside + b">\r\n--boundary--\r\n"
+
+    assert await read_all(data, "boundary", size_bytes) == [b"<" + inside + b">"]
+
+
 async def test_parts_may_be_left_unread_and_have_any_heads() -> None:
     data = b"preamble\r\n--b \r\nX: y\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\nepilogue"
     parts = RelatedParts(in_pieces(data, 3), "b")
