@@ -186,6 +186,8 @@ class DicomWebClient:
             if response.status not in {200, 206}:
                 raise _failed("query", response)
             said = await self._read(response)
+            if said == b"":
+                _check_end(response, "query", "answer")
         try:
             if said is None:
                 raise AnswerUnreadable("too long")
@@ -204,6 +206,8 @@ class DicomWebClient:
             said = await self._read(response)
             if said is None:
                 raise DicomWebFailed("query: the answer is too long", status=413, is_sent=True)
+            if said == b"" and response.status in {200, 206}:
+                _check_end(response, "query", "answer")
             headers = response.headers
             return SearchReply(
                 response.status,
@@ -227,7 +231,7 @@ class DicomWebClient:
                 pieces = aiter(response.content.iter_chunked(_READ_PIECE_BYTES))
                 content_type = response.headers.get("Content-Type", "")
                 if response.content_type == "application/dicom":
-                    _check_end(response)
+                    _check_end(response, "retrieve", "object")
                     parts = WholeBody(pieces, content_type)
                 elif response.content_type.startswith("multipart/"):
                     parts = RelatedParts(pieces, boundary_of(content_type))
@@ -246,7 +250,7 @@ class DicomWebClient:
                 raise _failed("retrieve", response)
             pieces = response.content.iter_chunked(_READ_PIECE_BYTES)
             if response.content_type == "application/dicom":
-                _check_end(response)
+                _check_end(response, "retrieve", "object")
                 async for piece in pieces:
                     yield piece
                 return
@@ -376,16 +380,14 @@ def _why(error: aiohttp.ClientError | OSError) -> str:
             return type(error).__name__
 
 
-def _check_end(response: aiohttp.ClientResponse) -> None:
-    """Refuse an object whose end nothing tells but the end of the connection (RFC 9112 6.3).
+def _check_end(response: aiohttp.ClientResponse, doing: str, what: str) -> None:
+    """Refuse what nothing but the end of the connection tells the end of (RFC 9112 6.3).
 
-    One that broke off would pass for a whole one. A multipart body has its last delimiter.
+    An object or an empty list that broke off would pass for whole. Parts have a last delimiter.
     """
     if response.content_length is None and "Transfer-Encoding" not in response.headers:
-        raise DicomWebFailed(
-            "retrieve: nothing tells where the object ends, neither Content-Length nor chunks",
-            is_sent=True,
-        )
+        said = f"nothing tells where the {what} ends, neither Content-Length nor chunks"
+        raise DicomWebFailed(f"{doing}: {said}", is_sent=True)
 
 
 def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:

@@ -229,6 +229,25 @@ async def test_an_object_that_ends_with_the_connection_is_no_whole_one() -> None
             await anext(client.retrieve(instance))
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_an_empty_answer_that_ends_with_the_connection_is_no_empty_list(version: str) -> None:
+    """One that broke off behind its head looks the same."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/{version} 200 OK\r\nContent-Type: application/json\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = DicomWebClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, AsyncExitStack() as closing:
+        closing.push_async_callback(client.close)
+        with pytest.raises(DicomWebFailed, match="where the answer ends"):
+            await client.search("/studies", [])
+        with pytest.raises(DicomWebFailed, match="where the answer ends"):
+            await client.find_instances(StudyRef("1.2"))
+
+
 async def test_one_bad_instance_of_many_is_counted_and_no_outage(tmp_path: Path) -> None:
     script = WebScript(deadly=frozenset(UIDS[2:3]), missing=frozenset(UIDS[4:5]))
     async with a_source(tmp_path, script=script) as (source, archive):
