@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gc
 import json
 import os
@@ -98,6 +100,7 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     try:
         ended = app(args=arguments or ["--help"], prog_name="cloudmig", standalone_mode=False)
+        sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - this is where every error ends
         return _end_of(as_json, error)
     return ended if isinstance(ended, int) else ExitCode.DONE
@@ -118,8 +121,13 @@ def _end_of(as_json: bool, error: BaseException) -> int:  # noqa: PLR0911 - a ta
             return _tell(as_json, type(error).__name__, str(error), error.hint, code)
         case KeyboardInterrupt() | typer.Abort() | asyncio.CancelledError():
             return _tell(as_json, "Stopped", "stopped", "", ExitCode.STOPPED)
-        case BrokenPipeError():
-            return ExitCode.DONE  # Whoever read our output has seen enough.
+        case BrokenPipeError() | SystemExit(__context__=BrokenPipeError()):
+            # Whoever read our output went away, perhaps in mid-run. Rich and Typer make it a 1.
+            return ExitCode.STOPPED
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+            message = f"the output cannot be written: {error.strerror}"
+            hint = "Free space where it goes, and run the command again: nothing is lost."
+            return _tell(as_json, "OutputError", message, hint, ExitCode.HALTED)
         case BaseExceptionGroup() if error.split(CloudmigError)[1] is None:
             return _end_of(as_json, _first(error))
         case SystemExit() | GeneratorExit():
@@ -137,8 +145,10 @@ def _tell(as_json: bool, kind: str, message: str, hint: str, code: int) -> int:
     if as_json:
         problem = {"kind": kind, "message": message, "hint": hint}
         document = {"event": "error", "error": problem, "exit_code": int(code)}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
-        return int(code)
+        with contextlib.suppress(OSError):  # Then a person is told.
+            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+            return int(code)
     lines = [f"cloudmig: {message}"]
     if hint:
         lines.append(f"  What to do: {hint}")

@@ -116,7 +116,7 @@ def test_the_same_is_told_to_a_program(capfd: pytest.CaptureFixture[str], tmp_pa
         (KeyboardInterrupt(), ExitCode.STOPPED),
         (typer.Abort(), ExitCode.STOPPED),
         (typer.Exit(1), ExitCode.QUARANTINE),
-        (BrokenPipeError(), ExitCode.DONE),
+        (BrokenPipeError(), ExitCode.STOPPED),
         (ValueError("CANARY^NAME"), ExitCode.HALTED),
         (ExceptionGroup("", [ConfigError("no"), KeyError("CANARY^NAME")]), ExitCode.HALTED),
     ],
