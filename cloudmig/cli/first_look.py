@@ -83,6 +83,8 @@ async def _services(host: str, port: int, aet: str, our_aet: str) -> set[str]:
 
 def look_at_web(url: str) -> WebLook:
     """Ask for what no DICOMweb server has, so that no patient data come; see who answers."""
+    if not is_web_address(url):
+        return WebLook(answers=False)  # What is wrong with it is said when the file is read back.
     host = urllib.parse.urlsplit(url).hostname or ""
     profile = next((kind for name, kind in _WEB_HOSTS.items() if name in host), "plain")
     answer = _ask(url, "GET", "/cloudmig")

@@ -289,6 +289,8 @@ def test_a_folder_is_written_as_one(
         (["--bucket", "s3://b", "--folder", "f", "--aet", "PACS"], "--pacs and --aet"),
         (["--bucket", "https://h/dicom-web", "--folder", "f"], "--stow"),
         (["--bucket", "s3://b", "--dicomweb", "ftp://h"], "https://host/dicom-web"),
+        (["--bucket", "s3://b", "--dicomweb", "http://[::1"], "https://host/dicom-web"),
+        (["--bucket", "s3://b", "--folder", "f", "--stow", "https://[::1"], "destinations.viewer"),
     ],
 )
 def test_options_that_do_not_fit_write_nothing(
