@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-__all__ = ["folder_of", "folder_url", "is_web_address"]
+__all__ = ["folder_of", "folder_url", "is_web_address", "prefix_of"]
 
 
 def is_web_address(text: str) -> bool:
@@ -27,3 +27,8 @@ def folder_of(url: str) -> Path:
 def folder_url(folder: Path) -> str:
     """Return the file URL of a folder, as legible as it can be."""
     return "file://" + str(folder).replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+
+
+def prefix_of(url: str) -> str:
+    """Return what the URL of a bucket puts before every key, without slashes at either end."""
+    return urllib.parse.unquote(urllib.parse.urlsplit(url).path).strip("/")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from cloudmig.config.addresses import folder_of, is_web_address
+from cloudmig.config.addresses import folder_of, is_web_address, prefix_of
 from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
     Count,
@@ -37,6 +37,11 @@ _WEB_SCHEMES = frozenset({"https", "http"})
 Profile = Literal[
     "aws", "moto", "swift", "ceph", "minio", "gcs", "azure", "file", "memory", "plain"
 ]
+
+
+def _is_prefix(text: str) -> bool:
+    """Say whether every store keeps such a prefix as it is."""
+    return not text or (text.isprintable() and not {"", ".", ".."} & set(text.split("/")))
 
 
 class AgentSettings(Section):
@@ -174,6 +179,8 @@ class DestinationSettings(Section):
             raise ValueError(f"names no bucket: {parts.scheme}://BUCKET/optional-prefix")
         if parts.password or parts.username or parts.query or parts.fragment:
             raise ValueError("must hold nothing but a bucket and a prefix")
+        if parts.scheme not in {"file", *_WEB_SCHEMES} and not _is_prefix(prefix_of(url)):
+            raise ValueError("must have a prefix of plain names with one slash between them")
         if parts.scheme in _WEB_SCHEMES and not is_web_address(url):
             raise ValueError("must be an address like https://host/dicom-web")
         return url
@@ -222,7 +229,7 @@ class DestinationSettings(Section):
     @property
     def prefix(self) -> str:
         """What stands before every key, without slashes at either end; a directory has none."""
-        return urllib.parse.urlsplit(self.url).path.strip("/") if self.scheme != "file" else ""
+        return prefix_of(self.url) if self.scheme != "file" else ""
 
     @property
     def key_prefix(self) -> str:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import boto3.session
@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
+from cloudmig.config.addresses import prefix_of
 from cloudmig.destinations.multipart import LargeObjects
 from cloudmig.destinations.object_store import Backend
 from cloudmig.destinations.profiles import StoreProfile
@@ -41,8 +42,7 @@ def open_s3(
     session: boto3.session.Session | None,
 ) -> Backend:
     """Return the parts of an S3 store. Touches no network."""
-    url = urlsplit(settings.url)
-    bucket, prefix = url.netloc, unquote(url.path).strip("/")
+    bucket, prefix = urlsplit(settings.url).netloc, prefix_of(settings.url)
     if not bucket:
         raise ConfigError(f"destination {name}: the url names no bucket", hint="s3://bucket/prefix")
     path_style = settings.endpoint is not None
