@@ -5,7 +5,9 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-__all__ = ["folder_of", "folder_url", "is_web_address", "prefix_of"]
+__all__ = ["folder_of", "folder_url", "is_web_address", "plain_address", "prefix_of"]
+
+_PORTS = {"http": 80, "https": 443}
 
 
 def is_web_address(text: str) -> bool:
@@ -27,6 +29,12 @@ def folder_of(url: str) -> Path:
 def folder_url(folder: Path) -> str:
     """Return the file URL of a folder, as legible as it can be."""
     return "file://" + str(folder).replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+
+
+def plain_address(url: str) -> str:
+    """Return a web address as all ways to write it are (RFC 3986 6.2.2.1 and 6.2.3)."""
+    parts = urllib.parse.urlsplit(url.rstrip("/"))
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS[parts.scheme]}{parts.path}"
 
 
 def prefix_of(url: str) -> str:

@@ -122,12 +122,10 @@ def _names(
                 f'the sources {names} share the archive "{archive}": their studies would meet'
                 " under the same keys; give each its own archive name"
             )
-    places = Counter((d.url.rstrip("/"), d.endpoint) for d in destinations.values())
-    for place, times in places.items():
+    places = {name: destination.place for name, destination in destinations.items()}
+    for place, times in Counter(places.values()).items():
         if times > 1:
-            names = ", ".join(
-                name for name, d in destinations.items() if (d.url.rstrip("/"), d.endpoint) == place
-            )
+            names = ", ".join(name for name, other in places.items() if other == place)
             yield f"the destinations {names} are one place: two copies there would be one"
     for name, destination in destinations.items():
         if destination.endpoint is not None and destination.scheme != "s3":
@@ -186,9 +184,9 @@ def _folders(
         ours["agent.state_dir"] = agent.state_dir
     for name, source in sources.items():
         if isinstance(source, DirectorySettings):
-            root = Path(os.path.normpath(source.directory))
+            root = Path(os.path.realpath(source.directory))
             for setting, folder in ours.items():
-                if folder is not None and Path(os.path.normpath(folder)).is_relative_to(root):
+                if folder is not None and Path(os.path.realpath(folder)).is_relative_to(root):
                     yield f"{setting} lies in the folder that source {name} reads: place it outside"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import socket
 import urllib.parse
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from cloudmig.config.addresses import folder_of, is_web_address, prefix_of
+from cloudmig.config.addresses import folder_of, is_web_address, plain_address, prefix_of
 from cloudmig.config.dicomweb import DicomWebSettings
 from cloudmig.config.quantities import (
     Count,
@@ -240,3 +241,13 @@ class DestinationSettings(Section):
     def directory(self) -> Path | None:
         """The folder of a `file://` destination."""
         return folder_of(self.url) if self.scheme == "file" else None
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What two destinations may not have in common, however it is written."""
+        if self.directory is not None:
+            return ("file", os.path.realpath(self.directory))
+        if self.is_dicomweb:
+            return (plain_address(self.url),)
+        endpoint = "" if self.endpoint is None else plain_address(self.endpoint)
+        return (self.scheme, endpoint, self.bucket, self.prefix)

@@ -219,6 +219,39 @@ def test_two_sources_may_not_share_an_archive_nor_two_destinations_a_place() -> 
     assert "the destinations archive, twin are one place" in message
 
 
+@pytest.mark.parametrize(("one", "other"), [
+    ({"url": "file:///srv/a"}, {"url": "file:///srv/b/../a/"}),
+    ({"url": "s3://b/p"}, {"url": "s3://b//p"}), ({"url": "s3://b/p"}, {"url": "s3://b/%70"}),
+    ({"url": "s3://b", "endpoint": "https://S3.example:443"},
+     {"url": "s3://b/", "endpoint": "https://s3.example"}),
+    ({"url": "https://h/dicom-web", "evidence": "x"}, {"url": "https://H:443/dicom-web/"}),
+])  # fmt: skip
+def test_one_place_is_one_however_it_is_written(one: dict[str, str], other: dict[str, str]) -> None:
+    data = a_file(destinations__archive=one, destinations__twin=other)
+
+    assert "the destinations archive, twin are one place" in mistakes_in(data)
+
+
+def test_a_link_hides_no_place(tmp_path: Path) -> None:
+    """Two copies there would be one, and the next inventory would find our copies."""
+    (tmp_path / "export").mkdir()
+    (tmp_path / "link").symlink_to("export")
+    into = {"url": f"file://{tmp_path}/link/copies"}
+
+    said = mistakes_in(
+        a_file(
+            sources__disk={"archive": "disk", "url": f"file://{tmp_path}/export"},
+            destinations__archive=into,
+            destinations__twin={"url": f"file://{tmp_path}/export/copies"},
+            agent__state_dir=f"{tmp_path}/link/state",
+        )
+    )
+
+    assert "the destinations archive, twin are one place" in said
+    assert "destinations.archive.url lies in the folder that source disk reads" in said
+    assert "agent.state_dir lies in the folder that source disk reads" in said
+
+
 @pytest.mark.parametrize("changes", [
     {"destinations__archive": {"url": "file:///mnt/export/copies"}},
     {"destinations__archive": {"url": "file:///mnt/x/../export"}},
