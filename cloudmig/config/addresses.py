@@ -22,8 +22,14 @@ def is_web_address(text: str) -> bool:
 
 
 def folder_of(url: str) -> Path:
-    """Return the folder that a file URL names (RFC 8089); `#` and `?` are letters of its name."""
-    return Path(urllib.parse.unquote(url.removeprefix("file://")))
+    """Return the folder that a file URL names (RFC 8089); `#` and `?` are letters of its name.
+
+    Raises `ValueError` where it names none. One without a slash in front lies beside the file.
+    """
+    path = urllib.parse.unquote(url.removeprefix("file://"))
+    if not url.startswith("file://") or path.startswith("localhost/") or "\0" in path:
+        raise ValueError("must name a folder like file:///srv/images")
+    return Path(path)
 
 
 def folder_url(folder: Path) -> str:

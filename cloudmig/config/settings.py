@@ -182,6 +182,8 @@ class DestinationSettings(Section):
             raise ValueError("must hold nothing but a bucket and a prefix")
         if parts.scheme not in {"file", *_WEB_SCHEMES} and not _is_prefix(prefix_of(url)):
             raise ValueError("must have a prefix of plain names with one slash between them")
+        if parts.scheme == "file":
+            folder_of(url)
         if parts.scheme in _WEB_SCHEMES and not is_web_address(url):
             raise ValueError("must be an address like https://host/dicom-web")
         return url

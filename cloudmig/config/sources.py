@@ -111,7 +111,10 @@ class WebSourceSettings(SourceSettings):
     @classmethod
     def _service_root(cls, url: str) -> str:
         if not is_web_address(url) or "?" in url or "#" in url:
-            raise ValueError("must be an address like https://host/dicom-web, nothing else in it")
+            raise ValueError(
+                "must be an address like https://host/dicom-web, nothing else in it"
+                " (a folder of files is file:///mnt/export)"
+            )
         return url.rstrip("/")
 
     @property
@@ -155,6 +158,7 @@ class DirectorySettings(SourceSettings):
     def _a_folder(cls, url: str) -> str:
         if not url.removeprefix("file://").strip("/"):
             raise ValueError("names no folder: file:///mnt/export")
+        folder_of(url)
         return url
 
     @property

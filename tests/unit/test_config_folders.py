@@ -10,6 +10,7 @@ from cloudmig.config import load
 from cloudmig.config.addresses import folder_of, folder_url
 from cloudmig.config.sources import DirectorySettings
 from cloudmig.destinations.opening import StoreSettings, open_object_store
+from cloudmig.errors import ConfigError
 
 CONFIG = """
 [agent]
@@ -34,6 +35,22 @@ copy_to = ["store"]
 def test_what_a_file_url_names(url: str, folder: str) -> None:
     assert folder_of(url) == Path(folder)
     assert folder_of(folder_url(Path(folder))) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["file:/srv/images", "file:images", "FILE:///srv", "file://localhost/srv", "file:///srv/%00"],
+)
+def test_a_file_url_that_would_name_another_folder_is_a_mistake(url: str, tmp_path: Path) -> None:
+    """All of these were folders beside the configuration: `./file:/srv/images`."""
+    file = tmp_path / "cloudmig.toml"
+    file.write_text(CONFIG.format(source=url, destination=url), encoding="utf-8")
+
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+
+    assert "sources.main.url must " in str(caught.value)
+    assert "destinations.store.url must name a folder like file:///" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["My Images", "a#b?c", "100%", "%41"])
