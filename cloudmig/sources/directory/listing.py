@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import itertools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
 from cloudmig.errors import ConfigError
 from cloudmig.model.files import Account, ClaimState
@@ -28,8 +27,8 @@ _CLAIMS_A_COMMIT = 2000
 _LINE_CHARS_MAX = 1 << 20
 _DELIMITERS = ",;\t|"
 _BOMS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
 #: Our names of what a row may say beside its UIDs and path -> DICOM keyword.
 _KEYWORDS = {
@@ -76,8 +75,8 @@ def columns_of(listing: ListingFormat) -> list[str]:
     try:
         if listing.is_parquet:
             return list(_mapping(listing, _parquet(listing).schema_arrow.names))
-        with listing.path.open("rb") as file:
-            return list(_mapping(listing, _Csv(file).header()))
+        with _opened(listing.path) as text:
+            return list(_mapping(listing, _Csv(text).header()))
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -111,8 +110,8 @@ def _rows(listing: ListingFormat) -> Iterator[_Row]:
     if listing.is_parquet:
         yield from _parquet_rows(listing)
         return
-    with listing.path.open("rb") as file:
-        reader = _Csv(file)
+    with _opened(listing.path) as text:
+        reader = _Csv(text)
         header = reader.header()
         mapping = _mapping(listing, header)
         while True:
@@ -129,19 +128,21 @@ def _rows(listing: ListingFormat) -> Iterator[_Row]:
             yield reader.line, {name: row[n] for name, n in mapping.items()} if whole else None
 
 
-class _Csv:
-    """Rows of a CSV file in any of the encodings and dialects that databases export."""
-
-    def __init__(self, file: BinaryIO) -> None:
+def _opened(path: Path) -> TextIO:
+    """Open a CSV file in the encoding that its beginning tells; its lines keep their ends."""
+    with path.open("rb") as file:
         beginning = file.read(4)
-        encoding, skip = next(
-            ((name, len(bom)) for bom, name in _BOMS if beginning.startswith(bom)), ("utf-8", 0)
-        )
-        file.seek(skip)
-        # What is no UTF-8 is kept byte for byte: names on a disk are bytes, too.
-        errors = "surrogateescape" if encoding == "utf-8" else "replace"
-        # Lines end as in files; the readers of `codecs` end them at form feeds and the like, too.
-        self._text = io.TextIOWrapper(file, encoding, errors, newline="")
+    encoding = next((name for bom, name in _BOMS if beginning.startswith(bom)), "utf-8")
+    # What is no UTF-8 is kept byte for byte: names on a disk are bytes, too.
+    errors = "replace" if encoding == "utf-16" else "surrogateescape"
+    return path.open(encoding=encoding, errors=errors, newline="")
+
+
+class _Csv:
+    """Rows of a CSV file in any of the dialects that databases export."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
         first = self._text.readline(_LINE_CHARS_MAX)
         counts = {each: first.count(each) for each in _DELIMITERS}
         delimiter = max(counts, key=lambda each: counts[each])
