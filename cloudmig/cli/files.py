@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -68,10 +69,13 @@ def files(
         invocation.answer({"written": number})
         invocation.say(f"{number:,} written to {csv_file}. Keep it as you keep patient data.")
         return
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal need not have the letters of every name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     for name, entry in entries:
         if invocation.json:
             told = {"source": name, **asdict(entry)}
-            sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(told) + "\n")
         else:
             sys.stdout.write(_line(name, entry) + "\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,28 @@ def test_the_commands_speak_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFix
     assert "kind: unreadable" in told("status", "--resolve", name)
     assert "settled" in told("quarantine", "release", name, "--note", "known")
     assert "Nothing is in quarantine" in told("quarantine", "list")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1"])
+def test_files_are_named_on_a_terminal_that_lacks_their_letters(
+    encoding: str, tmp_path: Path
+) -> None:
+    world = FolderWorld(tmp_path)
+    (world.export / "\u5c71\u7530.txt").write_text("no image")
+    command = [sys.executable, "-m", "cloudmig", "--config", str(world.config)]
+
+    def told(*words: str) -> str:
+        done = subprocess.run(
+            [*command, *words],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            check=True,
+        )
+        return done.stdout.decode(encoding)
+
+    told("inventory")
+    assert told("files") == "main  not_dicom  \\u5c71\\u7530.txt\n"
+    assert json.loads(told("files", "--json"))["path"] == "\u5c71\u7530.txt"
 
 
 def test_a_worker_starts_without_the_heavy_packages() -> None:
