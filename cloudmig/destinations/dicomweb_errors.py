@@ -14,6 +14,10 @@ from cloudmig.errors import DestinationError, DestinationRefused, DestinationUna
 
 __all__ = ["error_for_status", "is_final", "reason_text", "translate"]
 
+_UNTRUSTED_HINT = (
+    "set ca to the authority of the store; a certificate that has expired or is for another host"
+    " has to be renewed there"
+)
 _UNKNOWN_HINT = "check the credentials of the destination, also its token_url and scope"
 _HINTS = {
     401: "check the credentials of the destination",
@@ -33,7 +37,7 @@ _FINAL = frozenset({0x0122, 0x0124})
 def translate(error: DicomWebFailed) -> DestinationError:
     """Return our error for a request that failed."""
     if error.is_untrusted:
-        return DestinationRefused(str(error), hint="set ca to the authority of the store")
+        return DestinationRefused(str(error), hint=_UNTRUSTED_HINT)
     if error.is_unknown:
         return DestinationRefused(str(error), hint=_UNKNOWN_HINT)
     if error.status is not None and is_refusal(error.status):

@@ -8,7 +8,6 @@ end. Nothing here tries again, except once with a new token after a 401.
 from __future__ import annotations
 
 import hashlib
-import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import aiohttp
 
 from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
 from cloudmig.dicomweb.auth import AuthorizationFailed, Authorizer, RequestToSign
+from cloudmig.dicomweb.breaks import what_broke, why_untrusted
 from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts, WholeBody
 from cloudmig.dicomweb.retry_after import retry_after_s
 from cloudmig.dicomweb.rows import boundary_of
@@ -306,12 +306,10 @@ class DicomWebClient:
             unknown = not error.may_pass
             raise DicomWebFailed(f"{doing}: {error}", is_unknown=unknown) from error
         except aiohttp.ClientConnectorCertificateError as error:
-            raise DicomWebFailed(
-                f"{doing}: the server's certificate is not trusted", is_untrusted=True
-            ) from error
+            raise DicomWebFailed(f"{doing}: {why_untrusted(error)}", is_untrusted=True) from error
         except (aiohttp.ClientError, OSError) as error:
             is_sent = is_sent or not isinstance(error, aiohttp.ClientConnectorError)
-            raise DicomWebFailed(f"{doing}: {_why(error)}", is_sent=is_sent) from error
+            raise DicomWebFailed(f"{doing}: {what_broke(error)}", is_sent=is_sent) from error
 
     async def _credentials(
         self,
@@ -361,23 +359,6 @@ class DicomWebClient:
 
 def _no_body_sha256() -> str:
     return hashlib.sha256().hexdigest()
-
-
-def _why(error: aiohttp.ClientError | OSError) -> str:
-    """Say what broke, in words that hold nothing of what was said."""
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "the host's name is not known"
-        case aiohttp.ClientConnectorSSLError():
-            return "no TLS is spoken there"
-        case aiohttp.ClientConnectorError() if error.os_error.errno:
-            return os.strerror(error.os_error.errno).lower()
-        case TimeoutError():
-            return "no answer in time"
-        case aiohttp.ServerDisconnectedError():
-            return "the server hung up"
-        case _:
-            return type(error).__name__
 
 
 def _check_end(response: aiohttp.ClientResponse, doing: str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,6 +106,30 @@ async def test_an_authority_of_our_own_is_believed_and_no_other(
     assert "certificate" in str(error)
     assert "set ca" in error.hint
     assert len(archive.searches) == asked, "nothing is said to a stranger"
+
+
+@pytest.mark.parametrize(("host", "days", "said"), [
+    ("127.0.0.1", -1, "expired"), ("archive.example", 1, "not valid for"),
+])  # fmt: skip
+async def test_what_is_wrong_with_a_certificate_is_said(
+    host: str, days: int, said: str, tmp_path: Path
+) -> None:
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    issued = authority.issue_cert(host, not_after=until, key_type=trustme.KeyType.RSA)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued.configure_cert(context)
+    archive = ScriptedArchive([STUDY])
+    async with (
+        archive.running(context),
+        a_source(tmp_path, archive, ca=str(tmp_path / "ca.pem")) as source,
+    ):
+        error = await refusal(source)
+
+    assert isinstance(error, SourceRefused)
+    assert said in str(error)
+    assert "renewed" in error.hint
 
 
 async def test_mutual_tls_lets_us_in_and_nobody_without_a_certificate(

@@ -18,6 +18,10 @@ BUSY_STATUSES = frozenset({429, 502, 503, 504})
 DENIED_STATUSES = frozenset({401, 403, 407})
 
 _BUSY_HINT = "lower lanes of the source, or ask it again when fewer others do"
+_UNTRUSTED_HINT = (
+    "set ca to the authority of the archive; a certificate that has expired or is for another host"
+    " has to be renewed there"
+)
 _UNKNOWN_HINT = "check the credentials of the source, also its token_url and scope"
 _HINTS = {
     400: "the archive does not take our searches: look into its log",
@@ -36,7 +40,7 @@ _HINTS = {
 def translate(error: DicomWebFailed) -> SourceError:
     """Return our error for a request that was not answered."""
     if error.is_untrusted:
-        return SourceRefused(str(error), hint="set ca to the authority of the archive")
+        return SourceRefused(str(error), hint=_UNTRUSTED_HINT)
     if error.is_unknown:
         return SourceRefused(str(error), hint=_UNKNOWN_HINT)
     if error.status is not None and error.status != 413:
