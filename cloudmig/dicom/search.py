@@ -79,7 +79,9 @@ def _texts(row: Mapping[str, Any], keywords: Iterable[str]) -> dict[str, str]:
         if isinstance(attribute, dict):
             values = attribute.get("Value")
             some = values[:_VALUES_MAX] if isinstance(values, list) else []
-            answer[keyword] = "\\".join(map(_text, some))[:_TEXT_CHARS_MAX]
+            text = "\\".join(map(_text, some))[:_TEXT_CHARS_MAX]
+            # JSON may hold halves of a character, which nothing can write down.
+            answer[keyword] = text.encode("utf-8", "replace").decode("utf-8")
     return answer
 
 

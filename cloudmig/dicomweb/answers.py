@@ -14,7 +14,7 @@ from typing import Any
 
 from cloudmig.model.references import is_usable_uid
 
-__all__ = ["AnswerUnreadable", "StoreAnswer", "read_rows", "read_store_answer"]
+__all__ = ["AnswerUnreadable", "StoreAnswer", "read_json", "read_rows", "read_store_answer"]
 
 _FAILED_SOP_SEQUENCE = "00081198"
 _REFERENCED_SOP_SEQUENCE = "00081199"
@@ -71,10 +71,21 @@ def read_rows(body: bytes) -> list[str]:
     """Return the SOP Instance UIDs of a query's answer in DICOM JSON (PS3.18 10.6.3, F.2)."""
     if not body.strip():
         return []
-    rows = _json(body)
+    rows = read_json(body)
     if not isinstance(rows, list):
         raise AnswerUnreadable("a query is answered with a list")
     return [uid for row in rows if (uid := _uid(row, _SOP_INSTANCE_UID))]
+
+
+def read_json(text: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Read JSON, also with names in it as the data set has them: UIDs are ASCII in any of these."""
+    try:
+        try:
+            return json.loads(text, strict=False)
+        except UnicodeDecodeError:
+            return json.loads(text.decode("latin-1"), strict=False)
+    except (ValueError, RecursionError) as error:
+        raise AnswerUnreadable("no JSON") from error
 
 
 def _data_set(body: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -82,16 +93,9 @@ def _data_set(body: bytes) -> Any:  # noqa: ANN401 - JSON
     text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"<"):
         return _from_xml(text)
-    data_set = _json(text)
+    data_set = read_json(text)
     # One data set was asked for; some servers put it into a list, as answers to queries are.
     return data_set[0] if isinstance(data_set, list) and data_set else data_set
-
-
-def _json(body: bytes) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise AnswerUnreadable("no JSON") from error
 
 
 def _from_xml(text: bytes) -> dict[str, Any]:

@@ -5,13 +5,12 @@ XML is read into the form of JSON, so that nobody else needs to know which it wa
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from cloudmig.dicomweb.answers import AnswerUnreadable
+from cloudmig.dicomweb.answers import AnswerUnreadable, read_json
 from cloudmig.dicomweb.multipart import MultipartTorn, RelatedParts
 
 __all__ = ["Row", "boundary_of", "read_data_sets"]
@@ -34,10 +33,7 @@ async def read_data_sets(body: bytes, content_type: str) -> list[Row]:
         return [_from_xml(part) async for part in _parts(body, content_type)]
     if text.startswith(b"<"):
         return [_from_xml(text)]
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AnswerUnreadable("no JSON") from error
+    rows = read_json(text)
     if not isinstance(rows, list):
         raise AnswerUnreadable("a search is answered with a list")
     return [row for row in rows if isinstance(row, dict)]
