@@ -119,10 +119,10 @@ def _wanted(attempt: Attempt, origin: Origin) -> dict[str, ExpectedInstance]:
     return wanted
 
 
-async def _keep(attempt: Attempt, arrival: Arrival) -> None:
+async def _keep(attempt: Attempt, arrival: Arrival) -> bool:
     """Keep an instance; what lies beside another there lies beside it here."""
     is_beside = getattr(arrival, "slot", Slot.PRIMARY) is Slot.CONFLICT
-    await (keep_beside if is_beside else keep)(attempt, arrival)
+    return await (keep_beside if is_beside else keep)(attempt, arrival)
 
 
 async def _blame(attempt: Attempt, origin: Origin) -> Ending:

@@ -23,27 +23,23 @@ from cloudmig.ports import Arrival
 __all__ = ["keep", "keep_beside"]
 
 
-async def keep(attempt: Attempt, arrival: Arrival) -> None:
-    """Store an arrival everywhere it is owed, then settle it, whatever happens."""
-    stored = False
-    try:
-        staged = arrival.staged
-        if staged.instance is None and arrival.unexpected:
-            attempt.nameless.add(staged.file_sha256)  # Nothing that is listed stands for it.
-        is_converted = arrival.trouble == QuarantineReason.CONVERTED.value
-        if staged.instance is None or (arrival.trouble and not is_converted):
-            stored = await _quarantine(attempt, staged, arrival.trouble)
-        else:
-            sop_instance_uid = staged.instance.sop_instance_uid
-            async with attempt.lock(sop_instance_uid):
-                if not is_converted or await _is_let_pass(attempt, staged):
-                    stored = await _store_everywhere(attempt, staged)
-            attempt.arrived[sop_instance_uid] = staged.dataset_sha256
-            if arrival.unexpected:
-                attempt.unexpected.add(sop_instance_uid)
-                await attempt.flush()  # Its sender is told only when that is on disk.
-    finally:
-        arrival.settle(stored=stored)
+async def keep(attempt: Attempt, arrival: Arrival) -> bool:
+    """Store an arrival everywhere it is owed; say whether every open copy holds it."""
+    staged = arrival.staged
+    if staged.instance is None and arrival.unexpected:
+        attempt.nameless.add(staged.file_sha256)  # Nothing that is listed stands for it.
+    is_converted = arrival.trouble == QuarantineReason.CONVERTED.value
+    if staged.instance is None or (arrival.trouble and not is_converted):
+        return await _quarantine(attempt, staged, arrival.trouble)
+    sop_instance_uid, stored = staged.instance.sop_instance_uid, False
+    async with attempt.lock(sop_instance_uid):
+        if not is_converted or await _is_let_pass(attempt, staged):
+            stored = await _store_everywhere(attempt, staged)
+    attempt.arrived[sop_instance_uid] = staged.dataset_sha256
+    if arrival.unexpected:
+        attempt.unexpected.add(sop_instance_uid)
+        await attempt.flush()  # Its sender is told only when that is on disk.
+    return stored
 
 
 async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
@@ -66,20 +62,15 @@ async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
     return not waits
 
 
-async def keep_beside(attempt: Attempt, arrival: Arrival) -> None:
-    """Store what is known to be a second content of its instance beside the first, then settle it.
+async def keep_beside(attempt: Attempt, arrival: Arrival) -> bool:
+    """Store what is known to be a second content of its instance beside the first.
 
     It is in the manifest of the copy that it comes from, so a person has seen it already.
     """
-    stored = False
-    try:
-        staged = arrival.staged
-        assert staged.instance is not None, "what lies beside another has its UIDs"
-        async with attempt.lock(staged.instance.sop_instance_uid):
-            copies = attempt.open_copies()
-            stored = all([await _put_beside(attempt, copy, staged) for copy in copies])
-    finally:
-        arrival.settle(stored=stored)
+    staged = arrival.staged
+    assert staged.instance is not None, "what lies beside another has its UIDs"
+    async with attempt.lock(staged.instance.sop_instance_uid):
+        return all([await _put_beside(attempt, copy, staged) for copy in attempt.open_copies()])
 
 
 async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -> bool:

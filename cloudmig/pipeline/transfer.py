@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import OpenWork
@@ -37,7 +38,7 @@ __all__ = [
     "NO_IMAGES_RULE", "Ending", "attempt_transfer", "begin", "end", "ending_of", "pull",
 ]  # fmt: skip
 
-Keep = Callable[[Attempt, Arrival], Coroutine[None, None, None]]
+Keep = Callable[[Attempt, Arrival], Coroutine[None, None, bool]]
 
 #: The built-in rule that excludes a study the source lists no instance of and counts none in.
 NO_IMAGES_RULE = "no images (built in)"
@@ -248,6 +249,12 @@ async def _ask_one_by_one(attempt: Attempt) -> None:
             await attempt.source.ping()
 
 
+def _settle(arrival: Arrival, storing: asyncio.Task[bool]) -> None:
+    """Settle an arrival, whatever happened: a task cancelled before its first step ran nothing."""
+    failed = storing.cancelled() or storing.exception() is not None
+    arrival.settle(stored=not failed and storing.result())
+
+
 async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -> RetrieveEvidence:
     """Run one retrieve; store what arrives while more arrives. Memory bounds the store tasks."""
     gone: SourceUnavailable | None = None
@@ -256,7 +263,8 @@ async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -
             async with asyncio.TaskGroup() as stores:
                 try:
                     async for arrival in retrieval:
-                        stores.create_task(keep_(attempt, arrival))
+                        storing = stores.create_task(keep_(attempt, arrival))
+                        storing.add_done_callback(partial(_settle, arrival))
                 except SourceUnavailable as error:
                     gone = error  # What arrived before is stored all the same.
         except* CloudmigError as group:
