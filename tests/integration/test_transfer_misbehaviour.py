@@ -251,3 +251,16 @@ async def test_new_uids_on_each_retrieve_never_count_as_complete(
         await world.explain_everything()
 
     assert world.quarantined().keys() == {FIRST_UID}
+
+
+async def test_an_answer_that_counts_less_than_was_asked_for_ends_nothing(tmp_path: Path) -> None:
+    """What is still on its way would be refused, asked for again, and again come too late."""
+    script = Script(final_before_last_store=True, last_store_counted=False)
+    world = World(tmp_path, [FIRST], script, settings={"sources.main": {"grace_s": 5}})
+
+    with world.serving():
+        await world.migrate()
+
+    assert world.pacs.counters.asked["move STUDY"] == 1
+    assert world.pacs.counters.asked["move IMAGE"] == 0
+    assert world.held() == world.truth()

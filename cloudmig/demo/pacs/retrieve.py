@@ -118,7 +118,7 @@ class Retrieve:
         early = script.final_before_last_store and len(wanted) > 1
         for position, instance in enumerate(wanted, 1):
             if early and position == len(wanted):
-                self.completed += 1
+                self.completed += script.last_store_counted
                 self._finish(self._final_status())
                 self.state.stopping.wait(script.last_store_delay_s)
             if position == script.fault_at_store and not self._misbehave(fault, instance):

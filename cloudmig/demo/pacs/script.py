@@ -64,6 +64,7 @@ class Script:
     hang_s: float = 5.0
     endless_bytes_max: int = 1 << 30
     last_store_delay_s: float = 0.2  #: For `final_before_last_store`.
+    last_store_counted: bool = True  #: For the same: that answer counts the last instance, too.
 
     # Associations
     callers: frozenset[str] = frozenset()  #: AE titles let in; empty: everybody.

@@ -110,7 +110,8 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         # For instances that it has lost or cannot convert, a PACS says the same, and counts them.
         if final.status == _BUSY and self._count == before and not final.failed:
             raise SourceBusy("the PACS is out of resources for sub-operations")
-        await self._grace(final, before)
+        asked = len(question.sop_instance_uids) or len(self.request.expected)
+        await self._grace(final, before, asked)
 
     def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
         if not sop_class_uid.startswith((_QUERY_RETRIEVE_ROOT, VERIFICATION)):
@@ -124,20 +125,23 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         evidence.failed = _plus(evidence.failed, final.failed)
         evidence.warning = _plus(evidence.warning, final.warning)
 
-    async def _grace(self, final: SubOperations, before: int) -> None:
+    async def _grace(self, final: SubOperations, before: int, asked: int) -> None:
         """Wait for objects that are still on their way after the final status.
 
         Ends when as many arrived as the PACS claims or we expect, when nothing has moved for a
-        while, and in any case when the grace time is over.
+        while, and in any case when the grace time is over. A claim that does not account for
+        `asked` instances ends nothing: some answer first, with what they had counted by then.
         """
         loop = asyncio.get_running_loop()
         announced = (final.completed or 0) + (final.warning or 0)
+        is_failure = category(final.status) is Category.FAILURE
+        accounts = is_failure or announced + (final.failed or 0) >= asked
         until_s = loop.time() + self._source.settings.grace_s
         quiet_since_s = loop.time()
         while True:
             everything = self._received >= self.request.expected.keys()
             counted = final.completed is not None and self._count - before >= announced
-            if not self.in_flight and (everything or counted):
+            if not self.in_flight and (everything or (counted and accounts)):
                 return
             self._sign.clear()
             wait_s = min(quiet_since_s + _QUIET_S, until_s) - loop.time()
