@@ -20,7 +20,7 @@ from cloudmig.sources.dimse import (
     DimseSourceSettings,
     StoragePolicy,
 )
-from cloudmig.telemetry import Pseudonyms
+from cloudmig.telemetry import Pseudonyms, Reporter
 
 __all__ = ["open_pacs"]
 
@@ -30,7 +30,7 @@ async def open_pacs(parts: Parts) -> dict[str, DimseSource]:
     desk = ArrivalDesk(parts.area)
     pacs = parts.config.pacs
     if any(settings.retrieve != "c-get" for settings in pacs.values()):
-        parts.listener = await _storage_server(parts.config, desk)
+        parts.listener = await _storage_server(parts.config, desk, parts.reporter)
     return {
         name: _source(name, settings, parts.config, desk, parts.pseudonyms)
         for name, settings in pacs.items()
@@ -75,7 +75,9 @@ def _source(
     )
 
 
-async def _storage_server(config: Configuration, desk: ArrivalDesk) -> StorageServer:
+async def _storage_server(
+    config: Configuration, desk: ArrivalDesk, reporter: Reporter
+) -> StorageServer:
     """Return our storage SCP, not yet started, open to the configured senders only."""
     peers: dict[str, set[AllowedPeer]] = defaultdict(set)
     for settings in config.pacs.values():
@@ -85,7 +87,13 @@ async def _storage_server(config: Configuration, desk: ArrivalDesk) -> StorageSe
             for address in await _addresses(host):
                 for our_aet in settings.ae_titles:
                     peers[our_aet].add(AllowedPeer(address, aet))
-    policy = StoragePolicy(desk, peers)
+
+    def tell_refused(peer_host: str, calling_aet: str) -> None:
+        peer = f"{calling_aet or 'AE_TITLE'}@{peer_host}"
+        hint = f'if it is the PACS, add "{peer}" to the peers of its source'
+        reporter.event("sender.refused", host=peer_host, calling_aet=calling_aet, hint=hint)
+
+    policy = StoragePolicy(desk, peers, tell_refused=tell_refused)
     listen = config.listen
     tls = listen.tls
     context = None

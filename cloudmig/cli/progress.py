@@ -96,6 +96,10 @@ class ProgressReporter:
                     " and made when it is back, the others go on",
                     style="yellow",
                 )
+            case "sender.refused":
+                who = f"{fields['calling_aet']}@{fields['host']}".removeprefix("@")
+                said = f"refused {who}, which is no configured sender: {fields['hint']}"
+                self._live.console.print(Text(said, style="yellow"))
             case "destination.back":
                 self._live.console.print(f"{fields['destination']} answers again")
             case "source.down":

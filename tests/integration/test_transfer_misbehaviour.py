@@ -264,3 +264,15 @@ async def test_an_answer_that_counts_less_than_was_asked_for_ends_nothing(tmp_pa
     assert world.pacs.counters.asked["move STUDY"] == 1
     assert world.pacs.counters.asked["move IMAGE"] == 0
     assert world.held() == world.truth()
+
+
+async def test_a_pacs_that_sends_under_another_name_is_told_of_once(tmp_path: Path) -> None:
+    """Else every study lacks its instances, and nobody says that we turned them away."""
+    world = World(tmp_path, STUDIES, settings={"sources.main": {"aet": "ANOTHER"}})
+
+    with world.serving():
+        await world.migrate()
+
+    [told] = world.reporter.named("sender.refused")
+    assert (told["host"], told["calling_aet"]) == ("127.0.0.1", world.pacs.aet)
+    assert f'"{world.pacs.aet}@127.0.0.1"' in str(told["hint"])

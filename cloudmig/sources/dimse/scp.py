@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from cloudmig.dimse.contexts import ProposedContext, choose_transfer_syntax
@@ -15,6 +15,8 @@ __all__ = ["AllowedPeer", "StoragePolicy"]
 # PS3.8 table 9-21: result permanent, source service-user.
 _CALLED_AET_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=7)
 _CALLING_AET_NOT_RECOGNIZED = Rejection(result=1, source=1, reason=3)
+#: Strangers told of: anybody can come under any number of names.
+_TOLD_MAX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,30 @@ class AllowedPeer:
 class StoragePolicy:
     """Admits the configured senders to the AE titles that belong to their source."""
 
-    def __init__(self, desk: ArrivalDesk, peers: Mapping[str, Collection[AllowedPeer]]) -> None:
-        """Take the senders allowed for each of our AE titles."""
+    def __init__(
+        self,
+        desk: ArrivalDesk,
+        peers: Mapping[str, Collection[AllowedPeer]],
+        *,
+        tell_refused: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
+        """Take the senders allowed for each of our AE titles.
+
+        `tell_refused` gets address and AE title of each stranger once; the title is empty where
+        the address alone is unknown. It may be the PACS, under a name that is not configured.
+        """
+        self._tell_refused = tell_refused
+        self._told: set[tuple[str, str]] = set()
         self._desk = desk
         self._peers = {our_aet: frozenset(allowed) for our_aet, allowed in peers.items()}
         self._hosts = frozenset(peer.host for allowed in peers.values() for peer in allowed)
 
     def may_connect(self, peer_host: str) -> bool:
         """Say whether any configured sender has this address."""
-        return peer_host in self._hosts
+        if peer_host not in self._hosts:
+            self._tell(peer_host, "")
+            return False
+        return True
 
     async def admit(self, request: AssociationRequest) -> Admission | Rejection:
         """Reserve the credit of the first object for a known sender; reject everybody else."""
@@ -44,6 +61,7 @@ class StoragePolicy:
         if allowed is None:
             return _CALLED_AET_NOT_RECOGNIZED
         if AllowedPeer(request.peer_host, request.calling_aet) not in allowed:
+            self._tell(request.peer_host, request.calling_aet)
             return _CALLING_AET_NOT_RECOGNIZED
         only = self._desk.only_transfer_syntax(request.called_aet)
         for retrieval in self._desk.running(request.called_aet):
@@ -52,6 +70,12 @@ class StoragePolicy:
         credit = await self._desk.area.take_credit()
         handler = DeskHandler(self._desk, request.called_aet, credit)
         return Admission(handler, functools.partial(_choose, only))
+
+    def _tell(self, peer_host: str, calling_aet: str) -> None:
+        stranger = (peer_host, calling_aet)
+        if stranger not in self._told and len(self._told) < _TOLD_MAX:
+            self._told.add(stranger)
+            self._tell_refused(peer_host, calling_aet)
 
 
 def _choose(only: str | None, context: ProposedContext) -> str | None:
