@@ -94,6 +94,7 @@ CLEAN = [
     Case("the final status alone", Script(final_status_only=True)),
     Case("the final status before the last store", Script(final_before_last_store=True),
          settings={"sources.main": {"grace_s": 0.6}}),
+    Case("series and instances of every study", Script(ignores_unique_keys=True)),
     Case("every answer comes twice", Script(answers_twice=True)),
     Case("the wrong study once", Script(fault=Fault.WRONG_STUDY)),
     Case("success with nothing, once", Script(fault=Fault.NOTHING)),

@@ -33,6 +33,7 @@ _COUNTS = frozenset(
     {"NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries", "ModalitiesInStudy",
      "NumberOfSeriesRelatedInstances", "SOPClassesInStudy"}
 )  # fmt: skip
+_UNIQUE_ABOVE = frozenset({"StudyInstanceUID", "SeriesInstanceUID"})
 _TIME_LENGTH = len("HHMMSS.FFFFFF")
 _NO_CRITERIA = frozenset({"QueryRetrieveLevel", "SpecificCharacterSet", "TimezoneOffsetFromUTC"})
 
@@ -59,6 +60,7 @@ def answers(holdings: Holdings, script: Script, identifier: Mapping[str, str]) -
         and keyword not in _NO_CRITERIA
         and not (script.ignores_dates and keyword in _DATES_AND_TIMES)
         and not (script.ignores_optional_keys and keyword not in _REQUIRED)
+        and not (script.ignores_unique_keys and keyword in _UNIQUE_ABOVE)
     }
     for row in _rows(holdings, identifier.get("QueryRetrieveLevel", ""), criteria):
         if all(_matches(keyword, value, row) for keyword, value in criteria.items()):

@@ -43,6 +43,7 @@ class Script:
     image_find: bool = True  #: False: an IMAGE-level query has status A900.
     ignores_dates: bool = False  #: Study dates and times are no criteria.
     ignores_optional_keys: bool = False  #: Only the required keys of PS3.4 C.6.2.1.2 are.
+    ignores_unique_keys: bool = False  #: All series, all instances, of whichever was asked for.
     character_set_told: bool = True  #: False: (0008,0005) only comes back when it was asked for.
 
     # Retrieves, always

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -46,6 +46,7 @@ from cloudmig.sources.dimse.retrieval import DimseRetrieval
 
 __all__ = ["DimseSource", "DimseSourceSettings"]
 
+_STUDY_INSTANCE_UID = 0x0020000D
 _SERIES_INSTANCE_UID = 0x0020000E
 _SERIES_INSTANCES = 0x00201209
 _SOP_CLASS_UID = 0x00080016
@@ -200,9 +201,10 @@ class DimseSource:
 
         series: dict[str, int | None] = {}
         async for identifier, transfer_syntax_uid in self._find(encode):
-            values = _read(
-                identifier, transfer_syntax_uid, {_SERIES_INSTANCE_UID, _SERIES_INSTANCES}
-            )
+            wanted = {_STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SERIES_INSTANCES}
+            values = _read(identifier, transfer_syntax_uid, wanted)
+            if _is_of_another(values, {_STUDY_INSTANCE_UID: study.study_instance_uid}):
+                continue  # A PACS that ignores the key: nothing of that study would ever come.
             series_instance_uid = uid_text(values.get(_SERIES_INSTANCE_UID, b""))
             if not is_usable_uid(series_instance_uid):
                 notes.append("a series without a usable Series Instance UID")
@@ -221,10 +223,17 @@ class DimseSource:
                 study.study_instance_uid, series_instance_uid, transfer_syntax_uid
             )
 
+        asked = {
+            _STUDY_INSTANCE_UID: study.study_instance_uid,
+            _SERIES_INSTANCE_UID: series_instance_uid,
+        }
+        told = (_SOP_INSTANCE_UID, _SOP_CLASS_UID)
         found: dict[str, ExpectedInstance] = {}
         try:
             async for identifier, transfer_syntax_uid in self._find(encode):
-                values = _read(identifier, transfer_syntax_uid, {_SOP_INSTANCE_UID, _SOP_CLASS_UID})
+                values = _read(identifier, transfer_syntax_uid, {*asked, *told})
+                if _is_of_another(values, asked):
+                    continue
                 sop_instance_uid = uid_text(values.get(_SOP_INSTANCE_UID, b""))
                 if not is_usable_uid(sop_instance_uid):
                     notes.append("an instance without a usable SOP Instance UID")
@@ -282,6 +291,11 @@ def _read(identifier: bytes, transfer_syntax_uid: str, wanted: set[int]) -> dict
         return read_elements(identifier, transfer_syntax_uid, wanted, last=max(wanted))
     except HeaderUnreadable as error:
         raise SourceUnavailable(f"a C-FIND answer cannot be read: {error}") from error
+
+
+def _is_of_another(values: Mapping[int, bytes], asked: Mapping[int, str]) -> bool:
+    """Say whether an answer names another study or series than was asked for."""
+    return any(uid_text(values.get(tag, b"")) not in ("", uid) for tag, uid in asked.items())
 
 
 def _count(text: str) -> int | None:
