@@ -17,7 +17,11 @@ from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.tag import Tag
 
-from cloudmig.dicom.header import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from cloudmig.dicom.header import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    read_elements,
+)
 from cloudmig.model.window import StudyQuestion
 
 __all__ = [
@@ -109,9 +113,15 @@ def _retrieve_request(
 
 
 def decode_study_answer(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
-    """Return keyword -> text of an answer. Values that break their VR are kept as they are."""
-    with config.disable_value_validation():
-        return _texts(identifier, transfer_syntax_uid)
+    """Return keyword -> text of an answer. Values that break their VR are kept as they are.
+
+    Raises `HeaderUnreadable` where the bytes are no identifier.
+    """
+    try:
+        with config.disable_value_validation():
+            return _texts(identifier, transfer_syntax_uid)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds for a character set or VR that is none
+        return _plain_texts(identifier, transfer_syntax_uid)
 
 
 def _texts(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
@@ -134,6 +144,12 @@ def _texts(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
             text = str(value)
         answer[keyword] = text
     return answer
+
+
+def _plain_texts(identifier: bytes, transfer_syntax_uid: str) -> Mapping[str, str]:
+    keywords = {int(Tag(keyword)): keyword for keyword in STUDY_KEYWORDS}
+    found = read_elements(identifier, transfer_syntax_uid, keywords, last=max(keywords))
+    return {keywords[tag]: value.decode("latin-1").strip("\0 ") for tag, value in found.items()}
 
 
 def failed_sop_instance_uids(identifier: bytes, transfer_syntax_uid: str) -> list[str]:

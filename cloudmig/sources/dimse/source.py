@@ -150,7 +150,10 @@ class DimseSource:
             return study_question(question, transfer_syntax_uid)
 
         async for identifier, transfer_syntax_uid in self._find(encode):
-            answer = decode_study_answer(identifier, transfer_syntax_uid)
+            try:
+                answer = decode_study_answer(identifier, transfer_syntax_uid)
+            except HeaderUnreadable as error:
+                raise SourceUnavailable(f"a C-FIND answer cannot be read: {error}") from error
             yield StudySummary.of_answer(
                 answer,
                 instances_claimed=_count(answer.get("NumberOfStudyRelatedInstances", "")),
