@@ -88,7 +88,10 @@ def _storage_class(text: str) -> str:
 def _path(value: object) -> object:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("must be a path in quotes")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with ~ and names no user of this machine") from error
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]

@@ -30,7 +30,8 @@ class Rule(Section):
     keep_on_site: bool = False
     copy_to: tuple[str, ...] = ()
     storage_class: str | None = None  #: Else the destination's.
-    priority: Annotated[int, Field(strict=True)] = 0  #: Smaller goes first; then newest first.
+    priority: Annotated[int, Field(strict=True, ge=-1_000_000, le=1_000_000)] = 0
+    #: Smaller goes first; then newest first.
 
     @model_validator(mode="after")
     def _one_decision(self) -> Self:

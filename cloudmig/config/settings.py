@@ -56,7 +56,7 @@ class AgentSettings(Section):
     memory_bytes_max: Size = 160 << 20
     spool_bytes_max: Size = _SPOOL_BYTES_MAX
     object_bytes_max: Size = _SPOOL_BYTES_MAX  #: Default: what the spool can hold.
-    transfers: Count = 8
+    transfers: Annotated[Count, Field(le=10_000)] = 8
     attempts_max: Count = 3  #: Failures by a study's own fault before it is quarantined.
     backoff_s: Duration = 30.0
     lease_s: Duration = 120.0

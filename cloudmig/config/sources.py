@@ -140,7 +140,7 @@ class DirectorySettings(SourceSettings):
     listing: FilePath | None = None  #: What a PACS database says is there: CSV or Parquet.
     listing_columns: Mapping[str, str] = Field(default_factory=dict)  #: Our name -> its name.
     listing_prefix: str = ""  #: Taken off its paths: where the folder lay for that PACS.
-    header_workers: Count = 2  #: Processes that read headers.
+    header_workers: Annotated[Count, Field(le=256)] = 2  #: Processes that read headers.
     header_time_max_s: Duration = 20.0  #: For the header of one file.
     header_memory_bytes_max: Size = 1 << 30  #: Of one of these processes.
     header_bytes_max: Size = 256 << 20  #: Of one file, until its UIDs have been found.
