@@ -82,7 +82,7 @@ def _misfit(rule: Rule, study: CatalogedStudy, today: dt.date) -> str | None:
     """Return why the rule does not match, in words without patient data, or None when it does."""
     if rule.sources is not None and study.source not in rule.sources:
         return f"source {study.source} is not one of {', '.join(rule.sources)}"
-    if rule.modalities is not None and not set(rule.modalities) & set(study.modalities):
+    if rule.modalities is not None and not _codes(rule.modalities) & _codes(study.modalities):
         has = "/".join(study.modalities) or "unknown"
         return f"modality {has} is not one of {', '.join(rule.modalities)}"
     about_time = (
@@ -93,6 +93,11 @@ def _misfit(rule: Rule, study: CatalogedStudy, today: dt.date) -> str | None:
     if study.study_date is None:
         return "the study has no usable date"
     return _wrong_time(rule, study.study_date, today)
+
+
+def _codes(modalities: Sequence[str]) -> set[str]:
+    """Return modalities as DICOM writes them (PS3.5 6.2, CS), whoever wrote them otherwise."""
+    return {each.strip().upper() for each in modalities}
 
 
 def _wrong_time(rule: Rule, study_date: dt.date, today: dt.date) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 
@@ -107,3 +108,15 @@ def test_a_study_that_no_rule_matches_is_undecided_and_every_rule_says_why() -> 
 
     assert explanation.decision is None
     assert [(each.matched, bool(each.why)) for each in explanation.verdicts] == [(False, True)] * 2
+
+
+@pytest.mark.parametrize(("named", "listed"), [("ct", "CT"), ("CT", "ct"), ("CT ", "CT")])
+def test_a_rule_means_a_modality_however_it_is_written(named: str, listed: str) -> None:
+    """Else a study that was to stay leaves the site, by the rule behind."""
+    stays = Rule(name="CT stays", modalities=(named,), keep_on_site=True)
+    study = replace(rows()[0][0], modalities=(listed,))
+
+    decision = explain([stays, RULES[-1]], study, TODAY).decision
+
+    assert decision is not None
+    assert decision.rule == "CT stays"
