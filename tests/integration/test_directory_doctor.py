@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cloudmig.agent.doctor import Verdict
+from cloudmig.agent.doctor.catalog_access import check_catalog
 from cloudmig.agent.doctor.folder import check_folder
 from cloudmig.cli import main
 from cloudmig.config import load
@@ -51,6 +53,26 @@ def test_a_listing_without_its_columns_is_a_problem(text: str | None, tmp_path: 
         (tmp_path / "listing.csv").write_text(text)
 
     assert found(world)["listing"] is Verdict.PROBLEM
+
+
+@pytest.mark.parametrize("trouble", ["not mounted", "gone"])
+async def test_a_home_that_held_copies_and_is_empty_is_a_problem(
+    trouble: str, tmp_path: Path
+) -> None:
+    world = FolderWorld(tmp_path)
+    write_studies(world.export, [a_study(1)])
+    config = load(world.config)
+    assert all(each.verdict is Verdict.OK for each in check_catalog(config)), "nothing was stored"
+    await world.migrate()
+    assert all(each.verdict is Verdict.OK for each in check_catalog(config))
+
+    shutil.rmtree(world.store)
+    if trouble == "not mounted":
+        world.store.mkdir()
+
+    [told] = [each for each in check_catalog(config) if each.verdict is Verdict.PROBLEM]
+    assert told.message == "the folder of destination store is empty, and copies were there"
+    assert "Mount its disk" in told.hint
 
 
 def test_the_commands_speak_of_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

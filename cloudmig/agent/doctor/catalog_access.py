@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from cloudmig.agent.doctor.findings import Finding, ok, problem
 from cloudmig.catalog.run_lock import run_lock
 from cloudmig.config import Configuration
 from cloudmig.errors import CatalogError
+from cloudmig.model.states import CopyState
 
 if TYPE_CHECKING:
     import psycopg
@@ -19,6 +22,8 @@ __all__ = ["check_catalog"]
 
 _SUBJECT = "catalog"
 _CONNECT_MAX_S = 5
+_COMPLETE = (CopyState.STORED.value, CopyState.VERIFIED.value)
+_COMPLETE_COPIES = "SELECT 1 FROM copy WHERE destination = ? AND state IN (?, ?) LIMIT 1"
 _LIVE_TITLES = """
 SELECT ae_title, name FROM agent_ae_title
 WHERE alive_until > extract(epoch FROM clock_timestamp()) AND name <> %s AND ae_title = ANY(%s)
@@ -28,7 +33,9 @@ WHERE alive_until > extract(epoch FROM clock_timestamp()) AND name <> %s AND ae_
 def check_catalog(config: Configuration) -> list[Finding]:
     """Look at the SQLite file or at the server, and write nothing."""
     path = config.agent.catalog_path
-    return list(_check_file(path) if path is not None else _check_server(config))
+    if path is None:
+        return list(_check_server(config))
+    return [*_check_file(path), *_check_homes(config, path)]
 
 
 def _check_file(path: Path) -> Iterator[Finding]:
@@ -62,6 +69,42 @@ def _check_file(path: Path) -> Iterator[Finding]:
         yield problem("catalog_in_use", _SUBJECT, str(error), error.hint)
     if lock_is_new:
         path.with_name(f"{path.name}.run").unlink(missing_ok=True)
+
+
+def _check_homes(config: Configuration, path: Path) -> Iterator[Finding]:
+    """Name each folder that holds nothing, and should: a run writes nothing there."""
+    homes = config.destinations.items()
+    for name, destination in homes:
+        if destination.directory is None or not _is_empty(destination.directory):
+            continue
+        keeps = [name, *(other for other, settings in homes if settings.evidence == name)]
+        if path.exists() and any(_has_copies(path, each) for each in keeps):
+            yield problem(
+                "home_empty",
+                _SUBJECT,
+                f"the folder of destination {name} is empty, and copies were there",
+                "Mount its disk. If what it held is lost for good, put any file there: see"
+                " docs/runbook.md, A home or a source is down.",
+            )
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        return not any(folder.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # Another check says what is wrong with it.
+
+
+def _has_copies(path: Path, destination: str) -> bool:
+    """Look into the catalog without bringing it up to date, as opening it does."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as catalog:
+            found = catalog.execute(_COMPLETE_COPIES, (destination, *_COMPLETE)).fetchone()
+    except sqlite3.Error:
+        return False  # Not one of ours, or damaged: whoever opens it says so.
+    return found is not None
 
 
 def _check_server(config: Configuration) -> Iterator[Finding]:
