@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +55,24 @@ def test_a_listing_without_its_columns_is_a_problem(text: str | None, tmp_path: 
         (tmp_path / "listing.csv").write_text(text)
 
     assert found(world)["listing"] is Verdict.PROBLEM
+
+
+async def test_a_catalog_that_no_command_could_open_is_a_problem(tmp_path: Path) -> None:
+    world = FolderWorld(tmp_path)
+    await world.plan()
+    path = tmp_path / "state" / "catalog.db"
+    whole = path.read_bytes()
+
+    with contextlib.closing(sqlite3.connect(path)) as catalog:
+        catalog.execute("UPDATE alembic_version SET version_num = '9999'")
+        catalog.commit()
+    [newer] = check_catalog(load(world.config))
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    [damaged] = check_catalog(load(world.config))
+
+    assert newer.verdict is damaged.verdict is Verdict.PROBLEM
+    assert newer.message == f"{path} was made by a newer cloudmig"
+    assert damaged.message == f"{path} is damaged"
 
 
 @pytest.mark.parametrize("trouble", ["not mounted", "gone"])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem
 from cloudmig.catalog.run_lock import run_lock
+from cloudmig.catalog.schema import REVISION
 from cloudmig.config import Configuration
 from cloudmig.errors import CatalogError
 from cloudmig.model.states import CopyState
@@ -61,6 +62,9 @@ def _check_file(path: Path) -> Iterator[Finding]:
             "Restore it from a backup, or set agent.state_dir to another folder.",
         )
         return
+    if start and (trouble := _trouble_in(path)):
+        yield problem("catalog", _SUBJECT, *trouble)
+        return
     lock_is_new = not path.with_name(f"{path.name}.run").exists()
     try:
         with run_lock(path):
@@ -69,6 +73,20 @@ def _check_file(path: Path) -> Iterator[Finding]:
         yield problem("catalog_in_use", _SUBJECT, str(error), error.hint)
     if lock_is_new:
         path.with_name(f"{path.name}.run").unlink(missing_ok=True)
+
+
+def _trouble_in(path: Path) -> tuple[str, str] | None:
+    """Say what is wrong in a catalog, and what to do; a lock or an unfinished one is nothing."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as catalog:
+            [version] = catalog.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    except sqlite3.DatabaseError:
+        return f"{path} is damaged", "Restore it from a backup: docs/runbook.md, Situations."
+    if version > REVISION:
+        return f"{path} was made by a newer cloudmig", "Install that version or a newer."
+    return None
 
 
 def _check_homes(config: Configuration, path: Path) -> Iterator[Finding]:
