@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -126,12 +127,14 @@ class Invocation:
     @staticmethod
     def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run on an event loop, uvloop's where it is installed."""
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+        with contextlib.suppress(ImportError):
+            from uvloop import new_event_loop as new_loop  # noqa: PLC0415
         try:
-            import uvloop  # noqa: PLC0415
-        except ImportError:
-            return asyncio.run(main())
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(main())
+            with asyncio.Runner(loop_factory=new_loop) as runner:
+                return runner.run(main())
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error  # Typer would end with 130 and say nothing.
 
 
 def end(code: ExitCode) -> None:

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from cloudmig.cli import main
-from cloudmig.cli.invocation import ExitCode
+from cloudmig.cli.invocation import ExitCode, Invocation
 from cloudmig.errors import CatalogError, ConfigError, SourceRefused
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
@@ -135,6 +135,18 @@ def test_every_ending_has_its_exit_code_and_says_nothing_of_patients(
     assert run("status") == code
     shown = capfd.readouterr()
     assert "CANARY" not in shown.out + shown.err
+
+
+def test_ctrl_c_in_a_command_is_told_to_a_program(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: Invocation) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Invocation, "configuration", interrupt)
+
+    assert run("status", "--json") == ExitCode.STOPPED
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "Stopped"
 
 
 def test_a_bug_shows_where_it_is(
