@@ -365,9 +365,14 @@ def _check_end(response: aiohttp.ClientResponse, doing: str, what: str) -> None:
     """Refuse what nothing but the end of the connection tells the end of (RFC 9112 6.3).
 
     An object or an empty list that broke off would pass for whole. Parts have a last delimiter.
+    The end of what is compressed is not looked for by aiohttp, and we have asked for it as it is.
     """
+    said = ""
     if response.content_length is None and "Transfer-Encoding" not in response.headers:
         said = f"nothing tells where the {what} ends, neither Content-Length nor chunks"
+    elif response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        said = f"the {what} comes compressed, though asked for as it is: it may be cut unseen"
+    if said:
         raise DicomWebFailed(f"{doing}: {said}", is_sent=True)
 
 

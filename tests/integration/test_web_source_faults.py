@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from tests.integration.migration_world import a_study
 STUDY = a_study(1, series=(4, 3))
 STUDIES = [a_study(number, series=(2,)) for number in range(1, 8)]
 UIDS = [each.sop_instance_uid for each in STUDY.instances()]
+#: A file, and what a server makes of it that compresses everything.
+WHOLE = next(iter(STUDY.instances())).part10()
+PACKED = gzip.compress(WHOLE, mtime=0)
 
 
 @pytest.fixture(autouse=True)
@@ -208,13 +212,26 @@ async def test_a_wrong_boundary_is_no_answer(tmp_path: Path) -> None:
     assert isinstance(gone, SourceUnavailable)
 
 
-async def test_an_object_that_ends_with_the_connection_is_no_whole_one() -> None:
-    """Without a length and without chunks, one that broke off looks like any other."""
+@pytest.mark.parametrize(
+    ("head", "body", "said"),
+    [
+        ("HTTP/1.0 200 OK", WHOLE[:-100], "where the object ends"),
+        (
+            f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(PACKED) - 100}",
+            PACKED[:-100],
+            "comes compressed",
+        ),
+    ],
+    ids=["the connection", "what is compressed"],
+)
+async def test_an_object_whose_end_nothing_else_tells_is_no_whole_one(
+    head: str, body: bytes, said: str
+) -> None:
+    """One that broke off looks like any other."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/dicom\r\n\r\n")
-        writer.write(next(iter(STUDY.instances())).part10()[:-100])
+        writer.write(f"{head}\r\nContent-Type: application/dicom\r\n\r\n".encode() + body)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -222,10 +239,10 @@ async def test_an_object_that_ends_with_the_connection_is_no_whole_one() -> None
     instance = next(iter(expected_of(STUDY).values())).instance
     async with server, AsyncExitStack() as closing:
         closing.push_async_callback(client.close)
-        with pytest.raises(DicomWebFailed, match="where the object ends"):
+        with pytest.raises(DicomWebFailed, match=said):
             async with client.retrieve_parts("/studies/1.2", accept="*/*"):
                 pass
-        with pytest.raises(DicomWebFailed, match="where the object ends"):
+        with pytest.raises(DicomWebFailed, match=said):
             await anext(client.retrieve(instance))
 
 
