@@ -93,7 +93,13 @@ def run(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(300_000, 20, 20)
     # obstore's own threads: as many as cores cost a fifth more CPU per small object, measured.
     os.environ.setdefault("TOKIO_WORKER_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Else Python tries once more at its end, and makes 120 of the code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:

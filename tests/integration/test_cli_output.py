@@ -20,7 +20,8 @@ def command(words: str, folder: Path, out: int) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-m", "cloudmig", "--config", "cloudmig.toml", *words.split()],
         cwd=folder, stdout=out, stderr=subprocess.PIPE, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        # Buffered, as nearly everywhere: what is left in the buffer at the end fails once more.
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""},
     )  # fmt: skip
     return ended.returncode, ended.stderr
 
