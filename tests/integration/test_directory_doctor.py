@@ -57,6 +57,16 @@ def test_a_listing_without_its_columns_is_a_problem(text: str | None, tmp_path: 
     assert found(world)["listing"] is Verdict.PROBLEM
 
 
+async def test_a_catalog_whose_making_was_interrupted_is_none(tmp_path: Path) -> None:
+    world = FolderWorld(tmp_path)
+    await world.plan()
+    path = tmp_path / "state" / "catalog.db"
+    with contextlib.closing(sqlite3.connect(path)) as catalog, catalog:
+        catalog.execute("DELETE FROM alembic_version")
+
+    assert [each.verdict for each in check_catalog(load(world.config))] == [Verdict.OK]
+
+
 async def test_a_catalog_that_no_command_could_open_is_a_problem(tmp_path: Path) -> None:
     world = FolderWorld(tmp_path)
     await world.plan()

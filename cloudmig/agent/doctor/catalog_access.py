@@ -79,12 +79,12 @@ def _trouble_in(path: Path) -> tuple[str, str] | None:
     """Say what is wrong in a catalog, and what to do; a lock or an unfinished one is nothing."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as catalog:
-            [version] = catalog.execute("SELECT version_num FROM alembic_version").fetchone()
+            versions = catalog.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.OperationalError:
         return None
     except sqlite3.DatabaseError:
         return f"{path} is damaged", "Restore it from a backup: docs/runbook.md, Situations."
-    if version > REVISION:
+    if any(version > REVISION for (version,) in versions):
         return f"{path} was made by a newer cloudmig", "Install that version or a newer."
     return None
 
