@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from cloudmig.own_modules import module_command
 
 __all__ = ["Comparison", "compare_files"]
 
@@ -35,8 +36,7 @@ async def compare_files(
     with first.open("rb") as ours, second.open("rb") as theirs:
         numbers = (ours.fileno(), theirs.fileno())
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cloudmig.dicom.equality", *map(str, numbers),
-            str(memory_bytes_max),
+            *module_command("cloudmig.dicom.equality", *map(str, numbers), str(memory_bytes_max)),
             pass_fds=numbers,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudmig.own_modules import module_command
+
 __all__ = ["DirectoryRecord", "DirectoryUnreadable", "read_directory"]
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ async def read_directory(
     import asyncio  # noqa: PLC0415 - the child does without
 
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cloudmig.dicom.dicomdir", str(path),
+        *module_command("cloudmig.dicom.dicomdir", str(path)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -14,7 +14,6 @@ import asyncio
 import json
 import mmap
 import os
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from cloudmig.dicom.header import Identity
+from cloudmig.own_modules import module_command
 from cloudmig.sources.directory.as_indexed import FileFacts, NotAsIndexedError
 from cloudmig.sources.directory.children import begun, ended
 from cloudmig.sources.directory.read_worker import READY, request_line
@@ -110,10 +110,12 @@ class FileReaders:
             try:
                 os.ftruncate(descriptor, limits.workers * share)
                 memory = memoryview(mmap.mmap(descriptor, limits.workers * share))
-                command = [
-                    sys.executable, "-m", "cloudmig.sources.directory.read_worker",
-                    str(self._root), str(descriptor), str(len(memory)),
-                ]  # fmt: skip
+                command = module_command(
+                    "cloudmig.sources.directory.read_worker",
+                    str(self._root),
+                    str(descriptor),
+                    str(len(memory)),
+                )
                 for number in range(limits.workers):
                     process = await begun(
                         command,

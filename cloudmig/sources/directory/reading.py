@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from cloudmig.errors import SourceUnavailable
 from cloudmig.model.files import FileKind
+from cloudmig.own_modules import module_command
 from cloudmig.sources.directory.children import begun, ended
 from cloudmig.sources.directory.header_worker import READY
 
@@ -42,10 +42,13 @@ _SILENCE_S = 10.0
 
 def worker_command(root: Path, limits: HeaderLimits) -> list[str]:
     """Return the command line of a worker."""
-    return [
-        sys.executable, "-m", "cloudmig.sources.directory.header_worker", str(root),
-        str(limits.memory_bytes_max), str(limits.time_max_s), str(limits.header_bytes_max),
-    ]  # fmt: skip
+    return module_command(
+        "cloudmig.sources.directory.header_worker",
+        str(root),
+        str(limits.memory_bytes_max),
+        str(limits.time_max_s),
+        str(limits.header_bytes_max),
+    )
 
 
 class HeaderWorker:
