@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import socket
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from cloudmig.errors import ConfigError
 __all__ = ["AGENT_AET", "Workplace", "free_port"]
 
 AGENT_AET = "CLOUDMIG"
+#: Below the range from which the kernel gives ports to outgoing connections.
+_PORTS = range(20_000, 32_000)
 #: Lies in every folder this module made, so that no other folder is ever wiped.
 _MARK = ".made-by-cloudmig-demo"
 
@@ -102,7 +106,8 @@ class Workplace:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nobody listens on, and that no outgoing connection gets."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise ConfigError("no port is free on this machine", hint="see `ss -ltn`")
