@@ -13,6 +13,8 @@ from cloudmig.pipeline.transfer import pull
 from cloudmig.ports import RetrieveEvidence
 from cloudmig.sources.arrivals import RunningRetrieval
 
+REQUEST: Any = SimpleNamespace(expected={})
+
 
 class Held:
     """What arrived, and how it was settled."""
@@ -44,9 +46,9 @@ async def test_an_object_whose_storing_never_began_gives_its_room_back() -> None
         raise SpoolFull("no room to compare")
 
     source = SimpleNamespace(retrieve=Retrieval)
-    attempt: Any = SimpleNamespace(source=source, strays=0, too_large=set())
+    attempt: Any = SimpleNamespace(source=source, strays=0, too_large=set(), unread=set())
     with pytest.raises(SpoolFull):
-        await pull(attempt, Any, keep)  # type: ignore[arg-type]
+        await pull(attempt, REQUEST, keep)
 
     assert begun == [first]
     assert (first.settled, second.settled) == (False, False)
@@ -64,8 +66,8 @@ async def test_an_object_is_settled_by_what_became_of_it() -> None:
         return arrival is kept
 
     source = SimpleNamespace(retrieve=Retrieval)
-    attempt: Any = SimpleNamespace(source=source, strays=0, too_large=set())
-    evidence = await pull(attempt, Any, keep)  # type: ignore[arg-type]
+    attempt: Any = SimpleNamespace(source=source, strays=0, too_large=set(), unread=set())
+    evidence = await pull(attempt, REQUEST, keep)
 
     assert (kept.settled, lost.settled) == (True, False)
     assert evidence == RetrieveEvidence()
