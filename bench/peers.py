@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudmig.demo.workplace import free_port
+
 START_TIME_MAX_S = 20
 
 DCMQRSCP_CONFIG = """\
@@ -50,14 +52,6 @@ http {{
   }}
 }}
 """
-
-
-def free_port() -> int:
-    """Return a TCP port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

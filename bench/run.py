@@ -27,8 +27,9 @@ from bench import render, stow, wan
 from bench.archive import Area, Study, data_set_sha256, write_area
 from bench.contenders import BUCKET, CONTENDERS, Job, Outcome
 from bench.meter import ContenderError, cpu_seconds
-from bench.peers import Sink, free_port, moto_server, nginx_sink, pacs, serving
+from bench.peers import Sink, moto_server, nginx_sink, pacs, serving
 from bench.scenarios import SCENARIOS, Scenario
+from cloudmig.demo.workplace import free_port
 
 HERE = Path(__file__).parent
 OWN_NETWORK = "BENCH_OWN_NETWORK"

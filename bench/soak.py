@@ -28,8 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.peers import free_port, nginx_sink
+from bench.peers import nginx_sink
 from cloudmig.demo.children import Child
+from cloudmig.demo.workplace import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / ".cache" / "soak.json"

@@ -20,7 +20,8 @@ from typing import Any
 
 from bench.archive import Study, data_set_sha256
 from bench.meter import ContenderError, Meter, cpu_seconds, high_water_bytes
-from bench.peers import free_port, nodelay_env, serving
+from bench.peers import nodelay_env, serving
+from cloudmig.demo.workplace import free_port
 
 HERE = Path(__file__).parent
 ORTHANC = "/usr/sbin/Orthanc"

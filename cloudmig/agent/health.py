@@ -18,9 +18,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 
 from cloudmig.agent.outages import Outages
+from cloudmig.agent.presence import cannot_listen
 from cloudmig.agent.working import Work, beside
 from cloudmig.catalog import Catalog
-from cloudmig.errors import ConfigError
 from cloudmig.pipeline.parts import Parts
 from cloudmig.telemetry import METRICS
 
@@ -47,10 +47,7 @@ async def health_page(run: Work, outages: Outages) -> AsyncIterator[None]:
             lambda: _Visitor(answers), settings.host, settings.port
         )
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            hint="another program has the port, or it needs rights: see health.port",
-        ) from error
+        raise cannot_listen("health", settings, error) from error
     try:
         async with beside(run, figures.count_now_and_then()):
             yield
@@ -123,13 +120,13 @@ class _Figures:
         """Count studies, copies and findings of the whole catalog, as often as that is cheap."""
         while True:
             started = time.monotonic()
-            self._counted = list(await self._count())
+            self._counted = await self._count()
             took_s = time.monotonic() - started
             await asyncio.sleep(max(_COUNT_EVERY_S, _COUNT_SHARE * took_s))
 
-    async def _count(self) -> Iterator[Metric]:
+    async def _count(self) -> list[Metric]:
         counts = await self._parts.catalog.call(Catalog.status_counts)
-        return iter((
+        return [
             _labelled("cloudmig_studies", ("source", "state"), {
                 (source, state.value): count
                 for source, states in counts.transfers.items()
@@ -144,7 +141,7 @@ class _Figures:
                 (reason.value,): count for reason, count in counts.quarantine.items()
             }),
             _gauge("cloudmig_counted_timestamp_seconds", time.time()),
-        ))  # fmt: skip
+        ]  # fmt: skip
 
     def health(self) -> dict[str, object]:
         """Return who does not answer, for a person or a supervisor."""
@@ -156,13 +153,10 @@ class _Figures:
         }
 
     def _up(self) -> tuple[dict[str, bool], dict[str, bool]]:
-        parts = self._parts
+        parts, outages = self._parts, self._outages
         return (
-            {name: not self._outages.is_silent(name) for name in parts.sources},
-            {
-                name: not any(each.is_open for each in breakers)
-                for name, breakers in parts.breakers.items()
-            },
+            {name: not outages.is_silent(name) for name in parts.sources},
+            {name: not outages.is_left_alone(name) for name in parts.breakers},
         )
 
     def collect(self) -> Iterator[Metric]:

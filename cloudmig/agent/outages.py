@@ -58,6 +58,10 @@ class Outages:
         """Say whether a source has not answered when it was last asked."""
         return name in self._source_down_since
 
+    def is_left_alone(self, name: str) -> bool:
+        """Say whether a destination failed too often, in any of its archives."""
+        return any(each.is_open for each in self._parts.breakers[name])
+
     async def until_source_answers(
         self,
         name: str,
@@ -100,11 +104,8 @@ class Outages:
 
     def _look_at_stores(self) -> None:
         now = time.monotonic()
-        for name, breakers in self._parts.breakers.items():
-            is_down, was_down = (
-                any(each.is_open for each in breakers),
-                name in self._store_down_since,
-            )
+        for name in self._parts.breakers:
+            is_down, was_down = self.is_left_alone(name), name in self._store_down_since
             if is_down and not was_down:
                 self._store_down_since[name] = now
                 message, hint = self._last_failure(name)

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.working import Work, beside
 from cloudmig.catalog import Catalog
+from cloudmig.config import HealthSettings, ListenSettings
 from cloudmig.errors import ConfigError
 from cloudmig.pipeline.parts import Parts
 
-__all__ = ["listen", "registered", "watched"]
+__all__ = ["cannot_listen", "listen", "registered", "watched"]
 
 
 @contextlib.asynccontextmanager
@@ -42,11 +43,18 @@ async def listen(parts: Parts, stack: contextlib.AsyncExitStack) -> None:
     try:
         await parts.listener.start()
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            hint="another program has the port, or it needs rights: see listen.port",
-        ) from error
+        raise cannot_listen("listen", settings, error) from error
     stack.push_async_callback(parts.listener.close, 2.0)
+
+
+def cannot_listen(
+    section: str, settings: ListenSettings | HealthSettings, error: OSError
+) -> ConfigError:
+    """Return what is said of a port that cannot be had."""
+    return ConfigError(
+        f"cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+        hint=f"another program has the port, or it needs rights: see {section}.port",
+    )
 
 
 @contextlib.asynccontextmanager

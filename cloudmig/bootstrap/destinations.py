@@ -80,8 +80,7 @@ async def _is_empty_and_used(parts: Parts, name: str) -> bool:
     directory = parts.config.destinations[name].directory
     if directory is None or _holds_something(directory):
         return False
-    destinations = parts.config.destinations.items()
-    for each in (name, *(each for each, settings in destinations if settings.evidence == name)):
+    for each in parts.config.kept_in(name):
         if await parts.catalog.call(Catalog.stored_copies, each, limit=1):
             return True
     return False

@@ -59,6 +59,11 @@ class Configuration(Section):
     health: HealthSettings | None = None  #: None: there is no such page.
     path: Path | None = None  #: The file it was read from.
 
+    def kept_in(self, name: str) -> tuple[str, ...]:
+        """Return whose copies or evidence lie in a destination: its own, and of which others."""
+        others = (other for other, its in self.destinations.items() if its.evidence == name)
+        return (name, *others)
+
     @property
     def pacs(self) -> dict[str, PacsSettings]:
         """The sources that speak DIMSE."""

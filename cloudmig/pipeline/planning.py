@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,9 +96,10 @@ def _misfit(rule: Rule, study: CatalogedStudy, today: dt.date) -> str | None:
     return _wrong_time(rule, study.study_date, today)
 
 
-def _codes(modalities: Sequence[str]) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def _codes(modalities: tuple[str, ...]) -> frozenset[str]:
     """Return modalities as DICOM writes them (PS3.5 6.2, CS), whoever wrote them otherwise."""
-    return {each.strip().upper() for each in modalities}
+    return frozenset(each.strip().upper() for each in modalities)
 
 
 def _wrong_time(rule: Rule, study_date: dt.date, today: dt.date) -> str | None:

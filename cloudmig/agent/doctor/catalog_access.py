@@ -36,7 +36,7 @@ def check_catalog(config: Configuration) -> list[Finding]:
     path = config.agent.catalog_path
     if path is None:
         return list(_check_server(config))
-    return [*_check_file(path), *_check_homes(config, path)]
+    return [*_check_file(path), *(_check_homes(config, path) if path.exists() else ())]
 
 
 def _check_file(path: Path) -> Iterator[Finding]:
@@ -75,10 +75,15 @@ def _check_file(path: Path) -> Iterator[Finding]:
         path.with_name(f"{path.name}.run").unlink(missing_ok=True)
 
 
+def _read_only(path: Path) -> contextlib.closing[sqlite3.Connection]:
+    """Open a catalog without bringing it up to date, as whoever works with it does."""
+    return contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True))
+
+
 def _trouble_in(path: Path) -> tuple[str, str] | None:
     """Say what is wrong in a catalog, and what to do; a lock or an unfinished one is nothing."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as catalog:
+        with _read_only(path) as catalog:
             versions = catalog.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.OperationalError:
         return None
@@ -91,12 +96,10 @@ def _trouble_in(path: Path) -> tuple[str, str] | None:
 
 def _check_homes(config: Configuration, path: Path) -> Iterator[Finding]:
     """Name each folder that holds nothing, and should: a run writes nothing there."""
-    homes = config.destinations.items()
-    for name, destination in homes:
+    for name, destination in config.destinations.items():
         if destination.directory is None or not _is_empty(destination.directory):
             continue
-        keeps = [name, *(other for other, settings in homes if settings.evidence == name)]
-        if path.exists() and any(_has_copies(path, each) for each in keeps):
+        if any(_has_copies(path, each) for each in config.kept_in(name)):
             yield problem(
                 "home_empty",
                 _SUBJECT,
@@ -116,9 +119,8 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _has_copies(path: Path, destination: str) -> bool:
-    """Look into the catalog without bringing it up to date, as opening it does."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as catalog:
+        with _read_only(path) as catalog:
             found = catalog.execute(_COMPLETE_COPIES, (destination, *_COMPLETE)).fetchone()
     except sqlite3.Error:
         return False  # Not one of ours, or damaged: whoever opens it says so.
