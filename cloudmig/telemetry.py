@@ -96,7 +96,7 @@ class JsonLinesReporter:
         """Write the event. UIDs become pseudonyms, patient data is blanked."""
         at = self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"at": at, "event": kind, **clean(fields, self._pseudonyms)}
-        self._out.write(json.dumps(line, default=str, ensure_ascii=False) + "\n")
+        self._out.write(json.dumps(line, default=str) + "\n")
         self._out.flush()
 
 

@@ -201,8 +201,16 @@ def _web(url: str) -> _Source:
 
 def _folder(path: Path) -> _Source:
     from cloudmig.cli.first_file import FolderSource  # noqa: PLC0415
+    from cloudmig.errors import ConfigError  # noqa: PLC0415
 
     whole = path.absolute()
+    try:
+        str(whole).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"the name of the folder is not UTF-8, and a configuration can hold no other: {path}",
+            hint="Name it by a symbolic link: ln -s FOLDER LINK; cloudmig init --folder LINK ...",
+        ) from error
     there = whole.is_dir()
     words = "" if there else f"There is no folder {whole} yet."
     return _Source(FolderSource(str(whole)), there, words)

@@ -121,7 +121,7 @@ class Invocation:
     def answer(self, document: Mapping[str, object]) -> None:
         """Print the one JSON document of a command; silent without --json."""
         if self.json:
-            sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
             sys.stdout.flush()
 
     @staticmethod

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import errno
 import gc
+import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,6 +33,7 @@ from cloudmig.cli import (
     verify,
 )
 from cloudmig.cli.invocation import ConfigOption, ExitCode
+from cloudmig.cli.streams import prepare_streams
 from cloudmig.errors import CloudmigError, ConfigError
 
 __all__ = ["app", "run"]
@@ -51,8 +53,22 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"cloudmig {importlib.metadata.version('cloudmig')}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def cloudmig(config: ConfigOption = None) -> None:
+def cloudmig(
+    config: ConfigOption = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
+) -> None:
     """Move medical images out of a legacy PACS into object storage, complete and proven.
 
     In this order: init, doctor, inventory, plan, run, verify, close. Every step can be stopped and
@@ -85,6 +101,7 @@ app.command("demo", short_help="Try it all on this machine, with made-up studies
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit code."""
+    prepare_streams()
     # pydicom imports numpy where it finds it, for pixels. No command decodes any, and importing
     # it costs more than most commands do.
     sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
@@ -152,7 +169,7 @@ def _tell(as_json: bool, kind: str, message: str, hint: str, code: int) -> int:
         problem = {"kind": kind, "message": message, "hint": hint}
         document = {"event": "error", "error": problem, "exit_code": int(code)}
         with contextlib.suppress(OSError):  # Then a person is told.
-            sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(document) + "\n")
             sys.stdout.flush()
             return int(code)
     lines = [f"cloudmig: {message}"]
