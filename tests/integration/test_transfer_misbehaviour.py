@@ -267,6 +267,24 @@ async def test_an_answer_that_counts_less_than_was_asked_for_ends_nothing(tmp_pa
     assert world.held() == world.truth()
 
 
+@BOTH_WAYS
+@pytest.mark.parametrize("habit", ["refused", "no match"])
+async def test_a_pacs_without_lists_of_uids_is_asked_for_one_after_the_other(
+    habit: str, retrieve: str, tmp_path: Path
+) -> None:
+    """In the same attempt: of many, the last try asks for a few only."""
+    script = Script(uid_lists=habit, fault=Fault.NOTHING)
+    world = World(tmp_path, [FIRST], script, retrieve)
+
+    with world.serving():
+        await world.migrate()
+
+    way = retrieve.removeprefix("c-")
+    assert world.pacs.counters.asked[f"{way} STUDY"] == 1
+    assert world.pacs.counters.asked[f"{way} IMAGE"] == 1 + len(ALL_OF_FIRST)
+    assert world.held() == world.truth()
+
+
 async def test_a_pacs_that_sends_under_another_name_is_told_of_once(tmp_path: Path) -> None:
     """Else every study lacks its instances, and nobody says that we turned them away."""
     world = World(tmp_path, STUDIES, settings={"sources.main": {"aet": "ANOTHER"}})

@@ -56,6 +56,10 @@ class Retrieve:
         if fault in {Fault.BUSY, Fault.FAILURE}:
             self._finish(_BUSY if fault is Fault.BUSY else _UNABLE)
             return
+        if state.script.uid_lists and len(self._list("SOPInstanceUID")) > 1:
+            self.total = 0
+            self._finish(_UNABLE if state.script.uid_lists == "refused" else _SUCCESS)
+            return
         if fault in {Fault.NOTHING, Fault.NOTHING_COUNTED}:
             self.completed = self.total if fault is Fault.NOTHING_COUNTED else 0
             self._finish(_SUCCESS)

@@ -55,6 +55,7 @@ class Script:
     new_uids: bool = False  #: New SOP Instance UIDs in every retrieve.
     final_status_only: bool = False  #: No pending responses.
     counts_in_retrieve: bool = True  #: False: no numbers of sub-operations.
+    uid_lists: str = ""  #: "refused", status C000; or "no match", as for a UID nobody has.
     final_before_last_store: bool = False  #: The answer comes first, the last instance after it.
 
     # Retrieves, the first few
@@ -76,6 +77,8 @@ class Script:
     def __post_init__(self) -> None:
         if self.missing_counted not in {"failed", "completed"}:
             raise ValueError("missing_counted is failed or completed")
+        if self.uid_lists not in {"", "refused", "no match"}:
+            raise ValueError("uid_lists is refused, no match, or nothing for what they are for")
 
     def to_json(self) -> str:
         """Write what differs from a well-behaved PACS, for a process of its own."""

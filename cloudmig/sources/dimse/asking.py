@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudmig.dicom.query import retrieve_request
 from cloudmig.dimse.client import Association
@@ -80,6 +80,12 @@ class Question:
     @property
     def is_get(self) -> bool:
         return self.sop_class_uid == GET
+
+    def one_by_one(self) -> Iterator[Question]:
+        """Yield a request for each instance of a list."""
+        if len(self.sop_instance_uids) > 1:
+            for sop_instance_uid in self.sop_instance_uids:
+                yield replace(self, sop_instance_uids=(sop_instance_uid,))
 
     def identifier(self, association: Association) -> bytes:
         """Return the identifier in the syntax the association accepted for it."""

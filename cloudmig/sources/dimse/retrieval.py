@@ -74,7 +74,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
                     for question in self._source.questions(self.request):
                         async with lane.association(question.contexts) as association:
                             self._association = association
-                            await self._ask(question, association)
+                            await self._ask_somehow(question, association)
                             self._association = None
             self._source.lanes.faster()
         except SourceUnavailable as error:
@@ -85,7 +85,19 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         finally:
             self._association = None
 
-    async def _ask(self, question: Question, association: Association) -> None:
+    async def _ask_somehow(self, question: Question, association: Association) -> None:
+        """Ask once, and for each instance by itself where a list of UIDs means nothing to the PACS.
+
+        A list is for it to understand (PS3.4 C.4.2.1.4.1), but some refuse it, or find nothing.
+        """
+        if await self._ask(question, association):
+            return
+        for each in question.one_by_one():
+            if not await self._ask(each, association):
+                return
+
+    async def _ask(self, question: Question, association: Association) -> bool:
+        """Ask; return whether anything came of it, and be it a number of what cannot be sent."""
         before = self._count
         if question.is_get:
             for context in association.accepted.values():
@@ -110,8 +122,11 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         # For instances that it has lost or cannot convert, a PACS says the same, and counts them.
         if final.status == _BUSY and self._count == before and not final.failed:
             raise SourceBusy("the PACS is out of resources for sub-operations")
-        asked = len(question.sop_instance_uids) or len(self.request.expected)
-        await self._grace(final, before, asked)
+        # A C-GET that failed sends no more: its objects came on the association of the answer.
+        if not question.is_get or category(final.status) is not Category.FAILURE:
+            asked = len(question.sop_instance_uids) or len(self.request.expected)
+            await self._grace(final, before, asked)
+        return self._count > before or bool(final.completed or final.warning or final.failed)
 
     def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
         if not sop_class_uid.startswith((_QUERY_RETRIEVE_ROOT, VERIFICATION)):
