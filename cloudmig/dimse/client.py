@@ -129,6 +129,11 @@ class Association:
         """Say whether an operation may still be tried."""
         return not self._connection.is_over
 
+    @property
+    def is_unused(self) -> bool:
+        """Say whether nothing was asked on it yet."""
+        return self._last_message_id == 0
+
     def accepted_syntax(self, abstract_syntax_uid: str) -> str | None:
         """Return the transfer syntax of the first accepted context of a SOP class."""
         context = self._find_context(abstract_syntax_uid)

@@ -34,8 +34,11 @@ def accept(
     *,
     supports: Callable[[str, str], bool],
     objection: Callable[[str], tuple[int, int, int] | None],
+    contexts_max: int | None = None,
 ) -> Link | None:
     """Answer an A-ASSOCIATE-RQ; None when the peer asked for nothing or was turned away.
+
+    At more contexts than `contexts_max` the answer is all that comes.
 
     Of each context the first proposed transfer syntax that `supports` agrees to is taken; all
     proposed roles are.
@@ -65,6 +68,9 @@ def accept(
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(answer)
     connection.sendall(pdu.encode())
+    if contexts_max is not None and len(results) > contexts_max:
+        link.close()
+        return None
     accepted = {
         result.context_id: (str(result.abstract_syntax), str(result.transfer_syntax[0]))
         for result in results

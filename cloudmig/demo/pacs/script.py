@@ -71,6 +71,7 @@ class Script:
     # Associations
     callers: frozenset[str] = frozenset()  #: AE titles let in; empty: everybody.
     associations_max: int | None = None  #: One more is rejected as "local limit exceeded".
+    contexts_max: int | None = None  #: At more than these it accepts, and falls over.
     get_allowed: bool = True  #: False: C-GET contexts are turned down.
     move_allowed: bool = True
 

@@ -147,6 +147,7 @@ class ScriptedPacs:
                 connection,
                 supports=self._supports,
                 objection=lambda aet: objection or self._objection(aet),
+                contexts_max=script.contexts_max,
             )
             if link is not None:
                 self._state.remember(link)

@@ -21,7 +21,8 @@ from cloudmig.dimse.contexts import (
 from cloudmig.ports import RetrieveRequest
 
 __all__ = [
-    "FIND", "GET", "MOVE", "QUERY_CONTEXTS", "Question", "get_questions", "move_questions",
+    "FIND", "GET", "MOVE", "QUERY_CONTEXTS", "Question", "fewer_contexts", "get_questions",
+    "move_questions",
 ]  # fmt: skip
 
 #: Study Root Query/Retrieve Information Model (PS3.4 C.6.2, PS3.6 table A-1).
@@ -58,6 +59,10 @@ _USUAL_SYNTAXES = (
     "1.2.840.10008.1.2.4.102",
     "1.2.840.10008.1.2.4.107",
 )
+
+#: Some PACS fall over at an association with many contexts: so few are tried then. The last still
+#: hold one SOP class in all its syntaxes, or twelve in plain ones.
+_FEWER_CONTEXTS = (80, 30)
 
 _KNOWN_CLASSES_BESIDE_COMMON = 3
 #: Contexts of a C-GET association that carry no object: its own and those of queries.
@@ -108,8 +113,15 @@ def move_questions(request: RetrieveRequest) -> Iterator[Question]:
         yield Question(MOVE, QUERY_CONTEXTS, study_instance_uid, series_instance_uid, some)
 
 
+def fewer_contexts(count: int) -> int | None:
+    """Return how many contexts to try instead of so many; None where it is not for their number."""
+    return next((fewer for fewer in _FEWER_CONTEXTS if fewer < count), None)
+
+
 def get_questions(
-    request: RetrieveRequest, usual_sop_class_uids: Sequence[str]
+    request: RetrieveRequest,
+    usual_sop_class_uids: Sequence[str],
+    contexts_max: int = CONTEXTS_MAX,
 ) -> Iterator[Question]:
     """Yield the C-GET requests of a pull.
 
@@ -118,7 +130,7 @@ def get_questions(
     level. `usual_sop_class_uids` fill what is left, so that the next study finds it open.
     """
     study_instance_uid = request.study.study_instance_uid
-    groups = _context_groups(request, usual_sop_class_uids)
+    groups = _context_groups(request, usual_sop_class_uids, contexts_max - _BESIDE_STORAGE)
     for group in groups:
         contexts = _with_get(group)
         if not request.narrow and len(groups) == 1:
@@ -134,17 +146,19 @@ def get_questions(
             yield Question(GET, contexts, study_instance_uid, series_instance_uid, some)
 
 
-def _context_groups(request: RetrieveRequest, usual: Sequence[str]) -> list[list[ProposedContext]]:
+def _context_groups(
+    request: RetrieveRequest, usual: Sequence[str], room: int
+) -> list[list[ProposedContext]]:
     only = request.transfer_syntax_uid
     syntaxes = _USUAL_SYNTAXES if only is None else (only,)
     needed = sorted({each.sop_class_uid for each in request.expected.values()})
     if needed and needed[0]:
-        groups = retrieve_contexts(needed, syntaxes, reserved=_BESIDE_STORAGE)
+        groups = retrieve_contexts(needed, syntaxes, reserved=CONTEXTS_MAX - room)
         if len(groups) > 1:
             return groups
         rest = [uid for uid in usual if uid not in needed]
-        room = (CONTEXTS_MAX - _BESIDE_STORAGE - len(groups[0])) // len(syntaxes)
-        return [[*groups[0], *_all(rest[:room], syntaxes)]]
+        more = (room - len(groups[0])) // len(syntaxes)
+        return [[*groups[0], *_all(rest[:more], syntaxes)]]
     # The PACS does not say which classes: those seen before, and common ones in plain syntaxes.
     known = [uid for uid in (*needed, *usual) if uid]
     if only is not None:
@@ -152,13 +166,17 @@ def _context_groups(request: RetrieveRequest, usual: Sequence[str]) -> list[list
             # Alone it would turn what is held in implicit VR into explicit; not so beside it.
             syntaxes = QUERY_TRANSFER_SYNTAX_UIDS
         return retrieve_contexts(
-            [*known, *STORAGE_SOP_CLASS_UIDS], syntaxes, reserved=_BESIDE_STORAGE
+            [*known, *STORAGE_SOP_CLASS_UIDS], syntaxes, reserved=CONTEXTS_MAX - room
         )
-    known = known[:_KNOWN_CLASSES_BESIDE_COMMON]
-    first = _all(known, syntaxes)
-    common = [uid for uid in COMMON_STORAGE_SOP_CLASS_UIDS if uid not in known]
-    room = (CONTEXTS_MAX - _BESIDE_STORAGE - len(first)) // len(QUERY_TRANSFER_SYNTAX_UIDS)
-    return [[*first, *_all(common[:room], QUERY_TRANSFER_SYNTAX_UIDS)]]
+    # Where there is less room, all of it is for classes: CTN hangs up at an instance of one that is
+    # not proposed. What is compressed is missing then, and asked for by its syntax.
+    is_less = room < CONTEXTS_MAX - _BESIDE_STORAGE
+    beside = 0 if is_less else _KNOWN_CLASSES_BESIDE_COMMON
+    first = _all(known[:beside], syntaxes)
+    rest = [*known[beside:], *COMMON_STORAGE_SOP_CLASS_UIDS]
+    common = [uid for uid in dict.fromkeys(rest) if uid not in known[:beside]]
+    more = (room - len(first)) // len(QUERY_TRANSFER_SYNTAX_UIDS)
+    return [[*first, *_all(common[:more], QUERY_TRANSFER_SYNTAX_UIDS)]]
 
 
 def _all(sop_class_uids: Sequence[str], syntaxes: Sequence[str]) -> list[ProposedContext]:

@@ -13,16 +13,19 @@ from cloudmig.dimse.status import Category, category
 from cloudmig.errors import SourceBusy, SourceUnavailable
 from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.arrivals import RunningRetrieval
-from cloudmig.sources.dimse.asking import VERIFICATION, Question
+from cloudmig.sources.dimse.asking import VERIFICATION, Question, fewer_contexts
 from cloudmig.sources.dimse.desk import DeskHandler, DimseArrival
 
 if TYPE_CHECKING:
+    from cloudmig.sources.dimse.lanes import Lane
     from cloudmig.sources.dimse.source import DimseSource
 
 __all__ = ["DimseRetrieval"]
 
 #: After the final status, this long without a byte means that nothing more comes.
 _QUIET_S = 2.0
+#: A PACS that falls over at an association request does so before this, and not in a transfer.
+_AT_ONCE_S = 5.0
 #: 0xA702 Refused: out of resources, unable to perform sub-operations (PS3.4 C.4.2.1.5).
 _BUSY = 0xA702
 _QUERY_RETRIEVE_ROOT = "1.2.840.10008.5.1.4.1.2."
@@ -71,11 +74,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         try:
             async with self._source.lanes.lane(alone=alone) as lane:
                 with self._source.desk.register(lane.calling_aet, self):
-                    for question in self._source.questions(self.request):
-                        async with lane.association(question.contexts) as association:
-                            self._association = association
-                            await self._ask_somehow(question, association)
-                            self._association = None
+                    await self._ask_everything(lane)
             self._source.lanes.faster()
         except SourceUnavailable as error:
             # Where no association was to be had for want of a place, the lanes know it already.
@@ -84,6 +83,37 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
             raise
         finally:
             self._association = None
+
+    async def _ask_everything(self, lane: Lane) -> None:
+        """Ask all questions; in fewer presentation contexts where the PACS falls over at many.
+
+        CTN, of 1993 to 2003, dies of its own answer where that is longer than 4096 bytes.
+        """
+        source, loop = self._source, asyncio.get_running_loop()
+        contexts_max = source.contexts_max
+        while True:
+            fewer: int | None = None
+            begun_s = loop.time()
+            try:
+                for question in source.questions(self.request, contexts_max):
+                    fewer = fewer_contexts(len(question.contexts))
+                    begun_s = loop.time()
+                    async with lane.association(question.contexts) as association:
+                        self._association = association
+                        if not association.is_unused:
+                            fewer = None  # It was borne; what ends it now is something else.
+                        await self._ask_somehow(question, association)
+                        self._association = None
+            except SourceBusy:
+                raise
+            except SourceUnavailable:
+                at_once = not self._count and loop.time() - begun_s < _AT_ONCE_S
+                if not at_once or fewer is None:
+                    raise
+                self._association, contexts_max = None, fewer
+            else:
+                source.contexts_max = min(source.contexts_max, contexts_max)
+                return
 
     async def _ask_somehow(self, question: Question, association: Association) -> None:
         """Ask once, and for each instance by itself where a list of UIDs means nothing to the PACS.

@@ -18,6 +18,7 @@ from cloudmig.dicom.query import (
 )
 from cloudmig.dimse.client import Association, Peer, associate
 from cloudmig.dimse.contexts import (
+    CONTEXTS_MAX,
     QUERY_TRANSFER_SYNTAX_UIDS,
     TRANSFER_SYNTAX_UIDS,
     ProposedContext,
@@ -99,6 +100,7 @@ class DimseSource:
         self._offered: dict[str, dict[str, None]] = {}
         self._usual: Counter[str] = Counter()
         self._uses_get = settings.retrieve == "c-get"
+        self.contexts_max = CONTEXTS_MAX  #: Fewer, once the PACS was seen to fall over at more.
 
     @property
     def name(self) -> str:
@@ -258,11 +260,11 @@ class DimseSource:
     def retrieve(self, request: RetrieveRequest) -> DimseRetrieval:
         return DimseRetrieval(self, request)
 
-    def questions(self, request: RetrieveRequest) -> Iterator[Question]:
+    def questions(self, request: RetrieveRequest, contexts_max: int) -> Iterator[Question]:
         """Return the requests of a pull, by the service this PACS is used with."""
         if self.uses_get:
             usual = [sop_class_uid for sop_class_uid, _ in self._usual.most_common(64)]
-            return get_questions(request, usual)
+            return get_questions(request, usual, contexts_max)
         return move_questions(request)
 
     def remember_class(self, sop_class_uid: str) -> None:
