@@ -105,10 +105,13 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     work = await parts.catalog.call(Catalog.open_work, job)
     source = parts.sources[job.source]
     listing = await source.list_instances(job.study)
-    await parts.catalog.call(Catalog.record_expected, job, listing)
+    known = len(work.expected) or max(map(len, work.receipts.values()), default=0)
+    is_gone = bool(known) and listing.complete and not listing.instances
+    if not is_gone:  # Else what it listed before stays on record, for the attempts to come.
+        await parts.catalog.call(Catalog.record_expected, job, listing)
     attempt = await begin(parts, job, source, work, listing)
     if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
-        return _nothing_listed(job, listing, last_try=last_try)
+        return _nothing_listed(job, listing, known, last_try=last_try)
     await owing.leave_out_what_is_down(attempt)
     if not attempt.open_copies():
         return await end(attempt)
@@ -168,9 +171,12 @@ async def begin(
     return attempt
 
 
-def _nothing_listed(job: TransferJob, listing: Listing, *, last_try: bool) -> Ending:
-    """A study without instances: excluded by a named rule, unless it may have held some."""
-    if not job.instances_claimed and not listing.notes:
+def _nothing_listed(job: TransferJob, listing: Listing, known: int, *, last_try: bool) -> Ending:
+    """A study without instances: excluded by a named rule, unless it may have held some.
+
+    - `known`: how many it had in an earlier attempt.
+    """
+    if not job.instances_claimed and not listing.notes and not known:
         return Ending(TransferState.EXCLUDED, NO_IMAGES_RULE, instances_inventory=0)
     if not last_try:
         raise RetrieveIncomplete("the source lists no instance of this study any more")
@@ -179,7 +185,7 @@ def _nothing_listed(job: TransferJob, listing: Listing, *, last_try: bool) -> En
         "nothing listed",
         QuarantineReason.NOTHING_LISTED,
         failed=True,
-        instances_inventory=job.instances_claimed,
+        instances_inventory=known or job.instances_claimed,
     )
 
 

@@ -20,8 +20,9 @@ from cloudmig.demo.oddities import (
     without_images,
 )  # fmt: skip
 from cloudmig.demo.pacs import Fault, Script
+from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Instance, Study
-from tests.integration.migration_world import World, a_study
+from tests.integration.migration_world import Recorder, World, a_study
 
 
 @pytest.fixture(autouse=True)
@@ -240,6 +241,32 @@ async def test_a_study_without_images_is_excluded_by_a_named_rule(
 
     assert dict(closing.statement.studies.excluded) == {"no images (built in)": 1}
     assert world.held() == world.truth()
+
+
+@pytest.mark.parametrize("stored", [0, 2])
+async def test_a_study_that_had_images_a_moment_ago_is_not_excluded_for_having_none(
+    stored: int, tmp_path: Path
+) -> None:
+    """CTN counts 0 instances in every study, and lists those of some only now and then."""
+    instances = [each.sop_instance_uid for each in FIRST.instances()]
+    script = Script(missing=frozenset(instances[stored:]), optional_counts=False)
+    world = World(tmp_path, STUDIES, script)
+
+    class Deleting(Recorder):
+        def event(self, name: str, **fields: object) -> None:
+            if name == "study.put_back":
+                left = [without_images(FIRST), *STUDIES[1:]]
+                world.pacs._state.holdings = Holdings(left)
+            super().event(name, **fields)
+
+    world.reporter = Deleting()
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    assert world.quarantined() == {FIRST_UID: {"nothing_listed"}}
+    assert not closing.statement.studies.excluded
+    assert closing.statement.instances.quarantined == len(instances)
 
 
 @BOTH_WAYS
