@@ -211,6 +211,8 @@ async def test_where_sop_classes_are_not_named_c_move_is_advised_if_it_works(
     ) as pacs:  # fmt: skip
         data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
         findings = await examine(parse(data), wait_max_s=3)
+        data["sources"]["main"]["retrieve"] = "c-get"  # As `cloudmig init` writes it.
+        untried = await examine(parse(data), wait_max_s=3)
         data["sources"]["main"]["retrieve"] = "c-move"
         followed = await examine(parse(data), wait_max_s=3)
 
@@ -220,6 +222,8 @@ async def test_where_sop_classes_are_not_named_c_move_is_advised_if_it_works(
 
     hint = 'Set sources.main.retrieve = "c-move".'
     assert advice(findings) == ([] if sop_classes else [hint])
+    hint = 'Set sources.main.retrieve = "c-move", if the PACS can send to us.'
+    assert advice(untried) == ([] if sop_classes else [hint])
     assert advice(followed) == []
 
 

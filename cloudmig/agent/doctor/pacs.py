@@ -324,13 +324,15 @@ class _Examination:
                 yield warning(finding.check, finding.subject, finding.message, finding.hint)
             else:
                 yield finding
-        if len(works) > 1 and not instance.sop_class_uid:
+        untried = self.source.retrieve == "c-get" and "C-MOVE" in self.offered
+        if works and not instance.sop_class_uid and (len(works) > 1 or untried):
             yield warning(
                 "retrieve",
                 self.subject,
                 "the PACS does not say of which SOP class an instance is: C-GET has to guess, in"
                 " many rounds where it is a rare one; C-MOVE has not",
-                f'Set sources.{self.name}.retrieve = "c-move".',
+                f'Set sources.{self.name}.retrieve = "c-move"'
+                f"{', if the PACS can send to us' if untried else ''}.",
             )
 
     async def _pull(self, instance: ExpectedInstance, *, use_get: bool) -> Finding:
