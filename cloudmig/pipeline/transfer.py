@@ -177,6 +177,9 @@ def _nothing_listed(job: TransferJob, listing: Listing, known: int, *, last_try:
     - `known`: how many it had in an earlier attempt.
     """
     if not job.instances_claimed and not listing.notes and not known:
+        if not last_try and not job.failures:
+            # One empty answer is little to sign a study off on: the next of CTN's was another.
+            raise RetrieveIncomplete("the source lists no instance of this study")
         return Ending(TransferState.EXCLUDED, NO_IMAGES_RULE, instances_inventory=0)
     if not last_try:
         raise RetrieveIncomplete("the source lists no instance of this study any more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,19 @@ WAYS = ("c-move", "c-get")
 BOTH_WAYS = pytest.mark.parametrize("retrieve", WAYS)
 #: `make test` takes each habit one way, in turn; `make acceptance` takes each both ways.
 EVERYTHING = os.environ.get("CLOUDMIG_ACCEPTANCE") == "1"
+
+
+class AtPutBack(Recorder):
+    """Does something whenever an attempt at a study has failed."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = then
+
+    def event(self, name: str, **fields: object) -> None:
+        if name == "study.put_back":
+            self._then()
+        super().event(name, **fields)
 
 
 def uid_of(study: Study, position: int = 0) -> str:
@@ -243,23 +256,27 @@ async def test_a_study_without_images_is_excluded_by_a_named_rule(
     assert world.held() == world.truth()
 
 
+async def test_one_empty_answer_excludes_no_study(tmp_path: Path) -> None:
+    """CTN counts 0 instances in every study, and lists those of some only now and then."""
+    world = World(tmp_path, [without_images(FIRST), *STUDIES[1:]], Script(optional_counts=False))
+    world.reporter = AtPutBack(lambda: setattr(world.pacs._state, "holdings", Holdings(STUDIES)))
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    assert world.held() == world.truth()
+    assert not closing.statement.studies.excluded
+
+
 @pytest.mark.parametrize("stored", [0, 2])
 async def test_a_study_that_had_images_a_moment_ago_is_not_excluded_for_having_none(
     stored: int, tmp_path: Path
 ) -> None:
-    """CTN counts 0 instances in every study, and lists those of some only now and then."""
     instances = [each.sop_instance_uid for each in FIRST.instances()]
     script = Script(missing=frozenset(instances[stored:]), optional_counts=False)
     world = World(tmp_path, STUDIES, script)
-
-    class Deleting(Recorder):
-        def event(self, name: str, **fields: object) -> None:
-            if name == "study.put_back":
-                left = [without_images(FIRST), *STUDIES[1:]]
-                world.pacs._state.holdings = Holdings(left)
-            super().event(name, **fields)
-
-    world.reporter = Deleting()
+    left = Holdings([without_images(FIRST), *STUDIES[1:]])
+    world.reporter = AtPutBack(lambda: setattr(world.pacs._state, "holdings", left))
     with world.serving():
         await world.migrate()
         closing = await world.explain_everything()
