@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ import pytest
 import trustme
 
 from cloudmig.agent.doctor import Finding, Verdict, examine
+from cloudmig.agent.doctor.catalog_access import check_catalog
+from cloudmig.agent.doctor.folder import check_folder
+from cloudmig.agent.doctor.machine import check_state_dir
 from cloudmig.config import parse
 from cloudmig.demo.archive import demo_archive
 from cloudmig.demo.pacs import Script, ScriptedPacs
@@ -332,3 +336,40 @@ async def test_a_home_that_cannot_even_be_looked_at_is_a_problem(tmp_path: Path)
     found = await problems(data)
 
     assert "File name too long" in found["destination archive", "store"].message
+
+
+@contextlib.contextmanager
+def a_stranger(closed: Path) -> Iterator[None]:
+    """Be a user who may not look into a folder."""
+    closed.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # Whom no mode keeps out.
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        closed.chmod(0o700)
+
+
+def test_the_state_of_another_user_is_a_problem_and_no_bug(tmp_path: Path) -> None:
+    state, export = tmp_path / "state", tmp_path / "export"
+    state.mkdir()
+    export.mkdir()
+    config = parse(
+        {
+            **a_file(tmp_path, free_port()),
+            "sources": {"main": {"archive": "main", "url": export.as_uri()}},
+            "destinations": {"archive": {"url": "memory://other"}},
+        }
+    )
+
+    with a_stranger(state):
+        [machine] = check_state_dir(config)
+        [catalog] = check_catalog(config)
+        index = check_folder(config, "main")[-1]
+
+    assert [each.verdict for each in (machine, catalog, index)] == [Verdict.PROBLEM] * 3
+    assert "Permission denied" in catalog.message
+    assert "as the user" in catalog.hint
+    assert "as the user" in index.hint

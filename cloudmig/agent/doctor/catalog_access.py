@@ -36,6 +36,17 @@ def check_catalog(config: Configuration) -> list[Finding]:
     path = config.agent.catalog_path
     if path is None:
         return list(_check_server(config))
+    try:
+        path.exists()
+    except OSError as error:  # The folder is another user's: the service's, say.
+        return [
+            problem(
+                "catalog",
+                _SUBJECT,
+                f"{path} cannot be looked at: {error.strerror}",
+                "Run cloudmig as the user that state_dir belongs to.",
+            )
+        ]
     return [*_check_file(path), *(_check_homes(config, path) if path.exists() else ())]
 
 

@@ -75,9 +75,15 @@ def _listing(subject: str, settings: DirectorySettings) -> Finding:
 def _index(subject: str, path: Path) -> Finding:
     """Look at the disk that the index will lie on, and whether there is one."""
     folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        path.exists()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # The folder is another user's: the service's, say.
+        message = f"its index cannot be looked at: {error.strerror}"
+        hint = "Run cloudmig as the user that state_dir belongs to."
+        return problem("index", subject, message, hint)
     if free < _INDEX_BYTES_A_FILE * _FILES_MIN and not path.exists():
         return warning(
             "index",

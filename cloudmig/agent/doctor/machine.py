@@ -43,8 +43,8 @@ def check_state_dir(config: Configuration) -> list[Finding]:
                 "state_dir",
                 _SUBJECT,
                 f"{folder} cannot be written: {error.strerror}",
-                f"Run `chown {_user()} {folder}` and `chmod u+rwx {folder}`, or set"
-                " agent.state_dir to a folder of this user.",
+                f"{_as_its_owner(folder)}Run `chown {_user()} {folder}` and `chmod u+rwx {folder}`,"
+                " or set agent.state_dir to a folder of this user.",
             )
         ]
     return [ok("state_dir", _SUBJECT, f"state_dir {state_dir} can be written")]
@@ -142,9 +142,19 @@ def check_rules(config: Configuration) -> list[Finding]:
 
 def _nearest(folder: Path) -> Path:
     """Return the folder, or the nearest one above it that exists."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110 - raises nothing
         folder = folder.parent
     return folder
+
+
+def _as_its_owner(folder: Path) -> str:
+    """Advise to be who a folder belongs to, the user of the service perhaps."""
+    if not os.path.exists(folder) or folder.stat().st_uid == os.getuid():  # noqa: PTH110 - as above
+        return ""
+    try:
+        return f"Run cloudmig as the user {folder.owner()}, whose folder it is. Else: "
+    except KeyError:
+        return ""
 
 
 def _user() -> str:
