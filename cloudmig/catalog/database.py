@@ -247,9 +247,10 @@ def _sqlite_engine_on(url: sa.URL, *, synchronous: str) -> sa.Engine:
 
 _SQLITE_ADVICE = {
     "SQLITE_FULL": ("the disk of the catalog is full", "free space in state_dir, then run again"),
+    # Also what it says where there is no room for the file it shares between processes.
     "SQLITE_IOERR": (
-        "the disk of the catalog fails",
-        "check the disk of state_dir; no network disk",
+        "the disk of the catalog is full or fails",
+        "free space in state_dir; if there is some, check its disk; no network disk",
     ),
     "SQLITE_BUSY": ("the catalog is locked by another process", "stop the other process"),
     "SQLITE_LOCKED": ("the catalog is locked by another process", "stop the other process"),

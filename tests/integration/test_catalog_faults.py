@@ -163,7 +163,7 @@ def test_a_file_that_cannot_grow_is_told_with_a_hint_and_keeps_what_it_had(
 
     message, hint, part = done.stdout.strip().split(" | ")
     assert message.startswith("cannot write: the disk of the catalog")
-    assert "state_dir" in hint
+    assert "free space in state_dir" in hint
     assert part == "0", "an answer is recorded whole or not at all"
     assert "CANARY" not in done.stdout + done.stderr
     with Catalog.open(f"sqlite:///{path}") as catalog:
