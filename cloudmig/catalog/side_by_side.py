@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.database import Database
 from cloudmig.catalog.records import BadInstance, TransferRow
+from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState
 
 __all__ = ["DestinationCounts", "SideBySideCalls"]
@@ -76,4 +77,41 @@ class SideBySideCalls(Database):
                     )
                     for each in held
                 ]
+        return found
+
+    def lacking(self, source: str, study: StudyRef) -> Mapping[str, Sequence[str]]:
+        """Name by destination the SOP Instance UIDs that the source lists and a copy lacks.
+
+        Of a study that is under way or in quarantine; of any other its manifests tell.
+        """
+        transfer, copy = schema.transfer.c, schema.copy.c
+        listed, receipt = schema.open_instance.c, schema.open_receipt.c
+        received = sa.and_(
+            receipt.transfer_id == copy.transfer_id, receipt.destination == copy.destination
+        )
+        # What an earlier attempt completed has its receipts in the manifest.
+        is_open = sa.or_(
+            copy.state.not_in([state.value for state in _HELD]), sa.exists().where(received)
+        )
+        wanted = (
+            sa.select(copy.destination, listed.sop_instance_uid)
+            .select_from(schema.transfer)
+            .join(schema.copy, copy.transfer_id == transfer.transfer_id)
+            .join(schema.open_instance, listed.transfer_id == transfer.transfer_id)
+            .where(
+                transfer.source == source,
+                transfer.study_instance_uid == study.study_instance_uid,
+                is_open,
+                ~sa.exists().where(
+                    received,
+                    receipt.sop_instance_uid == listed.sop_instance_uid,
+                    receipt.beside == "",
+                ),
+            )
+            .order_by(copy.destination, listed.sop_instance_uid)
+        )
+        found: dict[str, list[str]] = {}
+        with self._reading() as connection:
+            for row in connection.execute(wanted):
+                found.setdefault(row.destination, []).append(row.sop_instance_uid)
         return found

@@ -84,9 +84,11 @@ async def look_up_instance(parts: Parts, text: str) -> tuple[str, str] | None:
     """Return the study's and the instance's UID behind a pseudonym (`in-...`).
 
     Instances of a closed study are in its manifest alone, so only those that something was said
-    about can be found: what arrived and was set aside, what a verdict named.
+    about can be found: what arrived and was set aside, what a verdict named, what a study in
+    quarantine lacks.
     """
     from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.model.references import StudyRef  # noqa: PLC0415
 
     if not text.startswith("in-"):
         return None
@@ -99,6 +101,13 @@ async def look_up_instance(parts: Parts, text: str) -> tuple[str, str] | None:
                 if uid and parts.pseudonyms.is_of(text, uid):
                     return event.study_instance_uid, uid
         after = page[-1].event_id
+    items = await parts.catalog.call(Catalog.quarantine_items)
+    waiting = {(item.source, item.study) for item in items if isinstance(item.study, StudyRef)}
+    for source, study in waiting:
+        lacking = await parts.catalog.call(Catalog.lacking, source, study)
+        for uid in {uid for uids in lacking.values() for uid in uids}:
+            if parts.pseudonyms.is_of(text, uid):
+                return study.study_instance_uid, uid
     raise ConfigError(
         "nothing that the catalog says of an instance has that pseudonym",
         hint="Pseudonyms belong to one installation (one state_dir). Resolve the study's (st-...)"

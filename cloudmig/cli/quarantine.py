@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +28,8 @@ app = typer.Typer(
     no_args_is_help=False,
     rich_markup_mode=None,
 )
+
+_NAMES_MAX = 20
 
 StudyArgument = Annotated[
     str, typer.Argument(metavar="STUDY", help="A pseudonym from the list, or a UID.")
@@ -63,10 +65,15 @@ def show(
 ) -> None:
     """Show why one study is in quarantine and what can be done about it."""
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
-    items, pseudonyms = invocation.run(lambda: _items_of(invocation, study))
-    invocation.answer({"items": [document(item, pseudonyms) for item in items]})
+    items, lacking, pseudonyms = invocation.run(lambda: _items_of(invocation, study))
+    named = {
+        destination: [pseudonyms.of(uid, "in") for uid in uids]
+        for destination, uids in lacking.items()
+    }
+    documents = [document(item, pseudonyms) for item in items]
+    invocation.answer({"items": documents, "lacking": named})
     if not invocation.json:
-        _show_items(invocation, items, pseudonyms)
+        _show_items(invocation, items, named, pseudonyms)
 
 
 @app.command()
@@ -86,10 +93,11 @@ def release(
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """Plan a study again, with its present findings accepted.
+    """Plan a study again: the next run pulls it once more.
 
-    The next run pulls it again. What the release accepted does not send it back: a missing instance
-    stays listed as missing, and both contents of a conflict stay stored. New findings still do.
+    Both contents of a conflict stay stored and do not send it back, nor does another finding about
+    an instance that the release has accepted. New findings do, and so does an instance that is
+    still missing, too large or refused: the closing equation has no room for a gap.
 
     A study without a usable Study Instance UID (un-...) cannot be pulled: released, it stays in the
     PACS, excluded by name. An object in no manifest (ob-...) and files that cannot be read (fi-...)
@@ -103,7 +111,7 @@ def release(
     elif rule:
         invocation.say(f'{name} stays in the PACS, excluded: "{rule}". Next: cloudmig close')
     else:
-        invocation.say(f"{name} is planned again, its findings accepted. Next: cloudmig run")
+        invocation.say(f"{name} is planned again. Next: cloudmig run")
 
 
 async def _open_items(invocation: Invocation) -> tuple[list[QuarantineItem], Pseudonyms]:
@@ -114,11 +122,20 @@ async def _open_items(invocation: Invocation) -> tuple[list[QuarantineItem], Pse
         return await parts.catalog.call(Catalog.quarantine_items), parts.pseudonyms
 
 
-async def _items_of(invocation: Invocation, text: str) -> tuple[list[QuarantineItem], Pseudonyms]:
+async def _items_of(
+    invocation: Invocation, text: str
+) -> tuple[list[QuarantineItem], Mapping[str, Sequence[str]], Pseudonyms]:
+    """Return what waits, the instances that its copies lack, and the key to their names."""
     from cloudmig.bootstrap import open_catalog_only  # noqa: PLC0415
+    from cloudmig.catalog.catalog import Catalog  # noqa: PLC0415
+    from cloudmig.model.references import StudyRef  # noqa: PLC0415
 
+    lacking: Mapping[str, Sequence[str]] = {}
     async with open_catalog_only(invocation.configuration()) as parts:
-        return await _find_items(parts, text), parts.pseudonyms
+        items = await _find_items(parts, text)
+        if isinstance(items[0].study, StudyRef):
+            lacking = await parts.catalog.call(Catalog.lacking, items[0].source, items[0].study)
+        return items, lacking, parts.pseudonyms
 
 
 async def _find_items(parts: Parts, text: str) -> list[QuarantineItem]:
@@ -224,7 +241,10 @@ def _show_list(invocation: Invocation, items: list[QuarantineItem], pseudonyms: 
 
 
 def _show_items(
-    invocation: Invocation, items: list[QuarantineItem], pseudonyms: Pseudonyms
+    invocation: Invocation,
+    items: list[QuarantineItem],
+    lacking: Mapping[str, Sequence[str]],
+    pseudonyms: Pseudonyms,
 ) -> None:
     from cloudmig.model.extra_object import ExtraObject  # noqa: PLC0415
     from cloudmig.model.files import FileGroup  # noqa: PLC0415
@@ -242,6 +262,9 @@ def _show_items(
         invocation.say(f"  {item.reason.value}{where}: {item.reason.explanation}")
         for key, value in clean(item.detail, pseudonyms).items():
             invocation.say(f"    {key}: {value}")
+    for destination, names in lacking.items():
+        more = f" and {len(names) - _NAMES_MAX:,} more: --json" if len(names) > _NAMES_MAX else ""
+        invocation.say(f"  listed, and not at {destination}: {', '.join(names[:_NAMES_MAX])}{more}")
     match first.study:
         case UnnamedStudy():
             known = "What the PACS lists it under, to look it up there"
@@ -254,7 +277,7 @@ def _show_items(
             released = "A release leaves the files where they lie"
         case _:
             known = "The Study Instance UID, to look it up in the PACS"
-            released = "A release plans the study again and accepts these findings"
+            released = "A release plans the study again, and the next run pulls it once more"
     if isinstance(first.study, FileGroup):
         command = f"cloudmig files --source {first.source} --kind {first.study.kind}"
     else:

@@ -34,7 +34,9 @@ class QuarantineReason(Enum):
 
 _EXPLANATIONS = {
     QuarantineReason.MISSING_INSTANCES: "The source lists instances that it does not send, however"
-    " it is asked. Check them in the PACS, then release or exclude the study.",
+    " it is asked. Restored in the PACS, release the study, to be asked for again; gone for good,"
+    " they stay on record here: all others are stored and verified, and the closing signs off the"
+    " rest.",
     QuarantineReason.CONFLICT: "One SOP Instance UID has two contents. A bucket holds both, a"
     " DICOMweb store the one that it had: decide which one is right. Where that store has the wrong"
     " one, delete it there and release the study.",

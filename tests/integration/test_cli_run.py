@@ -14,6 +14,7 @@ import pytest
 
 from cloudmig.demo.archive import demo_archive
 from cloudmig.demo.pacs import Fault, Script, ScriptedPacs
+from tests.integration.folder_world import FolderWorld, write_studies
 
 ROOT = Path(__file__).parents[2]
 STUDIES = demo_archive(10, today=dt.date(2026, 3, 1), seed=4, well_behaved=True).studies
@@ -88,6 +89,33 @@ def test_an_instance_that_a_verdict_named_is_found_by_its_pseudonym(tmp_path: Pa
         "sop_instance_uid": spoiled.name.removesuffix(".dcm"),
     }
     assert cloudmig(tmp_path, "status", "--resolve", "in-000000000000")[0] == 2
+
+
+def test_what_a_study_in_quarantine_lacks_is_named_at_every_copy(tmp_path: Path) -> None:
+    """After a release, too: it is asked for again, and missing once more it comes back."""
+    world = FolderWorld(tmp_path)
+    paths = write_studies(world.export, STUDIES[:1])
+    lost = [STUDIES[0].instances()[n].sop_instance_uid for n in (1, 3)]
+    for arguments in (["inventory"], ["plan"]):
+        assert cloudmig(tmp_path, *arguments)[0] == 0
+    paths[1].unlink()
+    paths[3].unlink()
+    uid = STUDIES[0].study_instance_uid
+    for turn in range(2):
+        if turn == 1:
+            assert cloudmig(tmp_path, "quarantine", "release", uid, "--note", "gone")[0] == 0
+        assert cloudmig(tmp_path, "run")[0] == 1
+        assert cloudmig(tmp_path, "verify")[0] == 0
+
+        code, out, err = cloudmig(tmp_path, "quarantine", "show", uid, "--json")
+
+        assert code == 0, err
+        names = json.loads(out)["lacking"]["store"]
+        resolved = [cloudmig(tmp_path, "status", "--resolve", n, "--json")[1] for n in names]
+        found = [json.loads(each)["sop_instance_uid"] for each in resolved]
+        assert sorted(found) == sorted(lost)
+    shown = cloudmig(tmp_path, "quarantine", "show", uid)[1]
+    assert f"listed, and not at store: {', '.join(names)}" in shown
 
 
 @pytest.mark.parametrize("times", [1, 2])
