@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -36,12 +37,22 @@ def duration_words(duration_s: float) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a plain table; numbers stand to the right. No text in it is taken as markup."""
+    """Return a plain table; numbers stand to the right. No text in it is taken as markup.
+
+    A row is one line, for `grep`, and nothing in it is ever cut, however narrow the screen or the
+    pipe: a number that was would be another number.
+    """
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     listed = [list(row) for row in rows]
+    shown = [
+        [f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in listed
+    ]
     for position, heading in enumerate(headings):
         numbers = bool(listed) and all(isinstance(row[position], int) for row in listed)
-        drawn.add_column(heading, justify="right" if numbers else "left")
-    for row in listed:
-        drawn.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+        texts = (heading, *(row[position] for row in shown))
+        drawn.add_column(
+            heading, justify="right" if numbers else "left", min_width=max(map(cell_len, texts))
+        )
+    for row in shown:
+        drawn.add_row(*map(Text, row))
     return drawn
