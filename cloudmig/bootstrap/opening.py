@@ -56,7 +56,8 @@ async def _opened(
         raise ConfigError("state_dir names no folder", hint="see agent.state_dir") from error
     except OSError as error:
         raise CatalogError(
-            f"state_dir cannot be made: {error.strerror}", hint="see agent.state_dir"
+            f"state_dir cannot be made: {error.strerror}",
+            hint="make the folder above it writable, or correct agent.state_dir",
         ) from error
     pseudonyms = Pseudonyms.from_state_dir(state_dir)
     catalog = await asyncio.to_thread(Catalog.open, config.agent.catalog_url)

@@ -80,8 +80,15 @@ def load(path: Path) -> Configuration:
             hint="Write one with `cloudmig init --pacs HOST:PORT --aet PACS --bucket s3://...`,"
             " or name another with --config.",
         ) from error
+    except IsADirectoryError as error:
+        raise ConfigError(
+            f"{path} is a folder", hint="Name the file in it with --config."
+        ) from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="Make it readable.") from error
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}",
+            hint="Make it readable, or run cloudmig as the user that may read it.",
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path} is not in UTF-8: byte {error.start + 1} is none of it",

@@ -283,6 +283,13 @@ def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
     assert "cloudmig init" in caught.value.hint
 
 
+def test_a_folder_instead_of_a_file_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder") as caught:
+        load(tmp_path)
+
+    assert "file in it" in caught.value.hint
+
+
 def test_a_file_of_a_windows_editor_is_read(tmp_path: Path) -> None:
     path = tmp_path / "cloudmig.toml"
     path.write_text("[agent]\nname = 'edge-1'\nnmae = 1", encoding="utf-8-sig")
