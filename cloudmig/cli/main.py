@@ -135,7 +135,8 @@ def _end_of(as_json: bool, error: BaseException) -> int:  # noqa: PLR0911 - a ta
         case typer.Exit():
             return error.exit_code
         case typer.TyperException():
-            hint = "See `cloudmig --help`."
+            asked = getattr(error, "ctx", None)
+            hint = f"See `{asked.command_path if asked else 'cloudmig'} --help`."
             return _tell(
                 as_json, "UsageError", error.format_message(), hint, ExitCode.CONFIGURATION
             )

@@ -82,6 +82,22 @@ def test_an_unknown_command_is_a_usage_error_with_a_suggestion(
     assert "Did you mean 'doctor'?" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["dctor"], ""),
+        (["plan", "--dry-run"], "plan "),
+        (["verify", "--part", "3"], "verify "),
+        (["quarantine", "show"], "quarantine show "),
+    ],
+)
+def test_a_usage_error_names_the_help_of_its_command(
+    arguments: list[str], command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == ExitCode.CONFIGURATION
+    assert f"See `cloudmig {command}--help`" in capfd.readouterr().err
+
+
 def test_a_missing_configuration_is_told_to_a_person(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
