@@ -56,6 +56,8 @@ class RunSummary:
     duration_s: float
     halted: str = ""  #: Why it stopped before everything was done; empty when it did not.
     hint: str = ""
+    catalog_is_empty: bool = False
+    undecided: int = 0  #: Studies that no plan has decided about: the run left them alone.
 
 
 @dataclass(slots=True)
@@ -103,6 +105,9 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         duration_s=time.monotonic() - started,
         halted=str(run.halt) if run.halt else "",
         hint=run.halt.hint if run.halt else "",
+        catalog_is_empty=not any(standing.studies.values()),
+        undecided=sum(standing.studies.values())
+        - sum(sum(states.values()) for states in standing.transfers.values()),
     )
     report_progress(parts)
     parts.reporter.event(
@@ -112,6 +117,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         bytes_stored=summary.bytes_stored,
         studies_quarantined=summary.quarantined,
         waiting=summary.waiting,
+        undecided=summary.undecided,
         duration_s=round(summary.duration_s, 3),
         halted=summary.halted,
         hint=summary.hint,

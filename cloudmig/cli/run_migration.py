@@ -124,5 +124,10 @@ def _tell(invocation: Invocation, summary: RunSummary, *, stopped: bool) -> None
         invocation.say("Nothing is lost. Next: cloudmig doctor, then cloudmig run goes on.")
     elif stopped:
         invocation.say("Next: cloudmig run goes on where this one stopped.")
+    elif summary.catalog_is_empty:
+        invocation.say("The catalog holds no studies. Next: cloudmig inventory")
+    elif summary.undecided:
+        studies = count_words(summary.undecided, "study is", "studies are")
+        invocation.say(f"{studies} not planned. Next: cloudmig plan")
     else:
         invocation.say("Next: cloudmig verify")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -34,6 +36,27 @@ def cloudmig(folder: Path, *arguments: str) -> tuple[int, str, str]:
     with started(folder, *arguments) as process:
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """Return what a person sees; the command must end well."""
+    ours, theirs = pty.openpty()
+    try:
+        command = ["-m", "cloudmig", "--config", str(folder / "cloudmig.toml"), *arguments]
+        with subprocess.Popen(
+            [sys.executable, *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+            stdout=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: nobody writes to it any more.
+                while piece := os.read(ours, 65536):
+                    shown += piece
+            assert process.wait(60) == 0
+    finally:
+        os.close(ours)
+    return shown.decode()
 
 
 def planned(folder: Path, pacs: ScriptedPacs) -> None:
@@ -116,6 +139,18 @@ def test_what_a_study_in_quarantine_lacks_is_named_at_every_copy(tmp_path: Path)
         assert sorted(found) == sorted(lost)
     shown = cloudmig(tmp_path, "quarantine", "show", uid)[1]
     assert f"listed, and not at store: {', '.join(names)}" in shown
+
+
+def test_a_run_says_what_was_left_out_before_it(tmp_path: Path) -> None:
+    with ScriptedPacs(STUDIES[:1]) as pacs:
+        address, url = f"{pacs.host}:{pacs.port}", f"file://{tmp_path}/copies"
+        cloudmig(tmp_path, "init", "--pacs", address, "--aet", pacs.aet, "--bucket", url)
+
+        assert "Next: cloudmig inventory" in on_a_terminal(tmp_path, "run")
+        assert cloudmig(tmp_path, "inventory")[0] == 0
+        assert "1 study is not planned. Next: cloudmig plan" in on_a_terminal(tmp_path, "run")
+        assert cloudmig(tmp_path, "plan")[0] == 0
+        assert "Next: cloudmig verify" in on_a_terminal(tmp_path, "run")
 
 
 @pytest.mark.parametrize("times", [1, 2])
