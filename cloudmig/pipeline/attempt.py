@@ -76,6 +76,7 @@ class Attempt:
     provenance: Mapping[str, str] = field(default_factory=dict)
     unlisted: frozenset[str] = frozenset()  #: What that copy marks as not listed by the PACS.
     strays: int = 0
+    lost: str = ""  #: How the source fell over, where it did when asked for one instance alone.
     too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.
     #: Of what a content beside the first is there and did not come: no UID is missing then.
     unread: set[str] = field(default_factory=set)

@@ -254,7 +254,8 @@ async def _ask_one_by_one(attempt: Attempt) -> None:
             await pull(attempt, request)
         except SourceBusy:
             raise
-        except SourceUnavailable:
+        except SourceUnavailable as error:
+            attempt.lost = str(error)
             await attempt.source.ping()
 
 
@@ -297,9 +298,10 @@ async def end(attempt: Attempt) -> Ending:
     """Decide from what is known now. A person's reason outweighs a debt."""
     inventory = len(attempt.expected.keys() | attempt.unexpected) + len(attempt.nameless)
     if attempt.reasons:
+        cause = ", ".join(sorted({reason.value for reason in attempt.reasons}))
         return Ending(
             TransferState.QUARANTINED,
-            ", ".join(sorted({reason.value for reason in attempt.reasons})),
+            f"{cause}; {attempt.lost}" if attempt.lost else cause,
             attempt.reasons[0],
             failed=True,
             instances_inventory=inventory,

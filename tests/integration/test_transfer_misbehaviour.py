@@ -256,6 +256,20 @@ async def test_a_study_without_images_is_excluded_by_a_named_rule(
     assert world.held() == world.truth()
 
 
+async def test_a_pacs_that_falls_over_at_a_study_is_told_from_one_that_has_not_got_it(
+    tmp_path: Path,
+) -> None:
+    script = Script(
+        fault=Fault.ABORT, fault_at_store=1, fault_retrieves=9999, fault_studies=ONLY_FIRST
+    )
+    world = World(tmp_path, STUDIES, script)
+    with world.serving():
+        await world.migrate()
+
+    [told] = world.reporter.named("study.quarantined")
+    assert "the peer aborted" in str(told["cause"])
+
+
 async def test_one_empty_answer_excludes_no_study(tmp_path: Path) -> None:
     """CTN counts 0 instances in every study, and lists those of some only now and then."""
     world = World(tmp_path, [without_images(FIRST), *STUDIES[1:]], Script(optional_counts=False))
