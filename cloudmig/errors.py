@@ -26,6 +26,8 @@ An instance that a destination turns down is a value (`Taken`, `Refused`), not a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import ClassVar
 
@@ -34,7 +36,7 @@ __all__ = [
     "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
     "MalformedInstance", "ObjectArchived", "ObjectMissing", "QueryTruncated", "RetrieveIncomplete",
     "SourceBusy", "SourceError", "SourceRefused", "SourceUnavailable", "SpoolFull",
-    "StagingError",
+    "StagingError", "naming_source",
 ]  # fmt: skip
 
 
@@ -150,3 +152,14 @@ class InstanceConflict(DestinationError):
     """Another object with the same SOP Instance UID and different content is held already."""
 
     disposition = Disposition.QUARANTINE
+
+
+@contextmanager
+def naming_source(name: str) -> Iterator[None]:
+    """Put the name of a source before what it did not do: there may be several."""
+    try:
+        yield
+    except SourceError as error:
+        if f"source {name}" not in str(error):
+            error.args = (f"source {name}: {error}",)
+        raise

@@ -26,7 +26,7 @@ from cloudmig.agent.working import (
 )
 from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
-from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull
+from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull, naming_source
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -121,7 +121,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         duration_s=round(summary.duration_s, 3),
         halted=summary.halted,
         hint=summary.hint,
-        stopped=stop.is_set(),
+        stopped=stop.is_set() and run.halt is None,  # A halt sets it, too.
     )
     return summary
 
@@ -133,9 +133,10 @@ async def _work(run: _Run) -> None:
         copying = copy_while_silent(parts, run.owner, run.outages, run.stop)
         await stack.enter_async_context(beside(run, copying))
         for source in parts.sources.values():
-            await run.outages.until_source_answers(
-                source.name, source.prepare, run.stop, lambda: _is_idle(run)
-            )
+            with naming_source(source.name):
+                await run.outages.until_source_answers(
+                    source.name, source.prepare, run.stop, lambda: _is_idle(run)
+                )
         if parts.listener is not None and any(not each.uses_get for each in parts.sources.values()):
             await listen(parts, stack)
         planned = await parts.catalog.call(Catalog.status_counts)
@@ -204,7 +205,8 @@ async def _move(run: _Run, job: TransferJob) -> None:
         parts.reporter.event("study.lease_lost", study=job.study.study_instance_uid)
         return
     _tell(parts, job, ending)
-    raise_what_all_would_meet(ending)
+    with naming_source(job.source):
+        raise_what_all_would_meet(ending)
 
 
 async def _attempt(run: _Run, job: TransferJob) -> Ending:

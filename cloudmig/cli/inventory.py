@@ -42,17 +42,22 @@ def inventory(
     every file read that is new or has changed. Stopped and repeated, it goes on where it was.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
-    results = invocation.run(lambda: _take(invocation, source or []))
+    results: list[InventoryResult] = []
+    try:
+        invocation.run(lambda: _take(invocation, source or [], results))
+    finally:  # What was found is in the catalog, also where the next source does not answer.
+        for result in results:
+            _show(invocation, result)
     invocation.answer({"inventories": [_document(result) for result in results]})
-    for result in results:
-        _show(invocation, result)
     invocation.say("Next: cloudmig plan")
 
 
-async def _take(invocation: Invocation, only: list[str]) -> list[InventoryResult]:
+async def _take(invocation: Invocation, only: list[str], results: list[InventoryResult]) -> None:
+    """Ask one source after the other, and add to `results` what each answered."""
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.cli.choosing import chosen_sources  # noqa: PLC0415
     from cloudmig.cli.survey_progress import SurveyProgress  # noqa: PLC0415
+    from cloudmig.errors import naming_source  # noqa: PLC0415
     from cloudmig.pipeline.inventory import take_inventory  # noqa: PLC0415
 
     settings = invocation.configuration()
@@ -60,15 +65,15 @@ async def _take(invocation: Invocation, only: list[str]) -> list[InventoryResult
     with SurveyProgress(invocation) as reporter:
         async with open_agent(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
-            return [
-                await take_inventory(
-                    parts.sources[name],
-                    parts.catalog,
-                    settings=settings.sources[name],
-                    reporter=parts.reporter,
-                )
-                for name in names
-            ]
+            for name in names:
+                with naming_source(name):
+                    result = await take_inventory(
+                        parts.sources[name],
+                        parts.catalog,
+                        settings=settings.sources[name],
+                        reporter=parts.reporter,
+                    )
+                results.append(result)
 
 
 def _document(result: InventoryResult) -> dict[str, object]:

@@ -141,6 +141,30 @@ def test_what_a_study_in_quarantine_lacks_is_named_at_every_copy(tmp_path: Path)
     assert f"listed, and not at store: {', '.join(names)}" in shown
 
 
+def test_of_several_sources_the_one_that_refuses_is_named(tmp_path: Path) -> None:
+    """What the others answered before is shown: it is in the catalog."""
+    write_studies(FolderWorld(tmp_path).export, STUDIES[:1])
+    config = tmp_path / "cloudmig.toml"
+    with ScriptedPacs(STUDIES[:1], Script(callers=frozenset({"KNOWN"}))) as pacs:
+        config.write_text(
+            f"{config.read_text()}\n[sources.other]\narchive = 'other'\nhost = '{pacs.host}'\n"
+            f"port = {pacs.port}\naet = '{pacs.aet}'\n"
+        )
+
+        code, out, err = cloudmig(tmp_path, "inventory")
+
+        assert code == 3
+        assert "main: 1 study found" in out
+        assert "cloudmig: source other: the association was rejected" in err
+        assert cloudmig(tmp_path, "plan")[0] == 0
+        code, out, _ = cloudmig(tmp_path, "run", "--json")
+
+    finished = json.loads(out.splitlines()[-1])
+    assert code == 3
+    assert finished["halted"].startswith("source other: the association was rejected")
+    assert finished["stopped"] is False
+
+
 def test_a_run_says_what_was_left_out_before_it(tmp_path: Path) -> None:
     with ScriptedPacs(STUDIES[:1]) as pacs:
         address, url = f"{pacs.host}:{pacs.port}", f"file://{tmp_path}/copies"
