@@ -7,6 +7,7 @@ import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -283,6 +284,16 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
+_NEXT = {
+    "doctor": "names what is still wrong, with a hint for each",
+    "inventory": "asks the source what it holds",
+    "plan": "decides by the rules in the file",
+    "run": "moves",
+    "verify": "reads every copy back and compares",
+    "close": "proves that nothing is missing",
+}
+
+
 def _tell(invocation: Invocation, source: _Source, *, profile: str, viewer: Viewer | None) -> None:
     invocation.say(f"Wrote {invocation.path}.")
     if source.words:
@@ -298,9 +309,7 @@ def _tell(invocation: Invocation, source: _Source, *, profile: str, viewer: View
     invocation.say("Next:")
     if source.to_do:
         invocation.say(f"  {source.to_do}")
-    invocation.say("  cloudmig doctor       names what is still wrong, with a hint for each")
-    invocation.say("  cloudmig inventory    asks the source what it holds")
-    invocation.say("  cloudmig plan         decides by the rules in the file")
-    invocation.say("  cloudmig run          moves")
-    invocation.say("  cloudmig verify       reads every copy back and compares")
-    invocation.say("  cloudmig close        proves that nothing is missing")
+    # Without it, the next command would take another file, or find none.
+    named = "" if invocation.path == Path("cloudmig.toml") else f" -c {quote(str(invocation.path))}"
+    for command, does in _NEXT.items():
+        invocation.say(f"  cloudmig{named} {command:<12} {does}")

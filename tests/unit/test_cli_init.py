@@ -49,7 +49,18 @@ def test_the_file_says_what_the_options_said(path: Path, capfd: pytest.CaptureFi
     assert [rule.copy_to for rule in config.rules] == [("archive",)]
     out = capfd.readouterr().out
     assert "register the AE title OUR at the PACS: this machine, port 4242" in out
-    assert "cloudmig doctor" in out
+    assert f"cloudmig -c {path} doctor" in out
+
+
+def test_the_next_commands_read_the_file_that_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert init(Path("cloudmig.toml")) == 0
+    assert "  cloudmig doctor       names" in capfd.readouterr().out
+    assert init(Path("zweite Kopie.toml")) == 0
+    assert "  cloudmig -c 'zweite Kopie.toml' doctor       names" in capfd.readouterr().out
 
 
 def test_an_existing_file_is_left_alone(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
