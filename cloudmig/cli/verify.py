@@ -85,7 +85,7 @@ def verify(
         )
     )
     invocation.answer(document(summary, pseudonyms))
-    _show(invocation, summary, pseudonyms)
+    _show(invocation, summary, pseudonyms, parts)
     if summary.failed or summary.extras:
         end(ExitCode.QUARANTINE)
 
@@ -170,7 +170,9 @@ def findings_document(
     ]
 
 
-def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms) -> None:
+def _show(
+    invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms, parts: int
+) -> None:
     from cloudmig.cli.wording import count_words  # noqa: PLC0415
 
     if invocation.json:
@@ -204,6 +206,8 @@ def _show(invocation: Invocation, summary: VerifySummary, pseudonyms: Pseudonyms
         )
     if summary.failed:
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
+    elif parts > 1:
+        invocation.say("Next: the other parts, then cloudmig close")
     else:
         invocation.say("Next: cloudmig close")
 

@@ -175,6 +175,8 @@ def test_a_run_says_what_was_left_out_before_it(tmp_path: Path) -> None:
         assert "1 study is not planned. Next: cloudmig plan" in on_a_terminal(tmp_path, "run")
         assert cloudmig(tmp_path, "plan")[0] == 0
         assert "Next: cloudmig verify" in on_a_terminal(tmp_path, "run")
+    parts = [cloudmig(tmp_path, "verify", "--part", f"{n}/2")[1] for n in (1, 2)]
+    assert "Next: the other parts, then cloudmig close" in "".join(parts)
 
 
 @pytest.mark.parametrize("times", [1, 2])
