@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cloudmig.demo.pacs import Script
+from cloudmig.demo.pacs import Script, ScriptedPacs
+from cloudmig.model.references import StudyRef
+from cloudmig.ports import RetrieveRequest
+from cloudmig.sources.dimse import ArrivalDesk, DimseSource, DimseSourceSettings
+from cloudmig.staging.area import StagingArea
+from cloudmig.staging.budget import MemoryBudget
+from cloudmig.staging.spool import Spool
 from tests.integration.migration_world import World, a_study
 
 #: Of five SOP classes: the usual ones soon fill what an association may propose.
@@ -30,6 +37,32 @@ async def test_a_pacs_that_dies_of_many_contexts_is_asked_in_fewer(
     assert summary.studies_stored == len(STUDIES)
     assert not world.reporter.named("study.put_back")
     assert not world.quarantined()
+
+
+async def test_one_that_fell_over_by_chance_is_asked_in_many_again(tmp_path: Path) -> None:
+    """A run lasts for weeks, and fewer contexts mean more associations."""
+    sound = Script(sop_classes=False)
+    frail = replace(sound, contexts_max=90)
+    reference = StudyRef(STUDIES[0].study_instance_uid)
+    desk = ArrivalDesk(StagingArea(MemoryBudget(64 << 20), Spool(tmp_path, bytes_max=0)))
+    borne = []
+    with ScriptedPacs(STUDIES[:1], sound, destinations={}, aet="PACS") as pacs:
+        settings = DimseSourceSettings(
+            name="main", host=pacs.host, port=pacs.port, aet="PACS", ae_titles=("CLOUDMIG",),
+            retrieve="c-get", lanes=1, grace_s=1,
+        )  # fmt: skip
+        source = DimseSource(settings, desk, patient_key=lambda _patient_id, _issuer: "")
+        listing = await source.list_instances(reference)
+        expected = {each.instance.sop_instance_uid: each for each in listing.instances}
+        for script in (frail, frail, sound, frail, frail, frail, frail):
+            pacs.script = script
+            async with source.retrieve(RetrieveRequest(reference, expected)) as retrieval:
+                arrived = [arrival.settle(stored=True) async for arrival in retrieval]
+            assert len(arrived) == len(expected)
+            borne.append(source.contexts_max)
+            await source.lanes.close()  # The next pull opens its own association.
+
+    assert borne == [128, 128, 128, 128, 128, 80, 80]
 
 
 async def test_one_that_dies_of_any_is_unavailable(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from cloudmig.dimse.contexts import (
 from cloudmig.ports import RetrieveRequest
 
 __all__ = [
-    "FIND", "GET", "MOVE", "QUERY_CONTEXTS", "Question", "fewer_contexts", "get_questions",
-    "move_questions",
+    "FIND", "GET", "MANY_CONTEXTS", "MOVE", "QUERY_CONTEXTS", "Question", "fewer_contexts",
+    "get_questions", "move_questions",
 ]  # fmt: skip
 
 #: Study Root Query/Retrieve Information Model (PS3.4 C.6.2, PS3.6 table A-1).
@@ -63,6 +63,7 @@ _USUAL_SYNTAXES = (
 #: Some PACS fall over at an association with many contexts: so few are tried then. The last still
 #: hold one SOP class in all its syntaxes, or twelve in plain ones.
 _FEWER_CONTEXTS = (80, 30)
+MANY_CONTEXTS = max(_FEWER_CONTEXTS)
 
 _KNOWN_CLASSES_BESIDE_COMMON = 3
 #: Contexts of a C-GET association that carry no object: its own and those of queries.

@@ -93,7 +93,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         contexts_max = source.contexts_max
         while True:
             fewer: int | None = None
-            begun_s = loop.time()
+            begun_s, borne = loop.time(), 0
             try:
                 for question in source.questions(self.request, contexts_max):
                     fewer = fewer_contexts(len(question.contexts))
@@ -104,6 +104,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
                             fewer = None  # It was borne; what ends it now is something else.
                         await self._ask_somehow(question, association)
                         self._association = None
+                    borne = max(borne, len(question.contexts))
             except SourceBusy:
                 raise
             except SourceUnavailable:
@@ -112,7 +113,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
                     raise
                 self._association, contexts_max = None, fewer
             else:
-                source.contexts_max = min(source.contexts_max, contexts_max)
+                source.remember_contexts(contexts_max, borne)
                 return
 
     async def _ask_somehow(self, question: Question, association: Association) -> None:

@@ -35,6 +35,7 @@ from cloudmig.ports import Listing, RetrieveRequest
 from cloudmig.sources.dimse.asking import (
     FIND,
     GET,
+    MANY_CONTEXTS,
     QUERY_CONTEXTS,
     VERIFICATION,
     Question,
@@ -61,6 +62,8 @@ _PROBED_SOP_CLASS_UIDS = (
 )
 _SERIES_MAX = 10_000
 _INSTANCES_MAX = 1_000_000
+#: Pulls that get through in fewer contexts only, before many are not tried any more.
+_FALLS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,8 @@ class DimseSource:
         self._offered: dict[str, dict[str, None]] = {}
         self._usual: Counter[str] = Counter()
         self._uses_get = settings.retrieve == "c-get"
-        self.contexts_max = CONTEXTS_MAX  #: Fewer, once the PACS was seen to fall over at more.
+        self.contexts_max = CONTEXTS_MAX  #: Fewer, where the PACS is in the habit of falling over.
+        self._falls = 0  #: So many pulls, one after the other, got through in fewer only.
 
     @property
     def name(self) -> str:
@@ -266,6 +270,18 @@ class DimseSource:
             usual = [sop_class_uid for sop_class_uid, _ in self._usual.most_common(64)]
             return get_questions(request, usual, contexts_max)
         return move_questions(request)
+
+    def remember_contexts(self, contexts_max: int, borne: int) -> None:
+        """Note within how many presentation contexts a pull got through, and the most it proposed.
+
+        Once may be chance, and a run lasts for weeks: fewer contexts mean more associations.
+        """
+        if contexts_max < self.contexts_max:
+            self._falls += 1
+        elif borne > MANY_CONTEXTS:
+            self._falls = 0
+        if self._falls >= _FALLS_MAX:
+            self.contexts_max, self._falls = contexts_max, 0
 
     def remember_class(self, sop_class_uid: str) -> None:
         """Note that the archive holds instances of a SOP class."""
