@@ -63,7 +63,8 @@ def check_disk(config: Configuration) -> list[Finding]:
                 f"{bytes_text(free)} are free for state_dir, and the spool may take"
                 f" {bytes_text(wanted)}",
                 f"Free some space, set agent.state_dir to a larger disk, or set"
-                f' agent.spool_bytes_max = "{max(1, free // (2 << 20))} MiB".',
+                f' agent.spool_bytes_max = "{max(1, free // (2 << 20))} MiB": no larger instance'
+                " is taken then.",
             )
         ]
     return [ok("disk", _SUBJECT, f"{bytes_text(free)} free, the spool takes {bytes_text(wanted)}")]
