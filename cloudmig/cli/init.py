@@ -202,16 +202,8 @@ def _web(url: str) -> _Source:
 
 def _folder(path: Path) -> _Source:
     from cloudmig.cli.first_file import FolderSource  # noqa: PLC0415
-    from cloudmig.errors import ConfigError  # noqa: PLC0415
 
     whole = path.absolute()
-    try:
-        str(whole).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"the name of the folder is not UTF-8, and a configuration can hold no other: {path}",
-            hint="Name it by a symbolic link: ln -s FOLDER LINK; cloudmig init --folder LINK ...",
-        ) from error
     there = whole.is_dir()
     words = "" if there else f"There is no folder {whole} yet."
     return _Source(FolderSource(str(whole)), there, words)
@@ -275,8 +267,16 @@ def _write(path: Path, text: str) -> None:
             hint="Correct the option; cloudmig init --help",
         ) from error
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.start].rpartition("\n")[2] + text[error.start :].partition("\n")[0]
+        raise ConfigError(
+            f"nothing was written, for a configuration is UTF-8, and this is not: {line}",
+            hint="Name a folder by a symbolic link: ln -s FOLDER LINK; then cloudmig init ... LINK",
+        ) from error
+    try:
+        with path.open("xb") as file:
+            file.write(encoded)
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be written: {error.strerror}",

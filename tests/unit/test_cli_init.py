@@ -63,6 +63,25 @@ def test_the_next_commands_read_the_file_that_was_written(
     assert "  cloudmig -c 'zweite Kopie.toml' doctor       names" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--folder", "/f\udcff", "--bucket", "s3://b"),
+        ("--folder", "/f", "--bucket", "file:///f\udcff"),
+    ],
+    ids=["folder", "bucket"],
+)
+def test_a_name_that_is_not_utf_8_is_refused_and_nothing_is_written(
+    words: tuple[str, ...], path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert write(path, *words) == 2
+
+    shown = capfd.readouterr().err
+    assert 'this is not: url = "file:///f\\udcff"' in shown
+    assert "ln -s" in shown
+    assert not path.exists()
+
+
 def test_an_existing_file_is_left_alone(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path.write_text("# mine")
 
