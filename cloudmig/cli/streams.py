@@ -43,5 +43,8 @@ def _legible(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    numbers = (each.encode("ascii", "backslashreplace").decode() for each in text)
-    return "".join(_PLAIN.get(a, b) for a, b in zip(text, numbers, strict=True)), error.end
+    return "".join(_PLAIN.get(each) or _number(each) for each in text), error.end
+
+
+def _number(sign: str) -> str:
+    return sign.encode("ascii", "backslashreplace").decode()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem
+from cloudmig.agent.doctor.reaching import OWNER_HINT
 from cloudmig.catalog.run_lock import run_lock
 from cloudmig.catalog.schema import REVISION
 from cloudmig.config import Configuration
@@ -37,17 +38,11 @@ def check_catalog(config: Configuration) -> list[Finding]:
     if path is None:
         return list(_check_server(config))
     try:
-        path.exists()
-    except OSError as error:  # The folder is another user's: the service's, say.
-        return [
-            problem(
-                "catalog",
-                _SUBJECT,
-                f"{path} cannot be looked at: {error.strerror}",
-                "Run cloudmig as the user that state_dir belongs to.",
-            )
-        ]
-    return [*_check_file(path), *(_check_homes(config, path) if path.exists() else ())]
+        is_there = path.exists()
+    except OSError as error:
+        message = f"{path} cannot be looked at: {error.strerror}"
+        return [problem("catalog", _SUBJECT, message, OWNER_HINT)]
+    return [*_check_file(path), *(_check_homes(config, path) if is_there else ())]
 
 
 def _check_file(path: Path) -> Iterator[Finding]:

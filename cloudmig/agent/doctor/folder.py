@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
+from cloudmig.agent.doctor.reaching import OWNER_HINT, nearest_folder
 from cloudmig.bootstrap.directory_source import index_path, listing_of
 from cloudmig.config import Configuration, DirectorySettings
 from cloudmig.config.quantities import bytes_text
@@ -74,17 +75,13 @@ def _listing(subject: str, settings: DirectorySettings) -> Finding:
 
 def _index(subject: str, path: Path) -> Finding:
     """Look at the disk that the index will lie on, and whether there is one."""
-    folder = path.parent
     try:
-        while not folder.exists():
-            folder = folder.parent
-        path.exists()
-        free = shutil.disk_usage(folder).free
-    except OSError as error:  # The folder is another user's: the service's, say.
+        is_there = path.exists()
+        free = shutil.disk_usage(nearest_folder(path.parent)).free
+    except OSError as error:
         message = f"its index cannot be looked at: {error.strerror}"
-        hint = "Run cloudmig as the user that state_dir belongs to."
-        return problem("index", subject, message, hint)
-    if free < _INDEX_BYTES_A_FILE * _FILES_MIN and not path.exists():
+        return problem("index", subject, message, OWNER_HINT)
+    if free < _INDEX_BYTES_A_FILE * _FILES_MIN and not is_there:
         return warning(
             "index",
             subject,
@@ -92,5 +89,5 @@ def _index(subject: str, path: Path) -> Finding:
             f" {free // _INDEX_BYTES_A_FILE:,} files",
             "Free some space, or set agent.state_dir to a larger disk.",
         )
-    state = "is there" if path.exists() else "is made by `cloudmig inventory`"
+    state = "is there" if is_there else "is made by `cloudmig inventory`"
     return ok("index", subject, f"its index {state}; {bytes_text(free)} are free")

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
+from cloudmig.agent.doctor.reaching import nearest_folder
 from cloudmig.config import Configuration
 from cloudmig.config.quantities import bytes_text
 
@@ -23,7 +24,7 @@ _FILES_BESIDE = 128
 def check_state_dir(config: Configuration) -> list[Finding]:
     """See whether the state folder, or the nearest one above it that exists, can be written."""
     state_dir = config.agent.state_dir
-    folder = _nearest(state_dir)
+    folder = nearest_folder(state_dir)
     if not folder.is_dir():
         return [
             problem(
@@ -52,7 +53,7 @@ def check_state_dir(config: Configuration) -> list[Finding]:
 
 def check_disk(config: Configuration) -> list[Finding]:
     """Compare the free space with what the spool may take."""
-    folder = _nearest(config.agent.state_dir)
+    folder = nearest_folder(config.agent.state_dir)
     free = shutil.disk_usage(folder).free
     wanted = config.agent.spool_bytes_max
     if free < wanted:
@@ -141,16 +142,9 @@ def check_rules(config: Configuration) -> list[Finding]:
     ]
 
 
-def _nearest(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110 - raises nothing
-        folder = folder.parent
-    return folder
-
-
 def _as_its_owner(folder: Path) -> str:
     """Advise to be who a folder belongs to, the user of the service perhaps."""
-    if not os.path.exists(folder) or folder.stat().st_uid == os.getuid():  # noqa: PTH110 - as above
+    if not os.path.exists(folder) or folder.stat().st_uid == os.getuid():  # noqa: PTH110 - Path's raises
         return ""
     try:
         return f"Run cloudmig as the user {folder.owner()}, whose folder it is. Else: "
