@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 import pytest
@@ -75,6 +76,16 @@ class PostgresqlCluster:
             [self._programs / program, *arguments], cwd="/", user=self._user, check=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=120,
         )  # fmt: skip
+
+
+def _no_pipeline(*_arguments: object) -> NoReturn:
+    pytest.fail("an agent that freezes inside a pipeline keeps its locks for ever")
+
+
+@pytest.fixture(autouse=True)
+def _statement_by_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg.Connection, "pipeline", _no_pipeline)
+    monkeypatch.setattr(psycopg.Cursor, "executemany", _no_pipeline)  # It opens one of its own.
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,19 @@ _POSTGRESQL_SESSION = (
     # An agent that freezes in mid-transaction holds row locks: its study could not be taken over.
     "idle_in_transaction_session_timeout=15s",
     "lock_timeout=60s",
+    # So does one whose host loses its power in mid-message. Linux would wait two hours.
+    "tcp_keepalives_idle=20",
+    "tcp_keepalives_interval=5",
+    "tcp_keepalives_count=4",
 )
+#: And the other way round: an agent whose server is gone learns it within a minute.
+_POSTGRESQL_CLIENT = {
+    "connect_timeout": 20,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
 
 #: The database's clock as seconds since 1970. SQLite has `unixepoch('subsec')` only from 3.42.
 _CLOCK = {
@@ -137,6 +149,9 @@ class Database:
             statement = insert.on_conflict_do_update(
                 index_elements=_key_of(table), set_=update(insert.excluded)
             )
+        if connection.dialect.name == "postgresql":
+            # Only with RETURNING does SQLAlchemy put many rows into one statement here, too.
+            statement = statement.returning(sa.literal(1))
         connection.execute(statement, list(rows))
 
     def _append(
@@ -180,10 +195,22 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
         url.set(drivername="postgresql+psycopg"),
         hide_parameters=True,  # Parameters may be patient data.
         pool_pre_ping=True,
-        connect_args={"options": " ".join(f"-c {each}" for each in _POSTGRESQL_SESSION)},
+        connect_args={
+            **{name: value for name, value in _POSTGRESQL_CLIENT.items() if name not in url.query},
+            "options": " ".join(f"-c {each}" for each in _POSTGRESQL_SESSION),
+        },
     )
     # Many rows in one INSERT: one message each is three times slower.
     engine.dialect.use_insertmanyvalues_wo_returning = True
+
+    @sa.event.listens_for(engine, "do_executemany")
+    def _one_by_one(cursor: Any, statement: str, rows: Any, _context: Any) -> bool:  # noqa: ANN401
+        # psycopg would send them as a pipeline. While the server waits for the rest of one it
+        # counts as active, and no time-out of its frees the locks of an agent that froze there.
+        for row in rows:
+            cursor.execute(statement, row)
+        return True
+
     return engine
 
 

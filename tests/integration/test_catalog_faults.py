@@ -336,3 +336,16 @@ def test_a_claim_is_found_by_an_index_however_many_wait(fresh_url: UrlFactory) -
     assert "ix_transfer_ready" in told
     assert "TEMP B-TREE" not in told
     assert "Sort" not in told
+
+
+def test_a_vanished_server_is_noticed_as_soon_as_the_address_says(
+    postgresql: PostgresqlCluster,
+) -> None:
+    address = postgresql.url("fresh") + "&keepalives_idle=7"
+    with Catalog.open(address) as catalog, catalog._engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        parameters = driver.info.get_parameters()
+
+    assert parameters["keepalives_idle"] == "7"
+    assert int(parameters["tcp_user_timeout"]) <= 60_000
