@@ -3,9 +3,9 @@
 A limit cuts every larger answer to the same count. So only an answer as large as the largest
 one seen, or of a known or round size, can have been cut; those are split, by date, then time, then
 patient ID prefix, until none is left. Studies without a usable date are in no date window:
-whenever the universal question and the date windows do not agree exactly, a second sweep by
-patient ID prefix goes over everything. What was asked and answered stays in the catalog, and an
-interrupted sweep goes on.
+whenever the universal question and the date windows do not agree exactly, or the former with
+itself when it is asked again, a second sweep by patient ID prefix goes over everything. What was
+asked and answered stays in the catalog, and an interrupted sweep goes on.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ from __future__ import annotations
 import datetime as dt
 import string
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.catalog.records import Sweep
 from cloudmig.config import SourceSettings
-from cloudmig.errors import QueryTruncated, SourceError
+from cloudmig.errors import QueryTruncated
 from cloudmig.model.files import FileTally
-from cloudmig.model.references import StudyRef
-from cloudmig.model.study import Answer, StudySummary, UnnamedStudy
 from cloudmig.model.window import DateWindow, StudyQuestion
-from cloudmig.pipeline.answers import is_outside, is_round, may_be_cut, window_of
+from cloudmig.pipeline.answers import is_round
+from cloudmig.pipeline.asking import (
+    Asked,
+    SweepRun,
+    ask,
+    ask_or_none,
+    can_be_cut,
+    remember,
+)
 from cloudmig.pipeline.surveying import disagreements_of, survey_source
 from cloudmig.ports import InventorySource, SurveyedSource
 from cloudmig.telemetry import Reporter
@@ -31,8 +37,6 @@ from cloudmig.telemetry import Reporter
 __all__ = ["InventoryResult", "take_inventory"]
 
 _LAST_DAY = dt.date(2099, 12, 31)  #: Clocks of modalities run ahead; some stand in another century.
-_SUMMARIES_A_COMMIT = 2000
-_QUESTIONS_MAX = 200_000
 _PREFIX_CHARS = string.digits + string.ascii_uppercase
 _PREFIX_CHARS_RARE = string.ascii_lowercase + "-_./+#&"
 _PREFIX_MAX = 16
@@ -43,6 +47,7 @@ _UNNAMED = (
 _BEYOND = (
     "studies in answers that may be cut, and in no narrower one: {}; there may be more like them"
 )
+_AGAIN_MAX = 3
 #: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
 #: source does not refuse them for being broad; it takes no date range at all.
 _DATES_REFUSED_MAX = 12
@@ -58,52 +63,14 @@ class InventoryResult:
     studies: int  #: Unnamed ones included.
     questions: int
     splits: int
-    universal: int | None  #: Studies the universal question answered, None where it is not allowed.
+    #: Studies the universal question answered; None where it may not be asked, or never settled.
+    universal: int | None
     limit_found: int | None  #: The silent result limit, where one showed.
     dateless: int  #: Studies without a usable date.
     unnamed: int  #: Studies without a usable Study Instance UID: they wait for a person.
     disagreements: tuple[str, ...]
     duration_s: float
     files: tuple[FileTally, ...] = ()  #: Of a disk: how many entries are what.
-
-
-@dataclass(slots=True)
-class _Asked:
-    """The answer to one question, as far as the sweep needs it."""
-
-    count: int  #: Distinct studies.
-    studies: set[int]  #: Hashes of their references.
-    outside: int = 0  #: Answers that do not match the question: its key was ignored.
-    before: bool = False  #: An interrupted sweep had asked it; it was complete.
-
-
-@dataclass(slots=True)
-class _Run:
-    """One sweep while it runs."""
-
-    source: InventorySource
-    catalog: CatalogThread
-    settings: SourceSettings
-    reporter: Reporter
-    now: Callable[[], dt.datetime]
-    sweep: Sweep
-    answered: dict[str, Answer]
-    found: dict[int, bool] = field(default_factory=dict)  #: Hash -> has a usable date.
-    unnamed: set[int] = field(default_factory=set)  #: Of those, what has no usable UID.
-    by_date: set[int] = field(default_factory=set)
-    largest: int = 0
-    limit: int | None = None
-    questions: int = 0
-    answers: int = 0  #: Questions that were answered to their end, now or before.
-    unanswered: int = 0  #: Questions that never were, and that cannot be asked more narrowly.
-    splits: int = 0
-    dates_refused: int = 0  #: In a row, before the first that was answered; then -1.
-    prefixes_refused: int = 0  #: The same of patient ID prefixes.
-    ignored: set[str] = field(default_factory=set)  #: Keys that the source ignores or refuses.
-    undated_in: dict[int, DateWindow] = field(default_factory=dict)  #: The last window of each.
-    before: int = 0  #: Studies in answers that an interrupted sweep had got.
-    beyond: set[int] = field(default_factory=set)  #: In no answer but one that may be cut.
-    disagreements: list[str] = field(default_factory=list)
 
 
 async def take_inventory(
@@ -120,16 +87,19 @@ async def take_inventory(
     if isinstance(source, SurveyedSource):
         return await _by_survey(source, catalog, sweep, reporter, now)
     answered = dict(await catalog.call(Catalog.answered, sweep))
-    run = _Run(source, catalog, settings, reporter, now, sweep, answered)
+    run = SweepRun(source, catalog, settings, reporter, now, sweep, answered)
     if answered:
-        await _remember(run)
+        await remember(run)
     everything = await _universal(run)
     universal = None if everything is None else everything.count
     await _by_date(run)
     # Two answers cut by one limit agree, too: where dates are ignored, agreement proves nothing.
-    whole = universal is not None and universal == len(run.by_date) and not run.ignored
-    if not whole:
-        await _by_patient(run, everything.studies if everything is not None else set())
+    told = everything.studies if everything is not None else set()
+    whole = universal == len(run.by_date) == len(run.found) and not run.ignored
+    if whole:
+        universal = await _again(run)
+    if not whole or universal is None:
+        await _by_patient(run, told)
     if run.unanswered or not run.answers:
         # Nobody knows what lies behind it: no inventory, so nothing can be closed on it.
         raise QueryTruncated(
@@ -199,42 +169,46 @@ async def _by_survey(
     )
 
 
-async def _remember(run: _Run) -> None:
-    """Take up what an interrupted sweep had found."""
-    after: int | None = None
-    windows = [
-        window for text, answer in run.answered.items()
-        if answer.verdict == "complete" and (window := window_of(text)) is not None
-    ]  # fmt: skip
-
-    def remember(study: StudyRef | UnnamedStudy, study_date: dt.date | None) -> None:
-        key = hash(study)
-        run.found[key] = study_date is not None
-        if study_date and any(study_date in window for window in windows):
-            run.by_date.add(key)
-
-    while page := await run.catalog.call(Catalog.studies, run.source.name, after=after):
-        for each in page:
-            remember(each.study, each.study_date)
-        after = page[-1].study_id
-    for row in await run.catalog.call(Catalog.unnamed_studies, run.source.name, sweep=run.sweep):
-        remember(row.study, row.study_date)
-        run.unnamed.add(hash(row.study))
-    whole = (each.answered for each in run.answered.values() if each.verdict != "failed")
-    run.largest = max(whole, default=0)
-
-
-async def _universal(run: _Run) -> _Asked | None:
+async def _universal(run: SweepRun) -> Asked | None:
     if not run.settings.universal_query:
         return None
     try:
-        return await _ask(run, StudyQuestion())
+        return await ask(run, StudyQuestion())
     except QueryTruncated as error:
         run.disagreements.append(f"the universal question is not answered: {error}")
         return None
 
 
-async def _by_date(run: _Run) -> None:
+async def _again(run: SweepRun) -> int | None:
+    """Ask the universal question until it names what is known and no more; return their number.
+
+    None where it never does. A source that leaves out now this study, now that one, agrees with
+    itself by chance; only a question asked twice gives it away. What arrived meanwhile, too, is
+    found so.
+    """
+    for _ in range(_AGAIN_MAX):
+        known = set(run.found)
+        try:
+            asked = await ask(run, StudyQuestion(), again=True)
+        except QueryTruncated as error:
+            run.disagreements.append(f"the universal question is not answered again: {error}")
+            return None
+        if left_out := len(known - asked.studies):
+            run.disagreements.append(
+                f"the universal question, asked again, left out {left_out} of {len(known)}"
+                " studies: the source does not answer alike; there may be more"
+            )
+            return None
+        if asked.studies == known:
+            return asked.count
+    run.disagreements.append(
+        f"the universal question, asked {_AGAIN_MAX} times again, named further studies each time:"
+        " take the inventory again when fewer arrive"
+    )
+    return None
+
+
+async def _by_date(run: SweepRun) -> None:
     first = min(run.settings.inventory_from, _LAST_DAY)
     await _sweep_dates(run, StudyQuestion(DateWindow(first, _LAST_DAY)), parent="")
     dated = {key for key, has_date in run.found.items() if has_date}
@@ -245,12 +219,12 @@ async def _by_date(run: _Run) -> None:
         )
 
 
-async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> set[int]:
+async def _sweep_dates(run: SweepRun, question: StudyQuestion, parent: str) -> set[int]:
     """Ask one window; split it while its answer may have been cut. Return all it brought."""
     assert question.dates is not None
     if "StudyDate" in run.ignored:
         return set()  # Splitting by an ignored key leads nowhere; the other sweep covers it.
-    asked = await _ask_or_none(run, question, parent)
+    asked = await ask_or_none(run, question, parent)
     if asked is None and run.dates_refused >= 0:
         run.dates_refused += 1
         if run.dates_refused >= _DATES_REFUSED_MAX:
@@ -261,7 +235,7 @@ async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> set[i
         run.by_date |= asked.studies
         if asked.outside > max(1, asked.count // 2):  # One may be indexed under another day.
             run.ignored.add("StudyDate")
-        if asked.before or not _may_be_cut(run, question, asked.count):
+        if asked.before or not can_be_cut(run, question, asked.count):
             return asked.studies
     told = asked.studies if asked is not None else set()
     if "StudyDate" in run.ignored:
@@ -283,7 +257,7 @@ async def _sweep_dates(run: _Run, question: StudyQuestion, parent: str) -> set[i
     return told | reached
 
 
-async def _by_patient(run: _Run, universal: set[int]) -> None:
+async def _by_patient(run: SweepRun, universal: set[int]) -> None:
     """Go over everything again by patient ID prefix: it finds what no date window holds."""
     before = run.before
     reached = await _sweep_patients(run, StudyQuestion(), "", "universal")
@@ -291,14 +265,16 @@ async def _by_patient(run: _Run, universal: set[int]) -> None:
         _note_beyond(run, StudyQuestion(), universal - reached, before)
 
 
-async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, parent: str) -> set[int]:
+async def _sweep_patients(
+    run: SweepRun, question: StudyQuestion, prefix: str, parent: str
+) -> set[int]:
     """Ask for each patient ID that begins so, by its next character. Return all it brought."""
     reached: set[int] = set()
     for char in _PREFIX_CHARS + _PREFIX_CHARS_RARE:
         if "PatientID" in run.ignored:
             break
         longer = replace(question, patient_id_prefix=prefix + char)
-        asked = await _ask_or_none(run, longer, parent)
+        asked = await ask_or_none(run, longer, parent)
         if asked is None and run.prefixes_refused >= 0:
             run.prefixes_refused += 1
             if run.prefixes_refused >= _PREFIXES_REFUSED_MAX:
@@ -312,7 +288,7 @@ async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, paren
             if asked.outside > asked.count // 2 and asked.outside > 1:
                 run.disagreements.append("the source ignores a patient ID prefix")
                 break
-            if asked.before or not _may_be_cut(run, longer, asked.count):
+            if asked.before or not can_be_cut(run, longer, asked.count):
                 continue
         if len(prefix) + 1 >= _PREFIX_MAX:
             run.unanswered += asked is None
@@ -328,7 +304,7 @@ async def _sweep_patients(run: _Run, question: StudyQuestion, prefix: str, paren
     return reached
 
 
-def _note_beyond(run: _Run, question: StudyQuestion, left: set[int], before: int) -> None:
+def _note_beyond(run: SweepRun, question: StudyQuestion, left: set[int], before: int) -> None:
     """Note what only an answer that may be cut named: there may be more that none names.
 
     It may have been in answers that an interrupted sweep had got: how many they held is known.
@@ -337,64 +313,3 @@ def _note_beyond(run: _Run, question: StudyQuestion, left: set[int], before: int
         left = left - run.by_date  # The date windows have all that is like it.
     if len(left) > run.before - before:
         run.beyond |= left
-
-
-def _may_be_cut(run: _Run, question: StudyQuestion, count: int) -> bool:
-    limits = [each for each in (run.settings.find_limit, run.limit) if each is not None]
-    return may_be_cut(question, count, limit=min(limits, default=None), largest=run.largest)
-
-
-async def _ask_or_none(run: _Run, question: StudyQuestion, parent: str) -> _Asked | None:
-    """Ask; None when the source refuses the question as too broad, so that it is split."""
-    try:
-        return await _ask(run, question, parent)
-    except QueryTruncated:
-        return None
-
-
-async def _ask(run: _Run, question: StudyQuestion, parent: str = "") -> _Asked:
-    """Ask, and write down every study with the evidence, once a sweep."""
-    done = run.answered.get(question.text)
-    if done is not None and done.verdict == "complete":
-        run.answers += 1
-        run.before += done.answered
-        return _Asked(done.answered, set(), before=True)
-    if run.questions >= _QUESTIONS_MAX:
-        raise SourceError(f"more than {_QUESTIONS_MAX} questions", hint="set find_limit")
-    run.questions += 1
-    asked = _Asked(0, set())
-    batch: list[StudySummary] = []
-
-    async def record(verdict: str) -> None:
-        answer = Answer(question.text, len(asked.studies), verdict, parent)
-        await run.catalog.call(Catalog.record_answer, run.sweep, answer, batch, run.now())
-        batch.clear()
-
-    try:
-        async for summary in run.source.find_studies(question):
-            key = hash(summary.study)
-            if isinstance(summary.study, UnnamedStudy):
-                run.unnamed.add(key)
-            asked.studies.add(key)
-            asked.outside += is_outside(question, summary, run.undated_in)
-            run.found[key] = run.found.get(key, False) or summary.study_date is not None
-            batch.append(summary)
-            if len(batch) >= _SUMMARIES_A_COMMIT:
-                await record("failed")
-    except QueryTruncated:
-        await record("failed")  # What it told before it gave up is there all the same.
-        raise
-    run.answers += 1
-    asked.count = len(asked.studies)
-    cut = _may_be_cut(run, question, asked.count) and question != StudyQuestion()
-    await record("split" if cut else "complete")
-    run.largest = max(run.largest, asked.count)
-    run.reporter.event(
-        "inventory.progress",
-        source=run.source.name,
-        question=question.text if question.patient_id_prefix is None else "by patient ID prefix",
-        answered=asked.count,
-        studies=len(run.found),
-        questions=run.questions,
-    )
-    return asked

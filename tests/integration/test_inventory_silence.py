@@ -8,7 +8,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -266,11 +266,19 @@ async def served(world: World) -> AsyncIterator[Parts]:
 
 async def _swept(world: World, limit: int, told: Sequence[Told]) -> InventoryResult:
     """Take the inventory of a PACS that cuts every answer to `limit` without a word."""
+    return await _swept_by(
+        world, lambda question: [each for each in told if each.matches(question)][:limit]
+    )
+
+
+async def _swept_by(
+    world: World, answers: Callable[[StudyQuestion], Sequence[Told]]
+) -> InventoryResult:
     async with served(world) as parts:
         source = parts.sources["main"]
 
         async def find(question: StudyQuestion) -> AsyncIterator[StudySummary]:
-            for each in [each for each in told if each.matches(question)][:limit]:
+            for each in answers(question):
                 yield each.summary
 
         source.find_studies = find  # type: ignore[method-assign, assignment]
@@ -334,3 +342,37 @@ async def test_what_no_narrower_question_brings_is_said_aloud(
     assert result.studies == 20
     [said] = result.disagreements
     assert "may be cut, and in no narrower one: 20" in said
+
+
+@pytest.mark.parametrize(
+    ("hidden", "found", "universal", "said"),
+    [
+        ([1, 0, 0], 10, 10, ()),  # As where one arrived meanwhile.
+        ([1, 0, 1], 10, None, ("left out 1 of 10 studies",)),
+        ([0, 1], 10, None, ("left out 1 of 10 studies",)),
+        ([3, 2, 1, 0], 10, None, ("named further studies each time",)),
+    ],
+)
+async def test_a_source_that_does_not_answer_alike_is_found_out(
+    hidden: list[int], found: int, universal: int | None, said: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Of ten studies the last ones have neither date nor patient ID, and show only at times."""
+    dated = [Told(n, day, f"{day:%Y%m%d}", f"P{n}") for n, day in enumerate(DAYS[:7])]
+    told = [*dated, *(Told(n, dt.date(1900, 1, 1), "") for n in range(7, 10))]
+    turns = iter(hidden)
+    # The dateless are in the first window: what the first answer shows, the windows show, too.
+    shown = told[: len(told) - hidden[0]]
+
+    def answers(question: StudyQuestion) -> list[Told]:
+        if question == StudyQuestion():
+            return told[: len(told) - next(turns)]
+        return [each for each in shown if each.matches(question)]
+
+    result = await _swept_by(World(tmp_path, []), answers)
+
+    assert result.studies == found
+    assert result.universal == universal
+    assert len(result.disagreements) == len(said)
+    for line, part in zip(result.disagreements, said, strict=True):
+        assert part in line
+    assert next(turns, None) is None, "it was asked so often, and no more"

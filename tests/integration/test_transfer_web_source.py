@@ -85,7 +85,7 @@ async def test_an_inventory_with_too_many_questions_is_none_and_goes_on_where_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with WebWorld.of(tmp_path, STUDIES, WebScript(too_broad_at=1)) as world:
-        monkeypatch.setattr("cloudmig.pipeline.inventory._QUESTIONS_MAX", 12)
+        monkeypatch.setattr("cloudmig.pipeline.asking._QUESTIONS_MAX", 12)
         with pytest.raises(SourceError, match="more than 12 questions") as caught:
             await world.inventory()
         assert "find_limit" in caught.value.hint
