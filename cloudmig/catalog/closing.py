@@ -23,12 +23,13 @@ __all__ = ["ClosingCalls"]
 
 # One row per study: what is listed, what its weakest copy holds, and how far its copies are.
 # A study without a usable UID has no transfer: it waits for a person, or is excluded.
+# A claim of 0 is no number: some sources make it of every study.
 _PER_STUDY = """
 SELECT s.source, s.study_instance_uid, s.study_id,
        coalesce(t.state, 'undecided') AS state,
        coalesce(t.rule, '') AS rule,
        coalesce(t.reason, '') AS reason,
-       coalesce(t.instances_inventory, s.instances_claimed, c.most) AS listed,
+       coalesce(t.instances_inventory, nullif(s.instances_claimed, 0), c.most) AS listed,
        c.least AS held,
        CASE WHEN c.copies IS NULL THEN 'none'
             WHEN c.verified = c.copies THEN 'verified'

@@ -146,7 +146,7 @@ async def _count(parts: Parts, row: TransferRow) -> bool:
     if source is None or row.instances_inventory is not None:
         return False
     study = await parts.catalog.call(Catalog.study, row.source, row.study)
-    if study is None or study.instances_claimed is not None:
+    if study is None or study.instances_claimed:  # 0 is what some tell of every study.
         return False
     listing = await source.list_instances(row.study)
     await parts.catalog.call(

@@ -67,6 +67,13 @@ def test_optional_counts_can_be_missing() -> None:
     assert not any("NumberOfStudyRelatedInstances" in one for one in found)
 
 
+def test_counts_can_be_zero() -> None:
+    with a_pacs(Script(counts_are_zero=True)) as pacs:
+        found, _ = find(pacs, NumberOfStudyRelatedInstances="")
+
+    assert {int(one.NumberOfStudyRelatedInstances) for one in found} == {0}
+
+
 def test_image_level_queries_can_be_unknown() -> None:
     with a_pacs(Script(image_find=False)) as pacs:
         assert find(pacs, "IMAGE", StudyInstanceUID=CT.study_instance_uid)[1] == 0xA900

@@ -270,6 +270,19 @@ async def test_a_pacs_that_falls_over_at_a_study_is_told_from_one_that_has_not_g
     assert "the peer aborted" in str(told["cause"])
 
 
+async def test_counts_of_zero_are_no_number_of_what_stays_on_site(tmp_path: Path) -> None:
+    world = World(
+        tmp_path, STUDIES, Script(counts_are_zero=True),
+        rules=[{"name": "everything stays", "keep_on_site": True}],
+    )  # fmt: skip
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    instances = sum(len(study.instances()) for study in STUDIES)
+    assert dict(closing.statement.instances.excluded) == {"everything stays": instances}
+
+
 async def test_one_empty_answer_excludes_no_study(tmp_path: Path) -> None:
     """CTN counts 0 instances in every study, and lists those of some only now and then."""
     world = World(tmp_path, [without_images(FIRST), *STUDIES[1:]], Script(optional_counts=False))

@@ -81,6 +81,8 @@ def encode_answer(
     for keyword in identifier:
         if keyword not in told and keyword not in hidden:
             told[keyword] = row.get(keyword, "")
+            if script.counts_are_zero and keyword.startswith("NumberOf"):
+                told[keyword] = "0"
     told["QueryRetrieveLevel"] = identifier.get("QueryRetrieveLevel", "")
     told["SpecificCharacterSet"] = "ISO_IR 192"
     data_set = with_values(Dataset(), _without_sequences(told))

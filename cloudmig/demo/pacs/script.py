@@ -39,6 +39,7 @@ class Script:
     limit_is_refused: bool = False  #: Over the limit: status A700 and no matches at all.
     answers_twice: bool = False  #: Every match comes two times.
     optional_counts: bool = True  #: Numbers of instances, modalities in study, SOP classes.
+    counts_are_zero: bool = False  #: Numbers of instances are there, and all of them 0.
     sop_classes: bool = True  #: The SOP Class UID of an instance, at IMAGE level.
     image_find: bool = True  #: False: an IMAGE-level query has status A900.
     ignores_dates: bool = False  #: Study dates and times are no criteria.
