@@ -3,6 +3,7 @@
     CloudmigError
     ├── ConfigError                HALT        a setting is missing or contradicts another
     ├── CatalogError               HALT        the catalog cannot be trusted, or cannot be written
+    │   ├── CatalogUnavailable     HALT        its server is gone; a run begins anew with it
     │   └── LeaseLost              RETRY       another worker owns this transfer now: let go of it
     ├── SourceError
     │   ├── SourceUnavailable      RETRY       no answer, or an abort
@@ -32,8 +33,8 @@ from enum import Enum
 from typing import ClassVar
 
 __all__ = [
-    "CatalogError", "CloudmigError", "ConfigError", "DestinationError", "DestinationRefused",
-    "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
+    "CatalogError", "CatalogUnavailable", "CloudmigError", "ConfigError", "DestinationError",
+    "DestinationRefused", "DestinationUnavailable", "Disposition", "InstanceConflict", "LeaseLost",
     "MalformedInstance", "ObjectArchived", "ObjectMissing", "QueryTruncated", "RetrieveIncomplete",
     "SourceBusy", "SourceError", "SourceRefused", "SourceUnavailable", "SpoolFull",
     "StagingError", "naming_source",
@@ -64,6 +65,10 @@ class ConfigError(CloudmigError):
 
 class CatalogError(CloudmigError):
     """The catalog cannot be trusted or cannot be written; nothing may go on without it."""
+
+
+class CatalogUnavailable(CatalogError):
+    """The catalog's server does not answer or hung up; what was asked of it may do later."""
 
 
 class LeaseLost(CatalogError):

@@ -43,19 +43,26 @@ class PostgresqlCluster:
             "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
             "--locale=C", "--no-sync",
         )  # fmt: skip
+        self.serve()
+        self.execute("CREATE DATABASE fresh")
+        Catalog.open(self.url("fresh")).close()
+
+    def serve(self) -> None:
         # What is tested is behaviour, not the disk: without fsync a test takes half the time.
         options = f"-c listen_addresses='' -k {self.folder} -c fsync=off -c max_connections=60"
         self._run(
             "pg_ctl", "-D", self._data, "-w", "-t", "60", "-l", self._data / "log",
             "-o", options, "start",
         )  # fmt: skip
-        self.execute("CREATE DATABASE fresh")
-        Catalog.open(self.url("fresh")).close()
 
     def stop(self) -> None:
         if (self._data / "postmaster.pid").exists():
-            self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
+            self.halt()
         shutil.rmtree(self.folder)
+
+    def halt(self) -> None:
+        """Cut every session off, as a crash does."""
+        self._run("pg_ctl", "-D", self._data, "-w", "-m", "immediate", "stop")
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"

@@ -20,13 +20,19 @@ from cloudmig.model.transfer import TransferJob
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.transfer import Ending
 
-__all__ = ["Outages"]
+__all__ = ["Outages", "outage_max_s"]
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_MAX_S = 60.0
 _NO_ROOM_ATTEMPTS_MAX = 20
 #: A study whose copy is owed is not looked at again sooner: looking costs the PACS a query.
 _OWED_PAUSE_MIN_S = 1.0
+
+
+def outage_max_s(parts: Parts) -> float:
+    """Return how long what is no destination may be down before the run halts."""
+    destinations = parts.config.destinations.values()
+    return max((each.outage_max_s for each in destinations), default=3600.0)
 
 
 class Outages:
@@ -41,9 +47,7 @@ class Outages:
         self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
         self._store_down_since: dict[str, float] = {}
         self._no_room_since: float | None = None
-        self._outage_max_s = max(
-            (each.outage_max_s for each in parts.config.destinations.values()), default=3600.0
-        )
+        self._outage_max_s = outage_max_s(parts)
 
     async def pause(self, seconds: float, *until: asyncio.Event) -> None:
         """Wait, but not longer than until one of these happens: a person says stop, say."""

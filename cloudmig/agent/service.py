@@ -12,6 +12,7 @@ from cloudmig.agent.copy_choice import claim_from_copy
 from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import listen, registered, watched
+from cloudmig.agent.rounds import in_rounds
 from cloudmig.agent.verdicts import follow_verdicts
 from cloudmig.agent.working import (
     Work,
@@ -26,7 +27,8 @@ from cloudmig.agent.working import (
 )
 from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
-from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull, naming_source
+from cloudmig.catalog.records import StatusCounts
+from cloudmig.errors import CatalogUnavailable, CloudmigError, LeaseLost, SpoolFull, naming_source
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -84,17 +86,7 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     lock_name = settings.catalog_path or settings.state_dir / "agent"
     with run_lock(lock_name):
         parts.area.spool.clean()
-        parts.refusals = {}
-        run = _Run(parts, settings.name, stop, sources=list(parts.sources), outages=Outages(parts))
-        async with registered(run):
-            # The lock says that no process of this name lives: what it held is free again.
-            await parts.catalog.call(Catalog.put_back_all, run.owner)
-            try:
-                await _work(run)
-            except CloudmigError as error:
-                run.halt = error
-            await parts.catalog.call(Catalog.put_back_all, run.owner)
-            standing = await parts.catalog.call(Catalog.status_counts)
+        halt, standing = await in_rounds(parts, stop, lambda stop: _round(parts, stop))
     counters = parts.counters
     summary = RunSummary(
         studies_stored=counters.studies_stored,
@@ -103,8 +95,8 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         quarantined=counters.studies_quarantined,
         waiting=sum(standing.quarantine.values()),
         duration_s=time.monotonic() - started,
-        halted=str(run.halt) if run.halt else "",
-        hint=run.halt.hint if run.halt else "",
+        halted=str(halt) if halt else "",
+        hint=halt.hint if halt else "",
         catalog_is_empty=not any(standing.studies.values()),
         undecided=sum(standing.studies.values())
         - sum(sum(states.values()) for states in standing.transfers.values()),
@@ -121,9 +113,27 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
         duration_s=round(summary.duration_s, 3),
         halted=summary.halted,
         hint=summary.hint,
-        stopped=stop.is_set() and run.halt is None,  # A halt sets it, too.
+        stopped=stop.is_set() and halt is None,
     )
     return summary
+
+
+async def _round(parts: Parts, stop: asyncio.Event) -> tuple[CloudmigError | None, StatusCounts]:
+    """Move until all is done or nothing goes on; return why it halted, and what there is then."""
+    parts.refusals = {}
+    name = parts.config.agent.name
+    run = _Run(parts, name, stop, sources=list(parts.sources), outages=Outages(parts))
+    async with registered(run):
+        # The lock says that no process of this name lives: what it held is free again.
+        await parts.catalog.call(Catalog.put_back_all, run.owner)
+        try:
+            await _work(run)
+        except CatalogUnavailable:
+            raise
+        except CloudmigError as error:
+            run.halt = error
+        await parts.catalog.call(Catalog.put_back_all, run.owner)
+        return run.halt, await parts.catalog.call(Catalog.status_counts)
 
 
 async def _work(run: _Run) -> None:
@@ -144,7 +154,10 @@ async def _work(run: _Run) -> None:
             states.get(TransferState.PLANNED, 0) + states.get(TransferState.MOVING, 0)
             for states in planned.transfers.values()
         )
-        parts.reporter.event("run.started", studies_planned=total)
+        done = (
+            parts.counters.studies_stored + parts.counters.studies_quarantined
+        )  # In rounds before.
+        parts.reporter.event("run.started", studies_planned=done + total)
         loops = [progress(parts)]
         if parts.verdict_posts:
             loops.append(follow_verdicts(parts))

@@ -15,7 +15,7 @@ import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudmig.catalog import schema
-from cloudmig.errors import CatalogError, ConfigError
+from cloudmig.errors import CatalogError, CatalogUnavailable, ConfigError
 
 __all__ = ["Database"]
 
@@ -308,11 +308,10 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except sqlalchemy.exc.DBAPIError as error:
         happened, hint = _advice(error)
+        kind = CatalogUnavailable if _passes(error) else CatalogError
         # Integrity and data errors quote the row, which may be patient data: no cause for those.
         quotes = isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError)
-        raise CatalogError(f"cannot {doing}: {happened}", hint=hint) from (
-            None if quotes else error
-        )
+        raise kind(f"cannot {doing}: {happened}", hint=hint) from (None if quotes else error)
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise CatalogError(
             f"cannot {doing} the catalog: {type(error).__name__}", hint="report this as a bug"
@@ -327,10 +326,22 @@ def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[str, str]:
             if name.startswith(start):
                 return advice
         return f"SQLite says {name or type(original).__name__}", "report this as a bug"
-    code = getattr(original, "sqlstate", None)
-    if code is None or code.startswith(("08", "57P")):
+    code = getattr(original, "sqlstate", None) or ""
+    if _is_gone(code):
         return "the catalog's server does not answer", "check that PostgreSQL runs, and the network"
     for start, advice in _POSTGRESQL_ADVICE.items():
         if code.startswith(start):
             return advice
     return f"PostgreSQL says {code}", "report this as a bug"
+
+
+def _is_gone(code: str) -> bool:
+    return not code or code.startswith(("08", "57P"))
+
+
+def _passes(error: sqlalchemy.exc.DBAPIError) -> bool:
+    """Say whether the same may succeed later: the server was gone, or it chose another session."""
+    if isinstance(error.orig, sqlite3.Error):
+        return False
+    code = getattr(error.orig, "sqlstate", None) or ""
+    return _is_gone(code) or code.startswith(("25P03", "40"))

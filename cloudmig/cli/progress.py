@@ -107,6 +107,9 @@ class ProgressReporter:
                     f"{fields['source']} does not answer ({fields['message']}): asking again",
                     style="yellow",
                 )
+            case "catalog.down":
+                said = f"{fields['message']}: waiting for it, then going on"
+                self._live.console.print(Text(said, style="yellow"))
             case "verdicts.unreachable":
                 self._live.console.print(
                     f"no verdicts of {fields.get('destinations', '')}: {fields.get('message', '')};"

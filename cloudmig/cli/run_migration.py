@@ -59,16 +59,15 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
 
     settings = invocation.configuration()
     stop = asyncio.Event()
-    by_person = asyncio.Event()  # The agent sets `stop`, too, when it halts.
     with (
         reporting(invocation, settings) as reporter,
-        stopping(stop, by_person, tell=lambda: reporter.event("run.stopping")),
+        stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
         async with open_agent(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
             await _watch(parts, reporter)
             summary = await run_agent(parts, stop=stop)
-    return by_person.is_set(), summary
+    return stop.is_set(), summary
 
 
 async def _watch(parts: Parts, reporter: Reporter) -> None:

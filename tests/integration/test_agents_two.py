@@ -176,7 +176,7 @@ def test_an_agent_that_slept_past_its_lease_writes_nothing_any_more(pair: Pair) 
         assert agents[1].returncode == 0
         os.kill(sleeper.pid, signal.SIGCONT)
         out, _ = sleeper.communicate(timeout=60)
-        assert sleeper.returncode in {0, 3}, out[-3000:]
+        assert sleeper.returncode == 0, out[-3000:]
 
     events = pair.ledger()
     for study, attempt in asleep.items():
@@ -210,3 +210,67 @@ def test_two_agents_never_share_an_ae_title(pair: Pair) -> None:
 
     assert done.returncode in {2, 3}
     assert "ONE" in done.stdout + done.stderr
+
+
+def _told(agent: subprocess.Popen[bytes], *kinds: str) -> list[dict[str, Any]]:
+    """Read events until one of these kinds; return all that were read."""
+    assert agent.stdout is not None
+    read: list[dict[str, Any]] = []
+    for line in agent.stdout:
+        read.append(json.loads(line))
+        if read[-1]["event"] in kinds:
+            return read
+    pytest.fail(f"no {kinds} in {read[-5:]}")
+
+
+@pytest.mark.parametrize("comes_back_while", ["it waits", "it has not noticed"])
+def test_an_agent_outlives_its_catalog_s_server(
+    comes_back_while: str, pair: Pair, postgresql: PostgresqlCluster
+) -> None:
+    with pair.running() as [one, two]:
+        two.kill()
+        _told(one, "study.stored")
+        postgresql.halt()
+        if comes_back_while == "it waits":
+            _told(one, "catalog.down")
+        postgresql.serve()
+        [*_, finished] = _told(one, "run.finished")
+        one.communicate(timeout=60)
+
+    assert one.returncode == 0
+    assert finished["studies_stored"] <= len(STUDIES), "one may have ended without our knowing"
+    stored = Counter(
+        each.study_instance_uid for each in pair.ledger() if each.kind == "study_stored"
+    )
+    assert stored == {study.study_instance_uid: 1 for study in STUDIES}
+    assert held_in_folder(pair.store) == pair.truth()
+    _done(pair.configs[0], "verify")
+    assert _done(pair.configs[0], "close")["closed"]
+
+
+@pytest.mark.parametrize("how", ["for too long", "when a person says stop"])
+def test_an_agent_does_not_wait_for_ever_for_its_catalog(
+    how: str, pair: Pair, postgresql: PostgresqlCluster
+) -> None:
+    for config in pair.configs:
+        patience_s = 1 if how == "for too long" else 600
+        config.write_text(
+            config.read_text().replace("[[rules]]", f"outage_max_s = {patience_s}\n[[rules]]")
+        )
+    with pair.running() as [one, two]:
+        two.kill()
+        _told(one, "study.stored")
+        postgresql.halt()
+        try:
+            _told(one, "catalog.down")
+            if how != "for too long":
+                os.kill(one.pid, signal.SIGINT)
+            [*_, error] = _told(one, "error")
+            one.communicate(timeout=60)
+        finally:
+            postgresql.serve()
+
+    assert one.returncode == 3
+    assert "does not answer" in error["error"]["message"]
+    assert "PostgreSQL runs" in error["error"]["hint"]
+    assert _done(pair.configs[1], "inventory"), "the next command goes on"
