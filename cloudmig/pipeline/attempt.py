@@ -83,6 +83,7 @@ class Attempt:
     #: What a destination will not have, and why: sending it once more changes nothing.
     refused: dict[str, QuarantineReason] = field(default_factory=dict)
     _pending: list[ReceiptRow] = field(default_factory=list)
+    _new_sizes: list[int] = field(default_factory=list)  #: Of those, what is counted as stored.
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     def lock(self, sop_instance_uid: str) -> asyncio.Lock:
@@ -118,14 +119,14 @@ class Attempt:
     def count(self, staged: StagedInstance) -> None:
         """Count an instance that is stored when its first copy has it, not again for the others.
 
-        Those that a store lacked while it was down are made by a later attempt.
+        Those that a store lacked while it was down are made by a later attempt. It counts with the
+        next commit of receipts: without that, another attempt stores and counts it again.
         """
         assert staged.instance is not None
-        uid, counters = staged.instance.sop_instance_uid, self.parts.counters
+        uid, behind = staged.instance.sop_instance_uid, self.parts.counters.transfers_behind
         is_held = any(uid in copy.receipts for copy in self.copies.values())
-        if not is_held and self.job.transfer_id not in counters.transfers_behind:
-            counters.instances_stored += 1
-            counters.bytes_stored += staged.size_bytes
+        if not is_held and self.job.transfer_id not in behind:
+            self._new_sizes.append(staged.size_bytes)
 
     async def add_receipt(self, row: ReceiptRow) -> None:
         """Note a receipt; commit when enough have gathered."""
@@ -136,8 +137,11 @@ class Attempt:
     async def flush(self) -> None:
         """Commit the receipts noted so far."""
         rows, self._pending = self._pending, []
+        sizes, self._new_sizes = self._new_sizes, []
         if rows:
             await self.parts.catalog.record_receipts(self.job, rows)
+            self.parts.counters.instances_stored += len(sizes)
+            self.parts.counters.bytes_stored += sum(sizes)
 
     async def find(
         self,

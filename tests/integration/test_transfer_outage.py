@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 
 from cloudmig.agent.service import RunSummary, run_agent
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import ReceiptRow
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
+from cloudmig.errors import CatalogUnavailable, LeaseLost
 from cloudmig.model.states import CopyState
+from cloudmig.model.transfer import TransferJob
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.migration_world import World, a_study, free_port
 from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
 PROBES = 10
+Batches = Sequence[tuple[TransferJob, Sequence[ReceiptRow]]]
 
 
 def two_homes(folder: Path, url: str) -> dict[str, dict[str, Any]]:
@@ -183,3 +188,26 @@ async def test_what_was_spoiled_since_is_no_parent_and_the_source_is_asked(tmp_p
     assert all(world.truth()[uid] <= held for uid, held in world.held().items()), "repaired beside"
     held = {sop: {dataset_sha256(file)} for (_, sop), file in back.held.items()}
     assert held == world.truth()
+
+
+async def test_what_a_silent_catalog_did_not_take_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, record = World(tmp_path, STUDIES), Catalog.record_receipts_of_many
+    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
+    silent = iter([False, True, False, True])
+
+    def record_or_not(catalog: Catalog, batches: Batches) -> list[LeaseLost | None]:
+        if next(silent, False):
+            raise CatalogUnavailable("the catalog's server does not answer")
+        return record(catalog, batches)
+
+    monkeypatch.setattr(Catalog, "record_receipts_of_many", record_or_not)
+    with world.serving():
+        await world.migrate()
+
+    assert len(world.reporter.named("catalog.down")) == 2
+    [finished] = world.reporter.named("run.finished")
+    assert finished["instances_stored"] == len(world.truth())
+    assert finished["studies_stored"] == len(STUDIES)
+    assert world.held() == world.truth()
