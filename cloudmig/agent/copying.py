@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from cloudmig.agent.copy_choice import origin_of, plan_of, refusal_of, rows_of
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import watched
+from cloudmig.agent.rounds import in_rounds
 from cloudmig.agent.working import (
     Work,
     beside,
@@ -31,7 +32,7 @@ from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
-from cloudmig.errors import CloudmigError, LeaseLost
+from cloudmig.errors import CatalogUnavailable, CloudmigError, LeaseLost
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import TransferState
@@ -93,14 +94,8 @@ async def copy_studies(
         run = _Copying(
             parts, settings.name, stop, order=order, studies=studies, outages=Outages(parts)
         )
-        # The lock says that no process of this name lives: what it held is free again.
-        await parts.catalog.call(Catalog.put_back_all, run.owner)
-        try:
-            await _work(run)
-        except CloudmigError as error:
-            run.halt = error
-        await parts.catalog.call(Catalog.put_back_all, run.owner)
-    if studies is None and (left := await parts.catalog.call(Catalog.copies_without_origin, order)):
+        left = await in_rounds(parts, stop, lambda stop: _round(run, stop))
+    if studies is None and left:
         run.summary.skipped["not verified"] += left
     summary, counters = run.summary, parts.counters
     summary.instances_stored = counters.instances_stored
@@ -111,6 +106,22 @@ async def copy_studies(
         summary.halted, summary.hint = str(run.halt), run.halt.hint
     report_progress(parts)
     return summary
+
+
+async def _round(run: _Copying, stop: asyncio.Event) -> int:
+    """Copy until all is done or nothing goes on; return how many had no copy to be made from."""
+    run.stop, call = stop, run.parts.catalog.call
+    # The lock says that no process of this name lives: what it held is free again.
+    await call(Catalog.put_back_all, run.owner)
+    try:
+        await _work(run)
+    except CatalogUnavailable:
+        run.halt = None
+        raise
+    except CloudmigError as error:
+        run.halt = error
+    await call(Catalog.put_back_all, run.owner)
+    return await call(Catalog.copies_without_origin, run.order)
 
 
 async def copy_while_silent(

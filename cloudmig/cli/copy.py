@@ -171,10 +171,9 @@ async def _copy(
     from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
 
     stop = asyncio.Event()
-    by_person = asyncio.Event()  # The agent sets `stop`, too, when it halts.
     with (
         reporting(invocation, settings) as reporter,
-        stopping(stop, by_person, tell=lambda: reporter.event("run.stopping")),
+        stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
         async with open_copies(settings, reporter) as parts:
             invocation.log(parts.pseudonyms)
@@ -185,7 +184,7 @@ async def _copy(
             if isinstance(reporter, ProgressReporter):
                 reporter.watch(parts.counters, studies_planned=forecast.studies)
             summary = await copy_studies(parts, order, studies, stop=stop)
-            stopped = by_person.is_set()
+            stopped = stop.is_set()
             reporter.event(
                 "copy.finished",
                 **finished_document(order.destination, summary),
