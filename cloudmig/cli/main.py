@@ -144,7 +144,8 @@ def _end_of(as_json: bool, error: BaseException) -> int:  # noqa: PLR0911 - a ta
             code = ExitCode.CONFIGURATION if isinstance(error, ConfigError) else ExitCode.HALTED
             return _tell(as_json, type(error).__name__, str(error), error.hint, code)
         case KeyboardInterrupt() | typer.Abort() | asyncio.CancelledError():
-            return _tell(as_json, "Stopped", "stopped", "", ExitCode.STOPPED)
+            hint = "Give the same command again: it goes on, and nothing is lost."
+            return _tell(as_json, "Stopped", "stopped", hint, ExitCode.STOPPED)
         case BrokenPipeError() | SystemExit(__context__=BrokenPipeError()):
             # Whoever read our output went away, perhaps in mid-run. Rich and Typer make it a 1.
             return ExitCode.STOPPED

@@ -162,7 +162,9 @@ def test_ctrl_c_in_a_command_is_told_to_a_program(
     monkeypatch.setattr(Invocation, "configuration", interrupt)
 
     assert run("status", "--json") == ExitCode.STOPPED
-    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "Stopped"
+    told = json.loads(capfd.readouterr().out)["error"]
+    assert told["kind"] == "Stopped"
+    assert "the same command again" in told["hint"]
 
 
 def test_a_bug_shows_where_it_is(
