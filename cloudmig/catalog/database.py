@@ -292,6 +292,7 @@ _POSTGRESQL_ADVICE = {
     "58": ("the disk of the catalog fails", "see the log of the PostgreSQL server"),
     "XX": ("the catalog is damaged", "see the log of the PostgreSQL server"),
     "55": ("the catalog is locked by another session", "look for a long transaction"),
+    "57014": ("a statement on the catalog was cancelled", "ask who did; then run again"),
     "40": ("two sessions of the catalog blocked each other", "run again"),
     "42501": ("the catalog refuses this user", "grant the user rights on the database"),
     "25P03": ("this agent stood still in mid-transaction", "run again; see the load of this host"),
@@ -299,6 +300,8 @@ _POSTGRESQL_ADVICE = {
     "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
     "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
 }
+#: A session that stood still, a deadlock, a lock held for long, a statement somebody cancelled.
+_POSTGRESQL_PASSES = ("25P03", "40", "55P03", "57014")
 
 
 @contextmanager
@@ -344,4 +347,4 @@ def _passes(error: sqlalchemy.exc.DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return False
     code = getattr(error.orig, "sqlstate", None) or ""
-    return _is_gone(code) or code.startswith(("25P03", "40"))
+    return _is_gone(code) or code.startswith(_POSTGRESQL_PASSES)
