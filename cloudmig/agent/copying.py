@@ -25,6 +25,7 @@ from cloudmig.agent.working import (
     raise_what_all_would_meet,
     report_progress,
     spare_the_collector,
+    stopped_by,
     under_lease,
     until_done_or_stopped,
 )
@@ -110,16 +111,16 @@ async def copy_studies(
 
 async def _round(run: _Copying, stop: asyncio.Event) -> int:
     """Copy until all is done or nothing goes on; return how many had no copy to be made from."""
-    run.stop, call = stop, run.parts.catalog.call
+    run.stop, run.halt, run.outages = stop, None, Outages(run.parts)
+    call = run.parts.catalog.call
     # The lock says that no process of this name lives: what it held is free again.
     await call(Catalog.put_back_all, run.owner)
     try:
         await _work(run)
-    except CatalogUnavailable:
-        run.halt = None
-        raise
     except CloudmigError as error:
         run.halt = error
+    if isinstance(run.halt, CatalogUnavailable):
+        raise run.halt
     await call(Catalog.put_back_all, run.owner)
     return await call(Catalog.copies_without_origin, run.order)
 
@@ -131,15 +132,17 @@ async def copy_while_silent(
 
     A run waits for its source; what needs no source need not wait.
     """
-    run = _Copying(parts, owner, stop, order=CopyOrder((), None), outages=outages)
-    run.is_wanted = lambda row: outages.is_silent(row.source)
-    while True:
-        await asyncio.sleep(_LOOK_AGAIN_S)
-        silent = tuple(name for name in parts.sources if outages.is_silent(name))
-        if silent:
-            run.order = CopyOrder(silent, None)
-            await _pass(run)
-            await outages.pause(_SILENT_AGAIN_S, stop)
+    # What halts this stops only this at first: else the run would end before it hears why.
+    async with stopped_by(stop) as stop_copying:
+        run = _Copying(parts, owner, stop_copying, order=CopyOrder((), None), outages=outages)
+        run.is_wanted = lambda row: outages.is_silent(row.source)
+        while True:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            silent = tuple(name for name in parts.sources if outages.is_silent(name))
+            if silent:
+                run.order = CopyOrder(silent, None)
+                await _pass(run)
+                await outages.pause(_SILENT_AGAIN_S, stop)
 
 
 async def _work(run: _Copying) -> None:

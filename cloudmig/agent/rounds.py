@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cloudmig.agent.outages import outage_max_s
+from cloudmig.agent.working import stopped_by
 from cloudmig.errors import CatalogUnavailable
 from cloudmig.pipeline.parts import Parts
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_MAX_S = 30.0
+#: The catalog has answered in a round that lasted so long: no wait for a connection does.
+_ANSWERED_S = 120.0
 
 
 async def in_rounds(
@@ -31,44 +34,32 @@ async def in_rounds(
     """Call `one_round` until the catalog answers all through it; return what it returns.
 
     Each gets an event of its own that says stop, for a round may end before the run does. Raises
-    `CatalogUnavailable` when a person says stop meanwhile, or when no instance was stored for as
+    `CatalogUnavailable` when a person says stop meanwhile, or when the catalog was of no use for as
     long as a store may be down.
     """
     patience_s, stored = outage_max_s(parts), -1
     since, pause_s = 0.0, 0.0
     while True:
+        began = time.monotonic()
         try:
-            async with _stopped_by(stop) as stop_round:
+            async with stopped_by(stop) as stop_round:
                 return await one_round(stop_round)
         except CatalogUnavailable as error:
-            if parts.counters.instances_stored > stored:
+            now = time.monotonic()
+            if parts.counters.instances_stored > stored or now - began > _ANSWERED_S:
                 stored = parts.counters.instances_stored
-                since, pause_s = time.monotonic(), _PAUSE_FIRST_S
+                since, pause_s = now, _PAUSE_FIRST_S
             if stop.is_set():
                 raise
-            if time.monotonic() - since > patience_s:
+            if now - since > patience_s:
                 raise CatalogUnavailable(
                     f"{error}, for {patience_s:.0f} s", hint=error.hint
                 ) from error
-            parts.reporter.event("catalog.down", message=str(error), again_in_s=pause_s)
+            parts.reporter.event(
+                "catalog.down", message=str(error), hint=error.hint, again_in_s=pause_s
+            )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
             if stop.is_set():
                 raise
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-
-@contextlib.asynccontextmanager
-async def _stopped_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """Give an event that is set when `stop` is, and that may be set before."""
-    inner = asyncio.Event()
-
-    async def follow() -> None:
-        await stop.wait()
-        inner.set()
-
-    following = asyncio.create_task(follow())
-    try:
-        yield inner
-    finally:
-        following.cancel()

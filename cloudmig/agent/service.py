@@ -128,10 +128,10 @@ async def _round(parts: Parts, stop: asyncio.Event) -> tuple[CloudmigError | Non
         await parts.catalog.call(Catalog.put_back_all, run.owner)
         try:
             await _work(run)
-        except CatalogUnavailable:
-            raise
         except CloudmigError as error:
             run.halt = error
+        if isinstance(run.halt, CatalogUnavailable):
+            raise run.halt
         await parts.catalog.call(Catalog.put_back_all, run.owner)
         return run.halt, await parts.catalog.call(Catalog.status_counts)
 

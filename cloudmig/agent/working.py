@@ -16,7 +16,7 @@ from cloudmig.pipeline.transfer import Ending
 
 __all__ = [
     "Work", "beside", "finish", "progress", "raise_what_all_would_meet", "report_progress",
-    "spare_the_collector", "under_lease", "until_done_or_stopped",
+    "spare_the_collector", "stopped_by", "under_lease", "until_done_or_stopped",
 ]  # fmt: skip
 
 _PROGRESS_EVERY_S = 1.0
@@ -45,8 +45,24 @@ def spare_the_collector() -> None:
 
 
 @contextlib.asynccontextmanager
+async def stopped_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set when `stop` is, and that may be set before."""
+    inner = asyncio.Event()
+
+    async def follow() -> None:
+        await stop.wait()
+        inner.set()
+
+    following = asyncio.create_task(follow())
+    try:
+        yield inner
+    finally:
+        following.cancel()
+
+
+@contextlib.asynccontextmanager
 async def beside(run: Work, *loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run endless loops beside the block. Their errors halt the run."""
+    """Run endless loops beside the block. Their errors halt the run, bugs end it."""
     tasks = [asyncio.create_task(each) for each in loops]
 
     def note(task: asyncio.Task[None]) -> None:
@@ -62,7 +78,10 @@ async def beside(run: Work, *loops: Coroutine[None, None, None]) -> AsyncIterato
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception) and not isinstance(error, CloudmigError):
+            raise error
 
 
 async def until_done_or_stopped(run: Work, workers: list[asyncio.Task[None]]) -> None:

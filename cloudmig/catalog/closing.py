@@ -48,7 +48,7 @@ SELECT s.source, s.study_instance_uid, s.study_id,
  UNION ALL
 SELECT u.source, u.answer_sha256, 0,
        CASE WHEN u.released_at IS NULL THEN 'quarantined' ELSE 'excluded' END,
-       u.rule, 'unusable_uid', u.instances_claimed, NULL, 'none'
+       u.rule, 'unusable_uid', nullif(u.instances_claimed, 0), NULL, 'none'
   FROM unnamed_study u
  WHERE CAST(:source AS VARCHAR) IS NULL OR u.source = :source
 """

@@ -191,13 +191,14 @@ def _key_of(table: sa.Table) -> list[str]:
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    own_options = url.normalized_query.get("options", ())
     engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg"),
         hide_parameters=True,  # Parameters may be patient data.
         pool_pre_ping=True,
         connect_args={
             **{name: value for name, value in _POSTGRESQL_CLIENT.items() if name not in url.query},
-            "options": " ".join(f"-c {each}" for each in _POSTGRESQL_SESSION),
+            "options": " ".join([*own_options, *(f"-c {each}" for each in _POSTGRESQL_SESSION)]),
         },
     )
     # Many rows in one INSERT: one message each is three times slower.
@@ -300,8 +301,9 @@ _POSTGRESQL_ADVICE = {
     "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
     "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
 }
-#: A session that stood still, a deadlock, a lock held for long, a statement somebody cancelled.
-_POSTGRESQL_PASSES = ("25P03", "40", "55P03", "57014")
+#: A session that stood still, a standby not yet promoted, a deadlock, a lock held for long, a
+#: statement somebody cancelled.
+_POSTGRESQL_PASSES = ("25P03", "25006", "40", "55P03", "57014")
 
 
 @contextmanager
@@ -330,16 +332,18 @@ def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[str, str]:
                 return advice
         return f"SQLite says {name or type(original).__name__}", "report this as a bug"
     code = getattr(original, "sqlstate", None) or ""
-    if _is_gone(code):
+    if _is_gone(error, code):
         return "the catalog's server does not answer", "check that PostgreSQL runs, and the network"
     for start, advice in _POSTGRESQL_ADVICE.items():
         if code.startswith(start):
             return advice
-    return f"PostgreSQL says {code}", "report this as a bug"
+    return f"PostgreSQL says {code or type(original).__name__}", "report this as a bug"
 
 
-def _is_gone(code: str) -> bool:
-    return not code or code.startswith(("08", "57P"))
+def _is_gone(error: sqlalchemy.exc.DBAPIError, code: str) -> bool:
+    if code:
+        return code.startswith(("08", "57P"))
+    return isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
 
 
 def _passes(error: sqlalchemy.exc.DBAPIError) -> bool:
@@ -347,4 +351,4 @@ def _passes(error: sqlalchemy.exc.DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         return False
     code = getattr(error.orig, "sqlstate", None) or ""
-    return _is_gone(code) or code.startswith(_POSTGRESQL_PASSES)
+    return _is_gone(error, code) or code.startswith(_POSTGRESQL_PASSES)

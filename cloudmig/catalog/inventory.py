@@ -191,7 +191,12 @@ class InventoryCalls(UnnamedCalls):
                 "study_date_text": _said(new.study_date_text, old.study_date_text),
                 "study_time_text": _said(new.study_time_text, old.study_time_text),
                 "modalities": _said(new.modalities, old.modalities),
-                "instances_claimed": sa.func.coalesce(new.instances_claimed, old.instances_claimed),
+                # Nor does a 0, which some sources tell of every study.
+                "instances_claimed": sa.func.coalesce(
+                    sa.func.nullif(new.instances_claimed, 0),
+                    old.instances_claimed,
+                    new.instances_claimed,
+                ),
                 "last_sweep_id": new.last_sweep_id,
             },
         ).returning(old.study_id, old.study_instance_uid)

@@ -104,7 +104,8 @@ async def ask(
     run: SweepRun, question: StudyQuestion, parent: str = "", *, again: bool = False
 ) -> Asked:
     """Ask, once a sweep unless `again`, and write down every study with the evidence."""
-    done = run.answered.get(question.text)
+    text = f"{question.text}, again" if again else question.text
+    done = run.answered.get(text)
     if done is not None and done.verdict == "complete" and not again:
         run.answers += 1
         run.before += done.answered
@@ -116,7 +117,7 @@ async def ask(
     batch: list[StudySummary] = []
 
     async def record(verdict: str) -> None:
-        answer = Answer(question.text, len(asked.studies), verdict, parent)
+        answer = Answer(text, len(asked.studies), verdict, parent)
         await run.catalog.call(Catalog.record_answer, run.sweep, answer, batch, run.now())
         batch.clear()
 

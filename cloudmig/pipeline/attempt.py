@@ -138,10 +138,18 @@ class Attempt:
         """Commit the receipts noted so far."""
         rows, self._pending = self._pending, []
         sizes, self._new_sizes = self._new_sizes, []
-        if rows:
-            await self.parts.catalog.record_receipts(self.job, rows)
-            self.parts.counters.instances_stored += len(sizes)
-            self.parts.counters.bytes_stored += sum(sizes)
+        if not rows:
+            return
+
+        def count_if_written(recording: asyncio.Task[None]) -> None:
+            if not recording.cancelled() and recording.exception() is None:
+                self.parts.counters.instances_stored += len(sizes)
+                self.parts.counters.bytes_stored += sum(sizes)
+
+        # What was begun is written, though who waits for it may be cancelled.
+        recording = asyncio.create_task(self.parts.catalog.record_receipts(self.job, rows))
+        recording.add_done_callback(count_if_written)
+        await asyncio.shield(recording)
 
     async def find(
         self,

@@ -107,6 +107,11 @@ async def take_inventory(
             f" and none can be narrower; {len(run.found)} studies were found all the same",
             hint="allow more answers to one query at the source, then take the inventory again",
         )
+    return await _finish(run, universal, started)
+
+
+async def _finish(run: SweepRun, universal: int | None, started: dt.datetime) -> InventoryResult:
+    """Say what does not fit together, and write down that the sweep is done."""
     if universal is not None and universal < len(run.found):
         run.limit = run.limit or universal
         run.disagreements.append(
@@ -122,9 +127,9 @@ async def take_inventory(
         "studies": len(run.found), "universal": universal, "limit": run.limit,
         "dateless": dateless, "unnamed": len(run.unnamed), "disagreements": run.disagreements,
     }  # fmt: skip
-    await catalog.call(Catalog.finish_sweep, sweep, now(), notes)
+    await run.catalog.call(Catalog.finish_sweep, run.sweep, run.now(), notes)
     return InventoryResult(
-        source=source.name,
+        source=run.source.name,
         studies=len(run.found),
         questions=run.questions,
         splits=run.splits,
@@ -133,7 +138,7 @@ async def take_inventory(
         dateless=dateless,
         unnamed=len(run.unnamed),
         disagreements=tuple(run.disagreements),
-        duration_s=(now() - started).total_seconds(),
+        duration_s=(run.now() - started).total_seconds(),
     )
 
 
@@ -196,7 +201,8 @@ async def _again(run: SweepRun) -> int | None:
         if left_out := len(known - asked.studies):
             run.disagreements.append(
                 f"the universal question, asked again, left out {left_out} of {len(known)}"
-                " studies: the source does not answer alike; there may be more"
+                " studies: they were removed meanwhile, or the source does not answer alike, and"
+                " there may be more"
             )
             return None
         if asked.studies == known:

@@ -188,7 +188,7 @@ def _nothing_listed(job: TransferJob, listing: Listing, known: int, *, last_try:
         "nothing listed",
         QuarantineReason.NOTHING_LISTED,
         failed=True,
-        instances_inventory=known or job.instances_claimed,
+        instances_inventory=known or job.instances_claimed or None,
     )
 
 
@@ -307,11 +307,11 @@ async def end(attempt: Attempt) -> Ending:
             instances_inventory=inventory,
         )
     owed = {name: copy.owed for name, copy in attempt.copies.items() if copy.owed}
+    if owed and attempt.open_copies():
+        attempt.parts.counters.transfers_behind.add(attempt.job.transfer_id)
     for destination, why in owed.items():
         await attempt.parts.catalog.call(Catalog.owe_copy, attempt.job, destination, why)
     if owed:
-        if attempt.open_copies():
-            attempt.parts.counters.transfers_behind.add(attempt.job.transfer_id)
         return Ending(
             TransferState.PLANNED, f"owed to {', '.join(owed)}", instances_inventory=inventory
         )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cloudmig.catalog import Catalog
+from cloudmig.catalog.copying import CopyClaim
 from cloudmig.demo.oddities import conflicting, heavy
 from cloudmig.demo.pacs import Script
 from cloudmig.destinations.object_store import ObjectStoreDestination
@@ -356,11 +357,13 @@ async def test_a_store_that_is_down_is_waited_for_and_costs_nobody_anything(
     assert world.held("dr") == world.truth()
 
 
+@pytest.mark.parametrize("catalog_falls_silent", [False, True])
 async def test_a_run_copies_what_needs_no_source_while_its_source_is_silent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    catalog_falls_silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second copies were spoilt; then the PACS was switched off for good."""
     monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
+    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
     world = CopyWorld(
         tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=BOTH
     )
@@ -372,9 +375,18 @@ async def test_a_run_copies_what_needs_no_source_while_its_source_is_silent(
         found = await world.verify(again=True)
         assert {each.destination for each in found.findings} == {"dr"}
     before = world.asked()
+    silent, claim = iter([False, catalog_falls_silent]), Catalog.claim_copy
+
+    def claim_or_not(catalog: Catalog, *arguments: Any, **told: Any) -> CopyClaim | None:  # noqa: ANN401
+        if next(silent, False):
+            raise CatalogUnavailable("the catalog's server does not answer")
+        return claim(catalog, *arguments, **told)
+
+    monkeypatch.setattr(Catalog, "claim_copy", claim_or_not)
 
     summary = await asyncio.wait_for(world.run(), 60)
 
+    assert len(world.reporter.named("catalog.down")) == catalog_falls_silent
     assert (summary.studies_stored, summary.halted, summary.quarantined) == (6, "", 0)
     assert world.asked() == before
     assert all(world.truth()[uid] <= held for uid, held in world.held("dr").items())

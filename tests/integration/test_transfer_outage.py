@@ -195,7 +195,7 @@ async def test_what_a_silent_catalog_did_not_take_counts_once(
 ) -> None:
     world, record = World(tmp_path, STUDIES), Catalog.record_receipts_of_many
     monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
-    silent = iter([False, True, False, True])
+    silent = iter([False, True])  # Of twelve studies, four at a time, there are more commits.
 
     def record_or_not(catalog: Catalog, batches: Batches) -> list[LeaseLost | None]:
         if next(silent, False):
@@ -206,8 +206,42 @@ async def test_what_a_silent_catalog_did_not_take_counts_once(
     with world.serving():
         await world.migrate()
 
-    assert len(world.reporter.named("catalog.down")) == 2
+    assert len(world.reporter.named("catalog.down")) == 1
     [finished] = world.reporter.named("run.finished")
     assert finished["instances_stored"] == len(world.truth())
     assert finished["studies_stored"] == len(STUDIES)
     assert world.held() == world.truth()
+
+
+async def test_a_catalog_that_only_the_heartbeat_finds_silent_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, STUDIES, settings={"agent": {"renew_s": 0.05}})
+    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
+    beat, silent = Catalog.heartbeat, iter([True])
+
+    def beat_or_not(catalog: Catalog, *arguments: Any, **told: Any) -> None:  # noqa: ANN401
+        if next(silent, False):
+            raise CatalogUnavailable("the catalog's server does not answer")
+        beat(catalog, *arguments, **told)
+
+    monkeypatch.setattr(Catalog, "heartbeat", beat_or_not)
+    with world.serving():
+        await world.migrate()
+
+    assert len(world.reporter.named("catalog.down")) == 1
+    [finished] = world.reporter.named("run.finished")
+    assert (finished["halted"], finished["stopped"]) == ("", False)
+    assert (finished["studies_stored"], world.held()) == (len(STUDIES), world.truth())
+
+
+async def test_a_bug_beside_a_run_does_not_pass_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def progress(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cloudmig.agent.service.progress", progress)
+    world = World(tmp_path, STUDIES)
+    with world.serving(), pytest.raises(ZeroDivisionError):
+        await world.migrate()

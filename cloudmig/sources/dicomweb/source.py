@@ -221,10 +221,11 @@ class WebSource:
                 if not is_usable_uid(sop_instance_uid):
                     listing.notes.append("an instance without a usable SOP Instance UID")
                     continue
+                sop_class_uid = answer.get("SOPClassUID", "")
                 found.add(sop_instance_uid)
                 listing.instances[series_instance_uid, sop_instance_uid] = ExpectedInstance(
                     InstanceRef(study_instance_uid, series_instance_uid, sop_instance_uid),
-                    answer.get("SOPClassUID", ""),
+                    sop_class_uid if is_usable_uid(sop_class_uid) else "",
                     _syntaxes(answer.get("AvailableTransferSyntaxUID", "")),
                 )
                 if len(found) > _INSTANCES_MAX:

@@ -248,6 +248,8 @@ class DimseSource:
                     notes.append("an instance without a usable SOP Instance UID")
                     continue
                 sop_class_uid = uid_text(values.get(_SOP_CLASS_UID, b""))
+                if not is_usable_uid(sop_class_uid):
+                    sop_class_uid = ""  # As where none is told.
                 if sop_class_uid:
                     self.remember_class(sop_class_uid)
                 found[sop_instance_uid] = ExpectedInstance(
