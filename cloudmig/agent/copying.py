@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from cloudmig.agent.copy_choice import origin_of, plan_of, refusal_of, rows_of
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import watched
-from cloudmig.agent.rounds import in_rounds
+from cloudmig.agent.rounds import in_rounds, through_round
+from cloudmig.agent.waiting import pause, stopped_by
 from cloudmig.agent.working import (
     Work,
     beside,
@@ -25,7 +26,6 @@ from cloudmig.agent.working import (
     raise_what_all_would_meet,
     report_progress,
     spare_the_collector,
-    stopped_by,
     under_lease,
     until_done_or_stopped,
 )
@@ -33,7 +33,7 @@ from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
-from cloudmig.errors import CatalogUnavailable, CloudmigError, LeaseLost
+from cloudmig.errors import LeaseLost
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import TransferState
@@ -95,9 +95,7 @@ async def copy_studies(
         run = _Copying(
             parts, settings.name, stop, order=order, studies=studies, outages=Outages(parts)
         )
-        left = await in_rounds(parts, stop, lambda stop: _round(run, stop))
-    if studies is None and left:
-        run.summary.skipped["not verified"] += left
+        await in_rounds(parts, stop, lambda stop: _round(run, stop))
     summary, counters = run.summary, parts.counters
     summary.instances_stored = counters.instances_stored
     summary.bytes_stored = counters.bytes_stored
@@ -109,20 +107,14 @@ async def copy_studies(
     return summary
 
 
-async def _round(run: _Copying, stop: asyncio.Event) -> int:
-    """Copy until all is done or nothing goes on; return how many had no copy to be made from."""
+async def _round(run: _Copying, stop: asyncio.Event) -> None:
+    """Copy until all is done or nothing goes on; note how many had no copy to be made from."""
     run.stop, run.halt, run.outages = stop, None, Outages(run.parts)
-    call = run.parts.catalog.call
-    # The lock says that no process of this name lives: what it held is free again.
-    await call(Catalog.put_back_all, run.owner)
-    try:
-        await _work(run)
-    except CloudmigError as error:
-        run.halt = error
-    if isinstance(run.halt, CatalogUnavailable):
-        raise run.halt
-    await call(Catalog.put_back_all, run.owner)
-    return await call(Catalog.copies_without_origin, run.order)
+    await through_round(run, _work)
+    if run.studies is None and (
+        left := await run.parts.catalog.call(Catalog.copies_without_origin, run.order)
+    ):
+        run.summary.skipped["not verified"] += left
 
 
 async def copy_while_silent(
@@ -142,7 +134,7 @@ async def copy_while_silent(
             if silent:
                 run.order = CopyOrder(silent, None)
                 await _pass(run)
-                await outages.pause(_SILENT_AGAIN_S, stop)
+                await pause(_SILENT_AGAIN_S, stop)
 
 
 async def _work(run: _Copying) -> None:
@@ -152,7 +144,7 @@ async def _work(run: _Copying) -> None:
             await _pass(run)
             if not run.is_left:
                 return
-            await run.outages.pause(_LOOK_AGAIN_S, run.stop)
+            await pause(_LOOK_AGAIN_S, run.stop)
 
 
 async def _pass(run: _Copying) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
 from cloudmig.agent.trial import ask_for_others
+from cloudmig.agent.waiting import pause
 from cloudmig.errors import (
     CatalogError,
     DestinationUnavailable,
@@ -49,15 +50,6 @@ class Outages:
         self._no_room_since: float | None = None
         self._outage_max_s = outage_max_s(parts)
 
-    async def pause(self, seconds: float, *until: asyncio.Event) -> None:
-        """Wait, but not longer than until one of these happens: a person says stop, say."""
-        waits = [asyncio.create_task(each.wait()) for each in until]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-
     def is_silent(self, name: str) -> bool:
         """Say whether a source has not answered when it was last asked."""
         return name in self._source_down_since
@@ -86,7 +78,7 @@ class Outages:
                 while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
                     if await is_idle():
                         return
-                    await self.pause(min(left_s, 1.0), stop)
+                    await pause(min(left_s, 1.0), stop)
             else:
                 self._source_works(name)
                 return
@@ -98,12 +90,12 @@ class Outages:
             self.give_up_on_stores()
         until_probe_s = self.seconds_until_probe()
         if until_probe_s > 0:
-            await self.pause(min(until_probe_s, 5.0), stop)
+            await pause(min(until_probe_s, 5.0), stop)
             return []
         now = time.monotonic()
         up = [name for name in sources if self._source_free_at.get(name, 0.0) <= now]
         if not up:
-            await self.pause(0.2, stop)
+            await pause(0.2, stop)
         return up
 
     def _look_at_stores(self) -> None:
@@ -174,7 +166,7 @@ class Outages:
             wait_s = max(waits_s, default=0.0)
             if wait_s <= 0:
                 return
-            await self.pause(min(wait_s, 5.0), stop)
+            await pause(min(wait_s, 5.0), stop)
 
     def _waits_s(self) -> list[float]:
         return [

@@ -8,19 +8,21 @@ it held is put back, as after a kill, and receipts that were written are found i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cloudmig.agent.outages import outage_max_s
-from cloudmig.agent.working import stopped_by
-from cloudmig.errors import CatalogUnavailable
+from cloudmig.agent.waiting import pause, stopped_by
+from cloudmig.agent.working import Work
+from cloudmig.catalog import Catalog
+from cloudmig.errors import CatalogUnavailable, CloudmigError
 from cloudmig.pipeline.parts import Parts
 
-__all__ = ["in_rounds"]
+__all__ = ["in_rounds", "through_round"]
 
 T = TypeVar("T")
+W = TypeVar("W", bound=Work)
 
 _PAUSE_FIRST_S = 1.0
 _PAUSE_MAX_S = 30.0
@@ -58,8 +60,24 @@ async def in_rounds(
             parts.reporter.event(
                 "catalog.down", message=str(error), hint=error.hint, again_in_s=pause_s
             )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause_s)
+            await pause(pause_s, stop)
             if stop.is_set():
                 raise
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+
+async def through_round(run: W, work: Callable[[W], Awaitable[None]]) -> None:
+    """Do the work of one round; `run.halt` says afterwards why it ended early, if it did.
+
+    Raises `CatalogUnavailable`, whoever met it: then another round is due.
+    """
+    call = run.parts.catalog.call
+    # The lock says that no process of this name lives: what it held is free again.
+    await call(Catalog.put_back_all, run.owner)
+    try:
+        await work(run)
+    except CloudmigError as error:
+        run.halt = error
+    if isinstance(run.halt, CatalogUnavailable):
+        raise run.halt
+    await call(Catalog.put_back_all, run.owner)

@@ -12,8 +12,9 @@ from cloudmig.agent.copy_choice import claim_from_copy
 from cloudmig.agent.copying import copy_while_silent
 from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import listen, registered, watched
-from cloudmig.agent.rounds import in_rounds
+from cloudmig.agent.rounds import in_rounds, through_round
 from cloudmig.agent.verdicts import follow_verdicts
+from cloudmig.agent.waiting import pause
 from cloudmig.agent.working import (
     Work,
     beside,
@@ -28,7 +29,7 @@ from cloudmig.agent.working import (
 from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.records import StatusCounts
-from cloudmig.errors import CatalogUnavailable, CloudmigError, LeaseLost, SpoolFull, naming_source
+from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull, naming_source
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -124,15 +125,7 @@ async def _round(parts: Parts, stop: asyncio.Event) -> tuple[CloudmigError | Non
     name = parts.config.agent.name
     run = _Run(parts, name, stop, sources=list(parts.sources), outages=Outages(parts))
     async with registered(run):
-        # The lock says that no process of this name lives: what it held is free again.
-        await parts.catalog.call(Catalog.put_back_all, run.owner)
-        try:
-            await _work(run)
-        except CloudmigError as error:
-            run.halt = error
-        if isinstance(run.halt, CatalogUnavailable):
-            raise run.halt
-        await parts.catalog.call(Catalog.put_back_all, run.owner)
+        await through_round(run, _work)
         return run.halt, await parts.catalog.call(Catalog.status_counts)
 
 
@@ -154,9 +147,8 @@ async def _work(run: _Run) -> None:
             states.get(TransferState.PLANNED, 0) + states.get(TransferState.MOVING, 0)
             for states in planned.transfers.values()
         )
-        done = (
-            parts.counters.studies_stored + parts.counters.studies_quarantined
-        )  # In rounds before.
+        counters = parts.counters  # Of the rounds before, too.
+        done = counters.studies_stored + counters.studies_quarantined
         parts.reporter.event("run.started", studies_planned=done + total)
         loops = [progress(parts)]
         if parts.verdict_posts:
@@ -203,7 +195,7 @@ async def _claim_and_move(run: _Run) -> None:
         run.outages.give_up_on_stores()
         if not run.moving:
             run.outages.give_up_on_refusals()
-        await run.outages.pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop, ended)
+        await pause(min(max(wait_s, 0.05), _LOOK_AGAIN_S), run.stop, ended)
 
 
 async def _move(run: _Run, job: TransferJob) -> None:

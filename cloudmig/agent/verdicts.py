@@ -8,7 +8,6 @@ queue and ends among the dead letters. A queue that does not answer stops nothin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from cloudmig.agent.verdict_reading import Addresses, read_word
+from cloudmig.agent.waiting import pause
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.cloud_verdicts import Heard, Word
 from cloudmig.catalog.records import RestoreRow
@@ -132,8 +132,7 @@ class _Collector:
                     if not follow:
                         raise self._named(error) from error
                     self._tell_down(error)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), pause_s)
+                    await pause(pause_s, stop)
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                     continue
                 pause_s = _PAUSE_FIRST_S

@@ -16,7 +16,7 @@ from cloudmig.pipeline.transfer import Ending
 
 __all__ = [
     "Work", "beside", "finish", "progress", "raise_what_all_would_meet", "report_progress",
-    "spare_the_collector", "stopped_by", "under_lease", "until_done_or_stopped",
+    "spare_the_collector", "under_lease", "until_done_or_stopped",
 ]  # fmt: skip
 
 _PROGRESS_EVERY_S = 1.0
@@ -42,22 +42,6 @@ def spare_the_collector() -> None:
     """
     gc.freeze()  # Garbage and all: collecting it first takes 65 ms.
     gc.set_threshold(20_000, 5, 5)
-
-
-@contextlib.asynccontextmanager
-async def stopped_by(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """Give an event that is set when `stop` is, and that may be set before."""
-    inner = asyncio.Event()
-
-    async def follow() -> None:
-        await stop.wait()
-        inner.set()
-
-    following = asyncio.create_task(follow())
-    try:
-        yield inner
-    finally:
-        following.cancel()
 
 
 @contextlib.asynccontextmanager

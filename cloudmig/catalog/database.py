@@ -301,8 +301,12 @@ _POSTGRESQL_ADVICE = {
     "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
     "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
 }
-#: A session that stood still, a standby not yet promoted, a deadlock, a lock held for long, a
-#: statement somebody cancelled.
+_SERVER_GONE = (
+    "the catalog's server does not answer",
+    "check that PostgreSQL runs, and the network",
+)
+#: What may succeed later: a session that stood still, a standby not yet promoted, a deadlock, a
+#: lock held for long, a statement somebody cancelled.
 _POSTGRESQL_PASSES = ("25P03", "25006", "40", "55P03", "57014")
 
 
@@ -312,8 +316,7 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
-        happened, hint = _advice(error)
-        kind = CatalogUnavailable if _passes(error) else CatalogError
+        kind, (happened, hint) = _advice(error)
         # Integrity and data errors quote the row, which may be patient data: no cause for those.
         quotes = isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError)
         raise kind(f"cannot {doing}: {happened}", hint=hint) from (None if quotes else error)
@@ -323,32 +326,23 @@ def translated(doing: str) -> Iterator[None]:
         ) from error
 
 
-def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[str, str]:
+def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[type[CatalogError], tuple[str, str]]:
+    """Return what an error is to us, what happened, and what to do."""
     original = error.orig
     if isinstance(original, sqlite3.Error):
         name = getattr(original, "sqlite_errorname", "")
         for start, advice in _SQLITE_ADVICE.items():
             if name.startswith(start):
-                return advice
-        return f"SQLite says {name or type(original).__name__}", "report this as a bug"
+                return CatalogError, advice
+        told = f"SQLite says {name or type(original).__name__}"
+        return CatalogError, (told, "report this as a bug")
     code = getattr(original, "sqlstate", None) or ""
-    if _is_gone(error, code):
-        return "the catalog's server does not answer", "check that PostgreSQL runs, and the network"
+    lost = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
+    if code.startswith(("08", "57P")) or (not code and isinstance(error, lost)):
+        return CatalogUnavailable, _SERVER_GONE
+    kind = CatalogUnavailable if code.startswith(_POSTGRESQL_PASSES) else CatalogError
     for start, advice in _POSTGRESQL_ADVICE.items():
         if code.startswith(start):
-            return advice
-    return f"PostgreSQL says {code or type(original).__name__}", "report this as a bug"
-
-
-def _is_gone(error: sqlalchemy.exc.DBAPIError, code: str) -> bool:
-    if code:
-        return code.startswith(("08", "57P"))
-    return isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
-
-
-def _passes(error: sqlalchemy.exc.DBAPIError) -> bool:
-    """Say whether the same may succeed later: the server was gone, or it chose another session."""
-    if isinstance(error.orig, sqlite3.Error):
-        return False
-    code = getattr(error.orig, "sqlstate", None) or ""
-    return _is_gone(error, code) or code.startswith(_POSTGRESQL_PASSES)
+            return kind, advice
+    told = f"PostgreSQL says {code or type(original).__name__}"
+    return kind, (told, "report this as a bug")

@@ -1,4 +1,4 @@
-"""One question of a sweep: asked once, its answer written down, what it gives away."""
+"""One question of a sweep: asked, its answer written down, and what it gives away."""
 
 from __future__ import annotations
 
@@ -88,6 +88,7 @@ async def remember(run: SweepRun) -> None:
 
 
 def can_be_cut(run: SweepRun, question: StudyQuestion, count: int) -> bool:
+    """Say whether a limit, known or not, may have cut this answer."""
     limits = [each for each in (run.settings.find_limit, run.limit) if each is not None]
     return may_be_cut(question, count, limit=min(limits, default=None), largest=run.largest)
 
@@ -105,8 +106,8 @@ async def ask(
 ) -> Asked:
     """Ask, once a sweep unless `again`, and write down every study with the evidence."""
     text = f"{question.text}, again" if again else question.text
-    done = run.answered.get(text)
-    if done is not None and done.verdict == "complete" and not again:
+    done = None if again else run.answered.get(text)
+    if done is not None and done.verdict == "complete":
         run.answers += 1
         run.before += done.answered
         return Asked(done.answered, set(), before=True)

@@ -22,14 +22,7 @@ from cloudmig.errors import QueryTruncated
 from cloudmig.model.files import FileTally
 from cloudmig.model.window import DateWindow, StudyQuestion
 from cloudmig.pipeline.answers import is_round
-from cloudmig.pipeline.asking import (
-    Asked,
-    SweepRun,
-    ask,
-    ask_or_none,
-    can_be_cut,
-    remember,
-)
+from cloudmig.pipeline.asking import Asked, SweepRun, ask, ask_or_none, can_be_cut, remember
 from cloudmig.pipeline.surveying import disagreements_of, survey_source
 from cloudmig.ports import InventorySource, SurveyedSource
 from cloudmig.telemetry import Reporter
@@ -47,7 +40,7 @@ _UNNAMED = (
 _BEYOND = (
     "studies in answers that may be cut, and in no narrower one: {}; there may be more like them"
 )
-_AGAIN_MAX = 3
+_AGAIN_MAX = 3  #: Where studies arrive all the time, no answer is the last.
 #: Date windows refused in a row, none answered: 200 years halved so often are two weeks, so the
 #: source does not refuse them for being broad; it takes no date range at all.
 _DATES_REFUSED_MAX = 12

@@ -71,10 +71,17 @@ def an_inbox(pacs: ScriptedPacs) -> Iterator[Inbox]:
 
 @contextlib.contextmanager
 def associated(pacs: ScriptedPacs, *, calling_aet: str = "TESTER") -> Iterator[Any]:
+    """Give an association; its `pdus` names what has come in.
+
+    Where its threads are late pynetdicom calls a rejection an abort; what was read is certain.
+    """
+    pdus: list[str] = []
+    note = (evt.EVT_PDU_RECV, lambda event: pdus.append(type(event.pdu).__name__))
     entity = AE(calling_aet)
     for sop_class in (VERIFICATION, FIND, MOVE):
         entity.add_requested_context(sop_class)
-    association = entity.associate(pacs.host, pacs.port, ae_title=pacs.aet)
+    association = entity.associate(pacs.host, pacs.port, ae_title=pacs.aet, evt_handlers=[note])
+    association.pdus = pdus
     try:
         yield association
     finally:

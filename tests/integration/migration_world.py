@@ -18,12 +18,13 @@ import functools
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 
 from cloudmig.agent.service import RunSummary, run_agent
@@ -33,6 +34,7 @@ from cloudmig.config import load
 from cloudmig.demo.pacs import Script, ScriptedPacs
 from cloudmig.demo.studies import Series, Study, StudyMaker, made_up_uid
 from cloudmig.demo.workplace import free_port
+from cloudmig.errors import CatalogUnavailable
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.pipeline.closure import ClosingStatement, close
@@ -42,10 +44,28 @@ from cloudmig.pipeline.verification import VerifySummary, verify_copies
 from cloudmig.sources.dimse import DimseSource
 from tests.peers.part10 import NotPart10, dataset_sha256
 
-__all__ = ["TODAY", "Recorder", "World", "a_study", "free_port", "held_in_folder"]
+__all__ = [
+    "TODAY", "Recorder", "World", "a_study", "catalog_falls_silent", "free_port", "held_in_folder",
+]  # fmt: skip
 
 TODAY = dt.date(2026, 1, 1)
 _MAKER = StudyMaker(TODAY)
+
+
+def catalog_falls_silent(
+    monkeypatch: pytest.MonkeyPatch, method: Callable[..., object], *, at: int
+) -> None:
+    """Let call `at`, from 1, of a method of the catalog find its server gone, and no other."""
+    turns = count(1)
+
+    @functools.wraps(method)
+    def call(*arguments: Any, **told: Any) -> object:  # noqa: ANN401
+        if next(turns) == at:
+            raise CatalogUnavailable("the catalog's server does not answer")
+        return method(*arguments, **told)
+
+    monkeypatch.setattr(Catalog, method.__name__, call)
+    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
 
 
 def a_study(

@@ -6,22 +6,20 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.copying import CopyClaim
 from cloudmig.demo.oddities import conflicting, heavy
 from cloudmig.demo.pacs import Script
 from cloudmig.destinations.object_store import ObjectStoreDestination
-from cloudmig.errors import CatalogUnavailable, DestinationUnavailable
+from cloudmig.errors import DestinationUnavailable
 from cloudmig.model.instance import Location
 from cloudmig.model.references import StudyRef
 from cloudmig.staging import StagingLimits
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.copy_world import CopyWorld, folders
-from tests.integration.migration_world import a_study
+from tests.integration.migration_world import a_study, catalog_falls_silent
 from tests.integration.test_verify_repair import Bucket
 from tests.peers.part10 import dataset_sha256
 
@@ -357,13 +355,12 @@ async def test_a_store_that_is_down_is_waited_for_and_costs_nobody_anything(
     assert world.held("dr") == world.truth()
 
 
-@pytest.mark.parametrize("catalog_falls_silent", [False, True])
+@pytest.mark.parametrize("falls_silent", [False, True])
 async def test_a_run_copies_what_needs_no_source_while_its_source_is_silent(
-    catalog_falls_silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    falls_silent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second copies were spoilt; then the PACS was switched off for good."""
     monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
-    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
     world = CopyWorld(
         tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=BOTH
     )
@@ -375,18 +372,12 @@ async def test_a_run_copies_what_needs_no_source_while_its_source_is_silent(
         found = await world.verify(again=True)
         assert {each.destination for each in found.findings} == {"dr"}
     before = world.asked()
-    silent, claim = iter([False, catalog_falls_silent]), Catalog.claim_copy
-
-    def claim_or_not(catalog: Catalog, *arguments: Any, **told: Any) -> CopyClaim | None:  # noqa: ANN401
-        if next(silent, False):
-            raise CatalogUnavailable("the catalog's server does not answer")
-        return claim(catalog, *arguments, **told)
-
-    monkeypatch.setattr(Catalog, "claim_copy", claim_or_not)
+    if falls_silent:
+        catalog_falls_silent(monkeypatch, Catalog.claim_copy, at=2)
 
     summary = await asyncio.wait_for(world.run(), 60)
 
-    assert len(world.reporter.named("catalog.down")) == catalog_falls_silent
+    assert len(world.reporter.named("catalog.down")) == falls_silent
     assert (summary.studies_stored, summary.halted, summary.quarantined) == (6, "", 0)
     assert world.asked() == before
     assert all(world.truth()[uid] <= held for uid, held in world.held("dr").items())
@@ -477,15 +468,7 @@ async def test_a_copy_outlives_a_silent_catalog(
         tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
     )
     await migrated(world)
-    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
-    finish, silent = Catalog.finish, iter([False, True])
-
-    def finish_or_not(catalog: Catalog, *arguments: Any, **told: Any) -> None:  # noqa: ANN401
-        if next(silent, False):
-            raise CatalogUnavailable("the catalog's server does not answer")
-        finish(catalog, *arguments, **told)
-
-    monkeypatch.setattr(Catalog, "finish", finish_or_not)
+    catalog_falls_silent(monkeypatch, Catalog.finish, at=2)
 
     summary = await world.copy(every=True)
 

@@ -276,7 +276,7 @@ def test_an_endless_store_ends_at_its_limit() -> None:
 def test_strangers_can_be_turned_away() -> None:
     with a_pacs(Script(callers=frozenset({"FRIEND"}))) as pacs:
         with associated(pacs) as stranger, associated(pacs, calling_aet="FRIEND") as friend:
-            # Not `is_rejected`: where its threads are late, pynetdicom calls a rejection an abort.
+            assert stranger.pdus == ["A_ASSOCIATE_RJ"]
             assert not stranger.is_established
             assert friend.is_established
         assert pacs.counters.associations_rejected == 1
@@ -286,6 +286,7 @@ def test_one_association_too_many_is_rejected() -> None:
     script = Script(associations_max=1)
     with a_pacs(script) as pacs, associated(pacs) as first, associated(pacs) as second:
         assert first.is_established
+        assert second.pdus == ["A_ASSOCIATE_RJ"]
         assert not second.is_established
         assert pacs.counters.associations_rejected == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,15 @@ import pytest
 
 from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.records import ReceiptRow
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
-from cloudmig.errors import CatalogUnavailable, LeaseLost
 from cloudmig.model.states import CopyState
-from cloudmig.model.transfer import TransferJob
 from tests.contract.stow_server import ScriptedStow
-from tests.integration.migration_world import World, a_study, free_port
+from tests.integration.migration_world import World, a_study, catalog_falls_silent, free_port
 from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
 PROBES = 10
-Batches = Sequence[tuple[TransferJob, Sequence[ReceiptRow]]]
 
 
 def two_homes(folder: Path, url: str) -> dict[str, dict[str, Any]]:
@@ -193,16 +189,9 @@ async def test_what_was_spoiled_since_is_no_parent_and_the_source_is_asked(tmp_p
 async def test_what_a_silent_catalog_did_not_take_counts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, record = World(tmp_path, STUDIES), Catalog.record_receipts_of_many
-    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
-    silent = iter([False, True])  # Of twelve studies, four at a time, there are more commits.
-
-    def record_or_not(catalog: Catalog, batches: Batches) -> list[LeaseLost | None]:
-        if next(silent, False):
-            raise CatalogUnavailable("the catalog's server does not answer")
-        return record(catalog, batches)
-
-    monkeypatch.setattr(Catalog, "record_receipts_of_many", record_or_not)
+    world = World(tmp_path, STUDIES)
+    # Of twelve studies, four at a time, there are more than two commits.
+    catalog_falls_silent(monkeypatch, Catalog.record_receipts_of_many, at=2)
     with world.serving():
         await world.migrate()
 
@@ -217,15 +206,7 @@ async def test_a_catalog_that_only_the_heartbeat_finds_silent_ends_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, STUDIES, settings={"agent": {"renew_s": 0.05}})
-    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
-    beat, silent = Catalog.heartbeat, iter([True])
-
-    def beat_or_not(catalog: Catalog, *arguments: Any, **told: Any) -> None:  # noqa: ANN401
-        if next(silent, False):
-            raise CatalogUnavailable("the catalog's server does not answer")
-        beat(catalog, *arguments, **told)
-
-    monkeypatch.setattr(Catalog, "heartbeat", beat_or_not)
+    catalog_falls_silent(monkeypatch, Catalog.heartbeat, at=1)
     with world.serving():
         await world.migrate()
 

@@ -248,10 +248,10 @@ class DimseSource:
                     notes.append("an instance without a usable SOP Instance UID")
                     continue
                 sop_class_uid = uid_text(values.get(_SOP_CLASS_UID, b""))
-                if not is_usable_uid(sop_class_uid):
-                    sop_class_uid = ""  # As where none is told.
-                if sop_class_uid:
+                if is_usable_uid(sop_class_uid):
                     self.remember_class(sop_class_uid)
+                else:
+                    sop_class_uid = ""  # As where none is told.
                 found[sop_instance_uid] = ExpectedInstance(
                     InstanceRef(study.study_instance_uid, series_instance_uid, sop_instance_uid),
                     sop_class_uid,
