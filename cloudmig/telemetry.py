@@ -37,6 +37,7 @@ METRICS: Final[Mapping[str, str]] = {
     "cloudmig_studies_put_back": "Attempts that ended early and will be made again.",
     "cloudmig_memory_in_flight_bytes": "Bytes of instances held in memory.",
     "cloudmig_spool_bytes": "Bytes of instances held in the spool.",
+    "cloudmig_catalog_up": "0 while the run waits for its catalog.",
     "cloudmig_source_up": "0 while a source does not answer.",
     "cloudmig_destination_up": "0 while a destination is left alone because it failed too often.",
     "cloudmig_studies": "Studies in the catalog, by source and state.",

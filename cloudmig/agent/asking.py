@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import listen, registered
 from cloudmig.agent.working import Work
 from cloudmig.catalog import run_lock
@@ -60,9 +61,8 @@ async def verify_with_sources(
     settings = opened.config.agent
     with run_lock(settings.catalog_path or settings.state_dir / "agent"):
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(
-                registered(Work(opened, settings.name, asyncio.Event()))
-            )
+            work = Work(opened, settings.name, asyncio.Event(), Outages(opened))
+            await stack.enter_async_context(registered(work))
             reference = SourceReference(opened, _Sources(opened, stack).ready)
             return await verify_copies(
                 opened, part=part, parts=parts, again=again, sources=reference

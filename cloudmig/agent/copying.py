@@ -67,7 +67,6 @@ class CopySummary:
 @dataclass(slots=True)
 class _Copying(Work):
     order: CopyOrder = field(kw_only=True)
-    outages: Outages = field(kw_only=True)
     studies: Sequence[tuple[str, StudyRef]] | None = None
     summary: CopySummary = field(default_factory=CopySummary)
     skipped: dict[int, str] = field(default_factory=dict)  #: Transfer -> why; not looked at again.
@@ -85,17 +84,17 @@ async def copy_studies(
 ) -> CopySummary:
     """Make every copy that can be made, until none is left, a person stops it, or a store is down.
 
-    Raises `CatalogError` when the catalog cannot be used; nothing else of ours.
+    Raises `CatalogError` when the catalog cannot be used and `ConfigError` when the port of the
+    health page cannot be had; nothing else of ours.
     """
     settings = parts.config.agent
     started = time.monotonic()
     spare_the_collector()
     with run_lock(settings.catalog_path or settings.state_dir / "agent"):
         parts.area.spool.clean()
-        run = _Copying(
-            parts, settings.name, stop, order=order, studies=studies, outages=Outages(parts)
-        )
-        await in_rounds(parts, stop, lambda stop: _round(run, stop))
+        run = _Copying(parts, settings.name, stop, Outages(parts), order=order, studies=studies)
+        async with watched(run):
+            await in_rounds(parts, stop, lambda stop: _round(run, stop))
     summary, counters = run.summary, parts.counters
     summary.instances_stored = counters.instances_stored
     summary.bytes_stored = counters.bytes_stored
@@ -109,7 +108,7 @@ async def copy_studies(
 
 async def _round(run: _Copying, stop: asyncio.Event) -> None:
     """Copy until all is done or nothing goes on; note how many had no copy to be made from."""
-    run.stop, run.halt, run.outages = stop, None, Outages(run.parts)
+    run.begin_round(stop)
     await through_round(run, _work)
     if run.studies is None and (
         left := await run.parts.catalog.call(Catalog.copies_without_origin, run.order)
@@ -126,7 +125,7 @@ async def copy_while_silent(
     """
     # What halts this stops only this at first: else the run would end before it hears why.
     async with stopped_by(stop) as stop_copying:
-        run = _Copying(parts, owner, stop_copying, order=CopyOrder((), None), outages=outages)
+        run = _Copying(parts, owner, stop_copying, outages, order=CopyOrder((), None))
         run.is_wanted = lambda row: outages.is_silent(row.source)
         while True:
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -138,7 +137,7 @@ async def copy_while_silent(
 
 
 async def _work(run: _Copying) -> None:
-    async with watched(run, run.outages), beside(run, progress(run.parts)):
+    async with beside(run, progress(run.parts)):
         while not run.stop.is_set():
             run.is_left = False
             await _pass(run)

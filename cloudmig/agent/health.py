@@ -11,17 +11,17 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
-from cloudmig.agent.outages import Outages
 from cloudmig.agent.presence import cannot_listen
 from cloudmig.agent.working import Work, beside
 from cloudmig.catalog import Catalog
-from cloudmig.pipeline.parts import Parts
+from cloudmig.errors import CatalogError
 from cloudmig.telemetry import METRICS
 
 __all__ = ["health_page"]
@@ -36,11 +36,11 @@ _COUNT_SHARE = 50
 
 
 @contextlib.asynccontextmanager
-async def health_page(run: Work, outages: Outages) -> AsyncIterator[None]:
+async def health_page(run: Work) -> AsyncIterator[None]:
     """Answer while the block runs. Raises `ConfigError` when the port cannot be had."""
     settings = run.parts.config.health
     assert settings is not None, "who has none imports nothing of this"
-    figures = _Figures(run.parts, outages)
+    figures = _Figures(run)
     answers = web.Server(_Page(figures).answer)
     try:
         server = await asyncio.get_running_loop().create_server(
@@ -111,16 +111,17 @@ class _Page:
 class _Figures:
     """What is known of the run, as a collector of `prometheus_client`."""
 
-    def __init__(self, parts: Parts, outages: Outages) -> None:
-        self._parts = parts
-        self._outages = outages
+    def __init__(self, run: Work) -> None:
+        self._run = run
+        self._parts = run.parts
         self._counted: list[Metric] = []  #: From the catalog, at the last count.
 
     async def count_now_and_then(self) -> None:
         """Count studies, copies and findings of the whole catalog, as often as that is cheap."""
         while True:
             started = time.monotonic()
-            self._counted = await self._count()
+            with suppress(CatalogError):  # Whoever moves meets it, too, and waits or ends.
+                self._counted = await self._count()
             took_s = time.monotonic() - started
             await asyncio.sleep(max(_COUNT_EVERY_S, _COUNT_SHARE * took_s))
 
@@ -148,12 +149,13 @@ class _Figures:
         sources, destinations = self._up()
         return {
             "agent": self._parts.config.agent.name,
+            "catalog_down": not self._parts.counters.catalog_answers,
             "sources_down": sorted(name for name, up in sources.items() if not up),
             "destinations_down": sorted(name for name, up in destinations.items() if not up),
         }
 
     def _up(self) -> tuple[dict[str, bool], dict[str, bool]]:
-        parts, outages = self._parts, self._outages
+        parts, outages = self._parts, self._run.outages
         return (
             {name: not outages.is_silent(name) for name in parts.sources},
             {name: not outages.is_left_alone(name) for name in parts.breakers},
@@ -169,6 +171,7 @@ class _Figures:
         yield _counter("cloudmig_studies_put_back", counters.studies_put_back)
         yield _gauge("cloudmig_memory_in_flight_bytes", area.memory.bytes_used)
         yield _gauge("cloudmig_spool_bytes", area.spool.bytes_used)
+        yield _gauge("cloudmig_catalog_up", int(counters.catalog_answers))
         sources, destinations = self._up()
         yield _labelled(
             "cloudmig_source_up", ("source",), {(name,): int(up) for name, up in sources.items()}

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from cloudmig.agent.trial import ask_for_others
 from cloudmig.agent.waiting import pause
+from cloudmig.config import Configuration
 from cloudmig.errors import (
     CatalogError,
     DestinationUnavailable,
@@ -30,9 +31,9 @@ _NO_ROOM_ATTEMPTS_MAX = 20
 _OWED_PAUSE_MIN_S = 1.0
 
 
-def outage_max_s(parts: Parts) -> float:
+def outage_max_s(config: Configuration) -> float:
     """Return how long what is no destination may be down before the run halts."""
-    destinations = parts.config.destinations.values()
+    destinations = config.destinations.values()
     return max((each.outage_max_s for each in destinations), default=3600.0)
 
 
@@ -48,7 +49,7 @@ class Outages:
         self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
         self._store_down_since: dict[str, float] = {}
         self._no_room_since: float | None = None
-        self._outage_max_s = outage_max_s(parts)
+        self._outage_max_s = outage_max_s(parts.config)
 
     def is_silent(self, name: str) -> bool:
         """Say whether a source has not answered when it was last asked."""

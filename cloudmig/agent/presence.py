@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from cloudmig.agent.outages import Outages
 from cloudmig.agent.working import Work, beside
 from cloudmig.catalog import Catalog
 from cloudmig.config import HealthSettings, ListenSettings
@@ -58,12 +57,12 @@ def cannot_listen(
 
 
 @contextlib.asynccontextmanager
-async def watched(run: Work, outages: Outages) -> AsyncIterator[None]:
+async def watched(run: Work) -> AsyncIterator[None]:
     """Say how the run is to whoever asks, where the configuration wants that."""
     if run.parts.config.health is None:
         yield
         return
     from cloudmig.agent.health import health_page  # noqa: PLC0415 - a third of a second, for some
 
-    async with health_page(run, outages):
+    async with health_page(run):
         yield

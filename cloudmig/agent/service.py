@@ -29,7 +29,7 @@ from cloudmig.agent.working import (
 from cloudmig.bootstrap.copies import open_origin
 from cloudmig.catalog import Catalog, run_lock
 from cloudmig.catalog.records import StatusCounts
-from cloudmig.errors import CloudmigError, LeaseLost, SpoolFull, naming_source
+from cloudmig.errors import LeaseLost, SpoolFull, naming_source
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
@@ -66,7 +66,6 @@ class RunSummary:
 @dataclass(slots=True)
 class _Run(Work):
     sources: list[str] = field(default_factory=list)
-    outages: Outages = field(kw_only=True)
     ended: asyncio.Event = field(default_factory=asyncio.Event)  #: Set when the next study ends.
     moving: int = 0  #: Studies under way.
 
@@ -79,7 +78,8 @@ class _Run(Work):
 async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     """Move every planned study until none is left, a person stops it, or all would fail alike.
 
-    Raises `CatalogError` when the catalog cannot be used; nothing else of ours.
+    Raises `CatalogError` when the catalog cannot be used and `ConfigError` when the port of the
+    health page cannot be had; nothing else of ours.
     """
     settings = parts.config.agent
     started = time.monotonic()
@@ -87,8 +87,10 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     lock_name = settings.catalog_path or settings.state_dir / "agent"
     with run_lock(lock_name):
         parts.area.spool.clean()
-        halt, standing = await in_rounds(parts, stop, lambda stop: _round(parts, stop))
-    counters = parts.counters
+        run = _Run(parts, settings.name, stop, Outages(parts), sources=list(parts.sources))
+        async with watched(run):
+            standing = await in_rounds(parts, stop, lambda stop: _round(run, stop))
+    counters, halt = parts.counters, run.halt
     summary = RunSummary(
         studies_stored=counters.studies_stored,
         instances_stored=counters.instances_stored,
@@ -119,20 +121,18 @@ async def run_agent(parts: Parts, *, stop: asyncio.Event) -> RunSummary:
     return summary
 
 
-async def _round(parts: Parts, stop: asyncio.Event) -> tuple[CloudmigError | None, StatusCounts]:
-    """Move until all is done or nothing goes on; return why it halted, and what there is then."""
-    parts.refusals = {}
-    name = parts.config.agent.name
-    run = _Run(parts, name, stop, sources=list(parts.sources), outages=Outages(parts))
+async def _round(run: _Run, stop: asyncio.Event) -> StatusCounts:
+    """Move until all is done or nothing goes on; return what there is then."""
+    run.begin_round(stop)
+    run.parts.refusals = {}
     async with registered(run):
         await through_round(run, _work)
-        return run.halt, await parts.catalog.call(Catalog.status_counts)
+        return await run.parts.catalog.call(Catalog.status_counts)
 
 
 async def _work(run: _Run) -> None:
     parts = run.parts
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(watched(run, run.outages))
         copying = copy_while_silent(parts, run.owner, run.outages, run.stop)
         await stack.enter_async_context(beside(run, copying))
         for source in parts.sources.values():

@@ -8,6 +8,7 @@ import gc
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
+from cloudmig.agent.outages import Outages
 from cloudmig.catalog import Catalog
 from cloudmig.errors import CloudmigError, Disposition
 from cloudmig.model.transfer import TransferJob
@@ -30,7 +31,12 @@ class Work:
     parts: Parts
     owner: str
     stop: asyncio.Event
+    outages: Outages
     halt: CloudmigError | None = None  #: Why it stops before everything is done.
+
+    def begin_round(self, stop: asyncio.Event) -> None:
+        """Forget what halted the round before, and who was down in it."""
+        self.stop, self.halt, self.outages = stop, None, Outages(self.parts)
 
 
 def spare_the_collector() -> None:

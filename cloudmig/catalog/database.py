@@ -1,4 +1,4 @@
-"""The connection to the catalog: transactions, clocks, and errors translated at the edge."""
+"""The connection to the catalog: transactions and clocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import sqlalchemy.exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudmig.catalog import schema
-from cloudmig.errors import CatalogError, CatalogUnavailable, ConfigError
+from cloudmig.catalog.trouble import translated
+from cloudmig.errors import CatalogError, ConfigError
 
 __all__ = ["Database"]
 
@@ -271,78 +272,3 @@ def _sqlite_engine_on(url: sa.URL, *, synchronous: str) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
-
-
-_SQLITE_ADVICE = {
-    "SQLITE_FULL": ("the disk of the catalog is full", "free space in state_dir, then run again"),
-    # Also what it says where there is no room for the file it shares between processes.
-    "SQLITE_IOERR": (
-        "the disk of the catalog is full or fails",
-        "free space in state_dir; if there is some, check its disk; no network disk",
-    ),
-    "SQLITE_BUSY": ("the catalog is locked by another process", "stop the other process"),
-    "SQLITE_LOCKED": ("the catalog is locked by another process", "stop the other process"),
-    "SQLITE_CORRUPT": ("the catalog is damaged", "restore it from a backup, or rebuild it"),
-    "SQLITE_NOTADB": ("the catalog file is no SQLite database", "check the state_dir setting"),
-    "SQLITE_READONLY": ("the catalog is read-only", "check the rights on state_dir"),
-    "SQLITE_CANTOPEN": ("the catalog cannot be opened", "check the rights on state_dir"),
-}
-_POSTGRESQL_ADVICE = {
-    "53100": ("the disk of the catalog is full", "free space on the PostgreSQL server"),
-    "53": ("PostgreSQL is out of resources", "see the server's log: memory or connections"),
-    "58": ("the disk of the catalog fails", "see the log of the PostgreSQL server"),
-    "XX": ("the catalog is damaged", "see the log of the PostgreSQL server"),
-    "55": ("the catalog is locked by another session", "look for a long transaction"),
-    "57014": ("a statement on the catalog was cancelled", "ask who did; then run again"),
-    "40": ("two sessions of the catalog blocked each other", "run again"),
-    "42501": ("the catalog refuses this user", "grant the user rights on the database"),
-    "25P03": ("this agent stood still in mid-transaction", "run again; see the load of this host"),
-    "25006": ("the catalog is read-only", "connect to the primary server"),
-    "28": ("the catalog refuses this user", "check user and password of the catalog setting"),
-    "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
-}
-_SERVER_GONE = (
-    "the catalog's server does not answer",
-    "check that PostgreSQL runs, and the network",
-)
-#: What may succeed later: a session that stood still, a standby not yet promoted, a deadlock, a
-#: lock held for long, a statement somebody cancelled.
-_POSTGRESQL_PASSES = ("25P03", "25006", "40", "55P03", "57014")
-
-
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn what the database library raises into a `CatalogError` that says what to do."""
-    try:
-        yield
-    except sqlalchemy.exc.DBAPIError as error:
-        kind, (happened, hint) = _advice(error)
-        # Integrity and data errors quote the row, which may be patient data: no cause for those.
-        quotes = isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError)
-        raise kind(f"cannot {doing}: {happened}", hint=hint) from (None if quotes else error)
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise CatalogError(
-            f"cannot {doing} the catalog: {type(error).__name__}", hint="report this as a bug"
-        ) from error
-
-
-def _advice(error: sqlalchemy.exc.DBAPIError) -> tuple[type[CatalogError], tuple[str, str]]:
-    """Return what an error is to us, what happened, and what to do."""
-    original = error.orig
-    if isinstance(original, sqlite3.Error):
-        name = getattr(original, "sqlite_errorname", "")
-        for start, advice in _SQLITE_ADVICE.items():
-            if name.startswith(start):
-                return CatalogError, advice
-        told = f"SQLite says {name or type(original).__name__}"
-        return CatalogError, (told, "report this as a bug")
-    code = getattr(original, "sqlstate", None) or ""
-    lost = sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError
-    if code.startswith(("08", "57P")) or (not code and isinstance(error, lost)):
-        return CatalogUnavailable, _SERVER_GONE
-    kind = CatalogUnavailable if code.startswith(_POSTGRESQL_PASSES) else CatalogError
-    for start, advice in _POSTGRESQL_ADVICE.items():
-        if code.startswith(start):
-            return kind, advice
-    told = f"PostgreSQL says {code or type(original).__name__}"
-    return kind, (told, "report this as a bug")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -167,6 +168,7 @@ async def _copy(
 ) -> tuple[bool, CopySummary]:
     from cloudmig.agent.copy_choice import forecast_copies  # noqa: PLC0415
     from cloudmig.agent.copying import copy_studies  # noqa: PLC0415
+    from cloudmig.agent.rounds import opened  # noqa: PLC0415
     from cloudmig.bootstrap import open_copies  # noqa: PLC0415
     from cloudmig.cli.progress import ProgressReporter  # noqa: PLC0415
 
@@ -175,7 +177,8 @@ async def _copy(
         reporting(invocation, settings) as reporter,
         stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
-        async with open_copies(settings, reporter) as parts:
+        opening = partial(open_copies, settings, reporter)
+        async with opened(opening, settings, reporter, stop) as parts:
             invocation.log(parts.pseudonyms)
             studies = await _named(parts, texts)
             forecast = await forecast_copies(parts, order, studies)

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -54,6 +55,7 @@ def run_migration(
 
 
 async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
+    from cloudmig.agent.rounds import opened  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.agent.service import run_agent  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.bootstrap import open_agent  # noqa: PLC0415
 
@@ -63,7 +65,8 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
         reporting(invocation, settings) as reporter,
         stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
-        async with open_agent(settings, reporter) as parts:
+        opening = partial(open_agent, settings, reporter)
+        async with opened(opening, settings, reporter, stop) as parts:
             invocation.log(parts.pseudonyms)
             await _watch(parts, reporter)
             summary = await run_agent(parts, stop=stop)

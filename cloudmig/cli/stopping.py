@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
 from cloudmig.cli.invocation import ExitCode
+from cloudmig.errors import CatalogUnavailable
 
 __all__ = ["stopping"]
 
@@ -19,7 +22,10 @@ _SHOW_CURSOR = "\x1b[?25h"
 
 @contextmanager
 def stopping(*events: asyncio.Event, tell: Callable[[], None] | None = None) -> Iterator[None]:
-    """Set the events on the first Ctrl-C or SIGTERM and tell so; end at once on the second."""
+    """Set the events on the first Ctrl-C or SIGTERM and tell so; end at once on the second.
+
+    Who waits for a catalog that does not answer has nothing to finish: that ends as stopped.
+    """
     loop = asyncio.get_running_loop()
     signalled = False
 
@@ -37,6 +43,10 @@ def stopping(*events: asyncio.Event, tell: Callable[[], None] | None = None) -> 
         loop.add_signal_handler(number, on_signal)
     try:
         yield
+    except CatalogUnavailable as error:
+        if signalled:
+            raise typer.Abort from error
+        raise
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)

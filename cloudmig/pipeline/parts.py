@@ -43,6 +43,7 @@ class Counters:
     studies_stored: int = 0
     studies_quarantined: int = 0
     studies_put_back: int = 0
+    catalog_answers: bool = True
     #: Transfers that are owed to some store: their instances are counted, some other has them.
     transfers_behind: set[int] = field(default_factory=set)
 

@@ -248,6 +248,27 @@ def test_an_agent_outlives_its_catalog_s_server(
     assert _done(pair.configs[0], "close")["closed"]
 
 
+@pytest.mark.parametrize("command", [["run"], ["copy", "--to", "store"]])
+def test_an_agent_may_start_before_its_catalog_s_server(
+    command: list[str], pair: Pair, postgresql: PostgresqlCluster
+) -> None:
+    postgresql.halt()
+    agent = subprocess.Popen(
+        [*_command(pair.configs[0], command[0]), *command[1:]], stdout=subprocess.PIPE
+    )
+    try:
+        [*_, down] = _told(agent, "catalog.down")
+        postgresql.serve()
+        out, _ = agent.communicate(timeout=60)
+    finally:
+        agent.kill()
+
+    assert "does not answer" in down["message"]
+    assert agent.returncode == 0, out
+    if command == ["run"]:
+        assert held_in_folder(pair.store) == pair.truth()
+
+
 @pytest.mark.parametrize("how", ["for too long", "when a person says stop"])
 def test_an_agent_does_not_wait_for_ever_for_its_catalog(
     how: str, pair: Pair, postgresql: PostgresqlCluster
@@ -270,7 +291,11 @@ def test_an_agent_does_not_wait_for_ever_for_its_catalog(
         finally:
             postgresql.serve()
 
-    assert one.returncode == 3
-    assert "does not answer" in error["error"]["message"]
-    assert "PostgreSQL runs" in error["error"]["hint"]
+    if how == "for too long":
+        assert one.returncode == 3
+        assert "does not answer" in error["error"]["message"]
+        assert "PostgreSQL runs" in error["error"]["hint"]
+    else:
+        assert one.returncode == 130
+        assert error["error"]["kind"] == "Stopped"
     assert _done(pair.configs[1], "inventory"), "the next command goes on"

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,7 +19,9 @@ from cloudmig.agent.outages import Outages
 from cloudmig.agent.service import run_agent
 from cloudmig.agent.working import Work
 from cloudmig.bootstrap import Parts, open_agent
+from cloudmig.catalog import Catalog
 from cloudmig.config import load
+from cloudmig.errors import CatalogUnavailable, ConfigError
 from cloudmig.telemetry import METRICS
 from tests.integration.folder_world import FolderWorld, write_studies
 from tests.integration.migration_world import a_study, free_port
@@ -44,10 +47,11 @@ async def moved(tmp_path: Path) -> FolderWorld:
 
 @asynccontextmanager
 async def page_of(world: FolderWorld) -> AsyncIterator[Parts]:
-    async with open_agent(load(world.config), world.reporter) as parts:
-        run = Work(parts, "world", asyncio.Event())
-        async with health_page(run, Outages(parts)):
-            yield parts
+    async with (
+        open_agent(load(world.config), world.reporter) as parts,
+        health_page(Work(parts, "world", asyncio.Event(), Outages(parts))),
+    ):
+        yield parts
 
 
 async def read(world: FolderWorld, path: str, method: str = "GET") -> tuple[int, str]:
@@ -119,9 +123,41 @@ async def test_a_run_names_the_store_that_is_down(moved: FolderWorld) -> None:
         stop.set()
         await running
 
-    assert health == {"agent": "world", "sources_down": [], "destinations_down": ["store"]}
+    assert health == {
+        "agent": "world",
+        "catalog_down": False,
+        "sources_down": [],
+        "destinations_down": ["store"],
+    }
     assert found["cloudmig_destination_up", "store"] == 0
     assert found["cloudmig_source_up", "main"] == 1
+
+
+async def test_the_page_says_that_the_run_waits_for_its_catalog(
+    moved: FolderWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, is_away = Catalog.claim_next, True
+
+    def ask(*arguments: Any, **named: Any) -> object:  # noqa: ANN401
+        if is_away:
+            raise CatalogUnavailable("nobody there")
+        return claim(*arguments, **named)
+
+    monkeypatch.setattr(Catalog, "claim_next", ask)
+    async with open_agent(load(moved.config), moved.reporter) as parts:
+        running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+        while not moved.reporter.named("catalog.down"):
+            assert not running.done()
+            await asyncio.sleep(0.01)
+        health = json.loads((await read(moved, "/health"))[1])
+        found = await figures(moved)
+        is_away = False
+        summary = await running
+        assert parts.counters.catalog_answers
+
+    assert health["catalog_down"] is True
+    assert found["cloudmig_catalog_up",] == 0
+    assert summary.studies_stored == 1
 
 
 async def test_no_study_and_no_patient_is_on_the_page(moved: FolderWorld) -> None:
@@ -166,10 +202,10 @@ async def test_nothing_else_is_answered(
         assert (await read(moved, path, method))[0] == status
 
 
-async def test_a_port_that_is_taken_halts_the_run_with_a_hint(moved: FolderWorld) -> None:
+async def test_a_port_that_is_taken_ends_the_run_with_a_hint(moved: FolderWorld) -> None:
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", moved.health["port"])
     async with taken:
-        summary = await moved.run()
+        with pytest.raises(ConfigError, match="cannot listen") as told:
+            await moved.run()
 
-    assert "cannot listen" in summary.halted
-    assert "health.port" in summary.hint
+    assert "health.port" in told.value.hint
