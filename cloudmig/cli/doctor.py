@@ -66,6 +66,8 @@ def _document(finding: Finding) -> dict[str, str]:
 def _show(invocation: Invocation, findings: list[Finding]) -> None:
     from rich.markup import escape  # noqa: PLC0415
 
+    from cloudmig.cli.wording import count_words  # noqa: PLC0415
+
     subject = ""
     for finding in findings:
         if finding.subject != subject:
@@ -76,14 +78,12 @@ def _show(invocation: Invocation, findings: list[Finding]) -> None:
             invocation.say(f"      → {finding.hint}")
     count = {name: sum(f.verdict.value == name for f in findings) for name in _TICKS}
     invocation.say()
+    warnings = count_words(count["warning"], "warning")
+    passed = f"{count_words(count['ok'], 'check')} passed"
     if count["problem"]:
-        noun = "problem" if count["problem"] == 1 else "problems"
+        problems = count_words(count["problem"], "problem")
         invocation.say(
-            f"{count['problem']} {noun}, {count['warning']} warnings, {count['ok']} checks passed."
-            " Follow the arrows, then run cloudmig doctor again."
+            f"{problems}, {warnings}, {passed}. Follow the arrows, then run cloudmig doctor again."
         )
     else:
-        invocation.say(
-            f"Healthy: {count['ok']} checks passed, {count['warning']} warnings."
-            " Next: cloudmig inventory"
-        )
+        invocation.say(f"Healthy: {passed}, {warnings}. Next: cloudmig inventory")
