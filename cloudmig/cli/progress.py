@@ -108,7 +108,7 @@ class ProgressReporter:
                     style="yellow",
                 )
             case "catalog.down":
-                said = f"{fields['message']}: waiting for it, then going on"
+                said = f"{fields['message']}: waiting for it, then going on; {fields['hint']}"
                 self._live.console.print(Text(said, style="yellow"))
             case "verdicts.unreachable":
                 self._live.console.print(
