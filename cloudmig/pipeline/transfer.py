@@ -105,7 +105,7 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     work = await parts.catalog.call(Catalog.open_work, job)
     source = parts.sources[job.source]
     listing = await source.list_instances(job.study)
-    known = len(work.expected) or max(map(len, work.receipts.values()), default=0)
+    known = len(work.expected) or _held_before(work)
     is_gone = bool(known) and listing.complete and not listing.instances
     if not is_gone:  # Else what it listed before stays on record, for the attempts to come.
         await parts.catalog.call(Catalog.record_expected, job, listing)
@@ -190,6 +190,15 @@ def _nothing_listed(job: TransferJob, listing: Listing, known: int, *, last_try:
         failed=True,
         instances_inventory=known or job.instances_claimed or None,
     )
+
+
+def _held_before(work: OpenWork) -> int:
+    """Return how many instances the fullest copy has.
+
+    Of a study that was done once only its copies tell: the list that it was stored by is not kept.
+    """
+    receipts = (len(each) for each in work.receipts.values())
+    return max([*receipts, *(copy.instances or 0 for copy in work.copies.values())], default=0)
 
 
 async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:

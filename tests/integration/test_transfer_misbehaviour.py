@@ -313,6 +313,27 @@ async def test_a_study_that_had_images_a_moment_ago_is_not_excluded_for_having_n
     assert closing.statement.instances.quarantined == len(instances)
 
 
+async def test_a_study_that_was_moved_is_not_excluded_for_having_no_images_any_more(
+    tmp_path: Path,
+) -> None:
+    """A site deletes what is closed. What is found spoilt afterwards cannot be pulled again."""
+    world = World(tmp_path, STUDIES, Script(optional_counts=False))
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+        spoilt = next((tmp_path / "store").rglob(f"{uid_of(FIRST)}.dcm"))
+        spoilt.chmod(0o600)
+        spoilt.write_bytes(b"something else")
+        assert (await world.verify(again=True)).failed == 1
+        world.pacs._state.holdings = Holdings([without_images(FIRST), *STUDIES[1:]])
+        await world.run()
+        closing = await world.explain_everything()
+
+    assert world.quarantined() == {FIRST_UID: {"nothing_listed"}}
+    assert not closing.statement.studies.excluded
+    assert closing.statement.instances.quarantined == len(FIRST.instances())
+
+
 @BOTH_WAYS
 async def test_new_uids_on_each_retrieve_never_count_as_complete(
     retrieve: str, tmp_path: Path
