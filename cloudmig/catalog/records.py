@@ -324,6 +324,7 @@ class OpenWork:
     bad: Mapping[str, Sequence[BadInstance]]  #: destination -> what its last verdict named
     copies: Mapping[str, CopyRow]  #: destination -> the copy, with its last manifest revision
     released: Sequence[QuarantineItem]  #: Findings that a person has looked at and let pass.
+    waiting: Sequence[QuarantineItem]  #: Findings that wait for a person.
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             bad={destination: rows for destination, rows in bad.items() if rows},
             copies={copy.destination: copy_row(copy) for copy in copies},
             released=tuple(quarantine_item(row) for row in items if row.released_at is not None),
+            waiting=tuple(quarantine_item(row) for row in items if row.released_at is None),
         )
 
     def record_expected(self, job: TransferJob, listing: ExpectedSet) -> None:

@@ -116,6 +116,20 @@ class Attempt:
         hopeless = self.too_large | self.refused.keys()
         return {uid: missing[uid] for uid in missing if uid not in hopeless}
 
+    def note_what_waits(self) -> None:
+        """Take findings of earlier attempts for reasons: what is held is not asked for again.
+
+        That an instance did not come as itself, or was not taken, is over once every copy holds it.
+        """
+        copies, is_whole = self.open_copies(), not self.missing()
+        for item in self.work.waiting:
+            uid = item.sop_instance_uid
+            is_held = bool(copies) and all(uid in copy.receipts for copy in copies)
+            if item.reason is QuarantineReason.CONFLICT or not is_held:
+                self.reasons.append(item.reason)
+            if uid is None and is_whole:  # Nothing that is listed stands for it.
+                self.nameless.add(str(item.detail.get("file_sha256")))
+
     def count(self, staged: StagedInstance) -> None:
         """Count an instance that is stored when its first copy has it, not again for the others.
 

@@ -73,11 +73,11 @@ async def attempt_copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending
 
 async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
     job = claim.job
-    if not job.copies:
-        return Ending(TransferState.STORED, "every copy was made before")
     if await owing.owe_what_nobody_takes(parts, job):
         return Ending(TransferState.PLANNED, "owed to stores that are down")
     work = await parts.catalog.call(Catalog.open_work, job)
+    if not job.copies:  # Every copy was made, and that could not be written down any more.
+        return replace(await end(Attempt(parts, job, origin, work, {})), instances_inventory=None)
     listing = await origin.list_instances(job.study)
     attempt = await begin(parts, job, origin, work, listing)
     attempt.completeness = origin.completeness

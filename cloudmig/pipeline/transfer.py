@@ -305,6 +305,8 @@ async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -
 
 async def end(attempt: Attempt) -> Ending:
     """Decide from what is known now. A person's reason outweighs a debt."""
+    if attempt.open_copies() or not attempt.copies:  # Else nothing of it is decided yet.
+        attempt.note_what_waits()
     inventory = len(attempt.expected.keys() | attempt.unexpected) + len(attempt.nameless)
     if attempt.reasons:
         cause = ", ".join(sorted({reason.value for reason in attempt.reasons}))

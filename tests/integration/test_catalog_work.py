@@ -315,6 +315,7 @@ def test_what_a_person_released_is_not_raised_again(catalog: Catalog) -> None:
     again = claim(catalog)
     assert again.failures == 0
     assert not catalog.record_finding(again, *finding, instance)
+    assert catalog.open_work(again).waiting == ()
     [accepted] = [one for one in catalog.open_work(again).released if one.sop_instance_uid]
     assert accepted.sop_instance_uid == instance.sop_instance_uid
     assert accepted.note == "the first is right"

@@ -1,0 +1,107 @@
+"""What an attempt has seen is not forgotten by the next, which asks only for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloudmig.catalog import Catalog
+from cloudmig.demo.oddities import conflicting, renamed
+from cloudmig.demo.pacs import Fault, Script
+from cloudmig.demo.studies import Study
+from cloudmig.errors import CatalogUnavailable
+from cloudmig.model.states import TransferState
+from cloudmig.model.transfer import TransferJob
+from tests.integration.migration_world import World, a_study
+
+STUDIES = tuple(a_study(number) for number in range(1, 4))
+FIRST = STUDIES[0]
+FIRST_UID = FIRST.study_instance_uid
+ONLY_FIRST = frozenset({FIRST_UID})
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudmig.agent.outages._PAUSE_FIRST_S", 0.1)
+    monkeypatch.setattr("cloudmig.agent.outages._PAUSE_MAX_S", 0.3)
+    monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
+
+
+def without_uid(study: Study) -> Study:
+    return renamed(study, sop_instance_uid="")
+
+
+ODD = pytest.mark.parametrize(
+    ("odd", "reason"),
+    [(conflicting, "conflict"), (without_uid, "unusable_uid")],
+    ids=["conflict", "no UID"],
+)
+
+
+@ODD
+async def test_what_waits_for_a_person_does_so_although_the_source_went_away_in_between(
+    odd: Callable[[Study], Study], reason: str, tmp_path: Path
+) -> None:
+    script = Script(fault=Fault.ABORT, fault_at_store=3, fault_studies=ONLY_FIRST)
+    world = World(tmp_path, [odd(FIRST), *STUDIES[1:]], script)
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    assert world.reporter.named("study.put_back"), "else nothing is shown here"
+    assert world.quarantined() == {FIRST_UID: {reason}}
+    assert world.states()[FIRST_UID] == "quarantined"
+    lost = 1 if reason == "unusable_uid" else 0
+    assert closing.statement.instances.quarantined == lost
+    assert closing.statement.instances.inventory == len(STUDIES) * 3
+
+
+@ODD
+async def test_what_a_person_has_let_pass_waits_no_more(
+    odd: Callable[[Study], Study], reason: str, tmp_path: Path
+) -> None:
+    script = Script(fault=Fault.ABORT, fault_at_store=3, fault_studies=ONLY_FIRST)
+    world = World(tmp_path, [odd(FIRST), *STUDIES[1:]], script)
+    with world.serving():
+        await world.migrate()
+        with world.catalog() as catalog:
+            [item, *_] = catalog.quarantine_items()
+            catalog.release("main", item.study, at=item.at, note="seen")  # type: ignore[arg-type]
+        await world.run()
+        await world.explain_everything()
+
+    assert world.quarantined() == {}
+    assert world.states()[FIRST_UID] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("study", "script", "reason"),
+    [
+        (conflicting(FIRST), Script(), "conflict"),
+        (without_uid(FIRST), Script(), "unusable_uid"),
+    ],
+    ids=["conflict", "no UID"],
+)
+async def test_a_kill_before_the_last_word_about_a_study_lets_nothing_pass(
+    study: Study, script: Script, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its manifests are there: nothing but that word is left to be done."""
+    finish, killed = Catalog.finish, []
+
+    def call(catalog: Catalog, job: TransferJob, state: TransferState, **told: object) -> None:
+        if state is TransferState.QUARANTINED and not killed:
+            killed.append(job)
+            raise CatalogUnavailable("killed")
+        finish(catalog, job, state, **told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Catalog, "finish", call)
+    world = World(tmp_path, [study], script)
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+
+    assert killed
+    assert world.quarantined() == {FIRST_UID: {reason}}
+    assert world.states() == {FIRST_UID: "quarantined"}
