@@ -245,6 +245,7 @@ _COPY_STEPS = {
     "copy_owed": CopyState.OWED,
     "copy_verified": CopyState.VERIFIED,
     "copy_failed": CopyState.FAILED,
+    "copy_reopened": CopyState.PLANNED,
 }
 #: Kinds that change the decision itself; the same state again is no illegal move for them.
 _DECISIONS = {"study_planned", "study_excluded"}
@@ -305,6 +306,8 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
             )
         case "copy_verified":
             copy = replace(copy, verdict_how=detail["how"], repairs=0, judged_at=_judged_at(event))
+        case "copy_reopened":
+            copy = replace(copy, verdict_how=None)
         case "copy_failed":
             copy = replace(copy, verdict_how=detail["how"], judged_at=_judged_at(event))
     return replace(before, copies={**before.copies, event.destination: copy})

@@ -228,6 +228,19 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
                     detail={"reason": reason},
                 )  # fmt: skip
 
+    def reopen_copies(self, job: TransferJob, destinations: Sequence[str]) -> None:
+        """Take copies that were made for such as are to be made: they lack what is there by now."""
+        with self._writing() as connection:
+            self._fence(connection, job)
+            for destination in destinations:
+                held = self._copy(connection, job, destination)
+                advance_copy(held.state, CopyState.PLANNED)
+                self._update_copy(
+                    connection, held, state=CopyState.PLANNED.value, verdict_how=None,
+                    verified_at=None,
+                )  # fmt: skip
+                self._append_for(connection, job, "copy_reopened", destination=destination)
+
     def _put_receipts(
         self, connection: sa.Connection, job: TransferJob, rows: Sequence[ReceiptRow]
     ) -> None:

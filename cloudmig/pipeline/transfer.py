@@ -24,7 +24,7 @@ from cloudmig.errors import (
     SpoolFull,
 )
 from cloudmig.model.quarantine import QuarantineReason
-from cloudmig.model.states import TransferState
+from cloudmig.model.states import CopyState, TransferState
 from cloudmig.model.transfer import TransferJob
 from cloudmig.objects import is_conflict_key
 from cloudmig.pipeline import completeness, evidence, owing
@@ -39,6 +39,8 @@ __all__ = [
 ]  # fmt: skip
 
 Keep = Callable[[Attempt, Arrival], Coroutine[None, None, bool]]
+
+_HELD = (CopyState.STORED, CopyState.VERIFIED)
 
 #: The built-in rule that excludes a study the source lists no instance of and counts none in.
 NO_IMAGES_RULE = "no images (built in)"
@@ -112,6 +114,9 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     attempt = await begin(parts, job, source, work, listing)
     if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
         return _nothing_listed(job, listing, known, last_try=last_try)
+    if lacking := _made_of_less(attempt):
+        await parts.catalog.call(Catalog.reopen_copies, job, lacking)
+        return Ending(TransferState.PLANNED, f"listed by now and lacking: {', '.join(lacking)}")
     await owing.leave_out_what_is_down(attempt)
     if not attempt.open_copies():
         return await end(attempt)
@@ -199,6 +204,19 @@ def _held_before(work: OpenWork) -> int:
     """
     receipts = (len(each) for each in work.receipts.values())
     return max([*receipts, *(copy.instances or 0 for copy in work.copies.values())], default=0)
+
+
+def _made_of_less(attempt: Attempt) -> list[str]:
+    """Name the copies of earlier attempts that hold fewer instances than the source lists now.
+
+    The study has grown while another copy was owed; or a kill came between their manifests and the
+    word that instances are missing.
+    """
+    return [
+        name
+        for name, row in attempt.work.copies.items()
+        if row.state in _HELD and (row.instances or 0) < len(attempt.expected)
+    ]
 
 
 async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:

@@ -129,6 +129,7 @@ WRITES: dict[str, Callable[[Catalog, TransferJob], object]] = {
     "record_strays": lambda catalog, job: catalog.record_strays(job, 1),
     "record_copy": store_copy,
     "owe_copy": lambda catalog, job: catalog.owe_copy(job, "archive", "down"),
+    "reopen_copies": lambda catalog, job: catalog.reopen_copies(job, ["archive"]),
     "finish": lambda catalog, job: catalog.finish(job, TransferState.PLANNED, cause=""),
     "finish_quarantined": lambda catalog, job: catalog.finish(
         job, TransferState.QUARANTINED, cause="", reason=QuarantineReason.CONFLICT

@@ -12,6 +12,7 @@ import pytest
 
 from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.catalog import Catalog
+from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.model.states import CopyState
@@ -153,6 +154,32 @@ async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_a
     assert set(world.pacs.counters.retrieved_studies.values()) == {1}
     assert world.pacs.counters.asked == asked, "not even for a list"
     assert {uid for _, uid in back.held} == set(world.truth())
+
+
+async def test_a_study_that_grew_while_a_copy_was_owed_is_whole_in_both_homes(
+    tmp_path: Path,
+) -> None:
+    """Else the first copy would be short for good, and nobody could close."""
+    down = HangsUp(free_port())
+    back = ScriptedStow(port=down.port)
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(tmp_path, STUDIES[:2], destinations=two_homes(tmp_path, url))
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with world.opened() as parts, asyncio.timeout(60):
+            async with down.running():
+                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
+                while parts.counters.studies_put_back < 2:
+                    await asyncio.sleep(0.02)
+            world.pacs._state.holdings = Holdings([a_study(1, series=(3, 3)), STUDIES[1]])
+            async with back.running():
+                await running
+                await world.explain_everything()
+
+    held = {sop: {dataset_sha256(file)} for (_, sop), file in back.held.items()}
+    assert held == world.held() == world.truth()
+    assert len(held) == 5 + 6
 
 
 async def test_an_instance_of_two_homes_counts_once(tmp_path: Path) -> None:

@@ -76,13 +76,17 @@ async def test_what_a_person_has_let_pass_waits_no_more(
     assert world.states()[FIRST_UID] == "closed"
 
 
+MISSING = FIRST.instances()[2].sop_instance_uid
+
+
 @pytest.mark.parametrize(
     ("study", "script", "reason"),
     [
         (conflicting(FIRST), Script(), "conflict"),
         (without_uid(FIRST), Script(), "unusable_uid"),
+        (FIRST, Script(missing=frozenset({MISSING})), "missing_instances"),
     ],
-    ids=["conflict", "no UID"],
+    ids=["conflict", "no UID", "missing"],
 )
 async def test_a_kill_before_the_last_word_about_a_study_lets_nothing_pass(
     study: Study, script: Script, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,7 @@ pytest_plugins = ["tests.catalog_fixtures"]
 
 STUDIES = [a_study(number) for number in range(1, 5)]
 DESTINATIONS = ["archive", "second"]
+HELD = {CopyState.STORED, CopyState.VERIFIED}
 
 UNNAMED = [UnnamedStudy(f"{number:064x}") for number in range(1, 4)]
 
@@ -200,6 +201,19 @@ class CatalogMachine(RuleBasedStateMachine):
                 reason=reason,
                 instances_inventory=data.draw(st.sampled_from([None, 3])),
             )
+        except LeaseLost:
+            assert self.is_late(job)
+
+    @precondition(lambda self: self.jobs)
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        """What an earlier attempt made, and perhaps this one, lacks what is listed by now."""
+        job = data.draw(st.sampled_from(self.jobs))
+        try:
+            copies = self.catalog.open_work(job).copies
+            made = [name for name, row in copies.items() if row.state in HELD]
+            self.catalog.reopen_copies(job, made)
+            self.catalog.finish(job, TransferState.PLANNED, cause="lacking")
         except LeaseLost:
             assert self.is_late(job)
 
@@ -373,8 +387,7 @@ class CatalogMachine(RuleBasedStateMachine):
         """Return where a job leaves its study: it may have been for one copy of several."""
         row = self.catalog.transfer("main", job.study)
         assert row is not None
-        held = {CopyState.STORED, CopyState.VERIFIED}
-        done = all(copy.state in held for copy in row.copies)
+        done = all(copy.state in HELD for copy in row.copies)
         return TransferState.STORED if done else TransferState.PLANNED
 
     def is_late(self, job: TransferJob) -> bool:
