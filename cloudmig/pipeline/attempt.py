@@ -74,7 +74,8 @@ class Attempt:
     whole: bool = False  #: Pull everything, whatever has a receipt: there is more than is listed.
     #: What its manifests say of another copy that this attempt copies; empty: it asks the PACS.
     provenance: Mapping[str, str] = field(default_factory=dict)
-    unlisted: frozenset[str] = frozenset()  #: What that copy marks as not listed by the PACS.
+    #: What is expected and the PACS does not list: it has sent it before, to us or to that copy.
+    unlisted: frozenset[str] = frozenset()
     strays: int = 0
     lost: str = ""  #: How the source fell over, where it did when asked for one instance alone.
     too_large: set[str] = field(default_factory=set)  #: What exceeds our limit: never asked again.

@@ -28,7 +28,9 @@ async def list_explains(attempt: Attempt) -> bool:
     if not listing.complete or not attempt.unexpected <= newly.keys():
         return False
     await attempt.parts.catalog.call(Catalog.record_expected, attempt.job, listing)
-    attempt.expected = newly
+    bad = {uid for copy in attempt.copies.values() for uid in copy.bad}
+    kept = {uid: each for uid, each in attempt.expected.items() if uid in bad}
+    attempt.expected = kept | newly
     attempt.unexpected.clear()
     return True
 

@@ -81,8 +81,11 @@ async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
     listing = await origin.list_instances(job.study)
     attempt = await begin(parts, job, origin, work, listing)
     attempt.completeness = origin.completeness
-    attempt.provenance, attempt.unlisted = origin.provenance, origin.unlisted
-    if not (origin.damaged or origin.unusable):
+    attempt.provenance = origin.provenance
+    attempt.unlisted |= origin.unlisted
+    listed = {each.instance.sop_instance_uid for each in listing.instances}
+    lacks = "" if attempt.missing().keys() <= listed else "incomplete"  # Another copy had more.
+    if not (origin.damaged or origin.unusable or lacks):
         await owing.leave_out_what_is_down(attempt)
         if not attempt.open_copies():
             return await end(attempt)
@@ -93,8 +96,8 @@ async def _copy(parts: Parts, claim: CopyClaim, origin: Origin) -> Ending:
             await attempt.flush()  # What is there already is not read again.
     if origin.damaged:
         return await _blame(attempt, origin)
-    if origin.unusable:
-        return await _leave(attempt, origin.unusable, planned=claim.planned)
+    if unusable := origin.unusable or lacks:
+        return await _leave(attempt, unusable, planned=claim.planned)
     if missing := attempt.missing():
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
     for copy in attempt.open_copies():

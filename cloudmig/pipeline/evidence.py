@@ -10,7 +10,7 @@ from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import ReceiptRow
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.manifest import InstanceRecord, Manifest, ManifestUnreadable
-from cloudmig.model.instance import Receipt, Slot
+from cloudmig.model.instance import ExpectedInstance, Receipt, Slot
 from cloudmig.model.references import InstanceRef
 from cloudmig.objects import manifest_key
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
@@ -127,15 +127,18 @@ async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
     asked_again = copy.bad.keys() | {each.sop_instance_uid for each in copy.bad_beside.values()}
     known = {(row.instance.sop_instance_uid, row.receipt.dataset_sha256) for row in copy.beside}
     for each in manifest.decode(held).instances:
+        ref = InstanceRef(
+            attempt.job.study.study_instance_uid, each.series_instance_uid, each.sop_instance_uid
+        )
         if each.slot == Slot.PRIMARY.value and each.sop_instance_uid in asked_again:
+            # Listed or not: a copy never loses an instance by being repaired.
+            attempt.expected.setdefault(
+                each.sop_instance_uid, ExpectedInstance(ref, each.sop_class_uid)
+            )
             continue
         row = ReceiptRow(
             destination=copy.destination.name,
-            instance=InstanceRef(
-                attempt.job.study.study_instance_uid,
-                each.series_instance_uid,
-                each.sop_instance_uid,
-            ),
+            instance=ref,
             sop_class_uid=each.sop_class_uid,
             transfer_syntax_uid=each.transfer_syntax_uid,
             slot=Slot(each.slot),

@@ -23,6 +23,7 @@ from cloudmig.errors import (
     SourceUnavailable,
     SpoolFull,
 )
+from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import CopyState, TransferState
 from cloudmig.model.transfer import TransferJob
@@ -112,7 +113,7 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
     if not is_gone:  # Else what it listed before stays on record, for the attempts to come.
         await parts.catalog.call(Catalog.record_expected, job, listing)
     attempt = await begin(parts, job, source, work, listing)
-    if not attempt.expected and not attempt.whole and attempt.completeness == "SET":
+    if not listing.instances and not attempt.whole and attempt.completeness == "SET":
         return _nothing_listed(job, listing, known, last_try=last_try)
     if lacking := _made_of_less(attempt):
         await parts.catalog.call(Catalog.reopen_copies, job, lacking)
@@ -173,7 +174,24 @@ async def begin(
     for copy in copies.values():
         if copy.row.manifest_revision:
             await evidence.adopt_manifest(attempt, copy)
+    _expect_what_came_unlisted(attempt)
     return attempt
+
+
+def _expect_what_came_unlisted(attempt: Attempt) -> None:
+    """Expect what the source has sent before and does not list: its list was cut, and is so still.
+
+    Every copy has to have it, and what else is not listed may not have come yet.
+    """
+    held = (*attempt.work.receipts.values(), *(copy.receipts for copy in attempt.copies.values()))
+    came = {
+        sop_instance_uid: ExpectedInstance(row.instance, row.sop_class_uid)
+        for receipts in held
+        for sop_instance_uid, row in receipts.items()
+        if row.unexpected and sop_instance_uid not in attempt.expected
+    }
+    attempt.expected |= came
+    attempt.unlisted = frozenset(came)
 
 
 def _nothing_listed(job: TransferJob, listing: Listing, known: int, *, last_try: bool) -> Ending:
@@ -225,12 +243,15 @@ async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
         await completeness.two_equal_pulls(attempt, pull)
         return
     first = attempt.expected if attempt.whole else attempt.missing()
-    if not first and not attempt.whole:
+    if not first and not attempt.whole and not attempt.unlisted:
         return
     whole = len(first) == len(attempt.expected)
     try:
-        await pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not whole))
-        if attempt.unexpected and not await completeness.list_explains(attempt):
+        if not attempt.unlisted:
+            await pull(attempt, RetrieveRequest(attempt.job.study, first, narrow=not whole))
+        if attempt.unlisted or (
+            attempt.unexpected and not await completeness.list_explains(attempt)
+        ):
             # The listing was cut, or the study is growing: only equal pulls can tell.
             await completeness.two_equal_pulls(attempt, pull)
         await _ask_narrower(attempt, last_try=last_try)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloudmig.catalog import Catalog
 from cloudmig.demo.oddities import conflicting, renamed
 from cloudmig.demo.pacs import Fault, Script
+from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
 from cloudmig.errors import CatalogUnavailable
 from cloudmig.model.states import TransferState
@@ -109,3 +112,59 @@ async def test_a_kill_before_the_last_word_about_a_study_lets_nothing_pass(
     assert killed
     assert world.quarantined() == {FIRST_UID: {reason}}
     assert world.states() == {FIRST_UID: "quarantined"}
+
+
+@pytest.mark.parametrize(
+    "habit", [{"image_limit": 2}, {"image_find": False}], ids=["cut list", "no list"]
+)
+async def test_no_instance_is_left_out_or_miscounted_for_not_being_listed(
+    habit: dict[str, Any], tmp_path: Path
+) -> None:
+    """The source goes away between one that it does not list and the next."""
+    first = a_study(1, series=(4,))
+    fault = Script(fault=Fault.ABORT, fault_at_store=4, fault_studies=ONLY_FIRST, **habit)
+    world = World(tmp_path, [first, *STUDIES[1:]], replace(fault, optional_counts=False))
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    assert world.reporter.named("study.put_back"), "else nothing is shown here"
+    assert world.held() == world.truth()
+    assert closing.statement.weak_copies >= 1
+    assert closing.statement.instances.inventory == len(world.truth())
+    assert closing.statement.beyond_inventory == 0
+
+
+def spoil(world: World, sop_instance_uid: str) -> None:
+    [path] = (world.folder / "store").rglob(f"{sop_instance_uid}.dcm")
+    path.chmod(0o600)
+    path.write_bytes(b"something else")
+
+
+@pytest.mark.parametrize("habit", [{"image_limit": 2}, {}], ids=["never listed", "listed once"])
+@pytest.mark.parametrize("sent", [True, False], ids=["sent", "gone"])
+async def test_a_repair_drops_no_instance_that_is_not_listed_any_more(
+    habit: dict[str, Any], sent: bool, tmp_path: Path
+) -> None:
+    """What is listed has its receipt then, and nobody would ask for what is not."""
+    whole, fewer = a_study(1, series=(4,)), a_study(1, series=(3,))
+    spoilt = whole.instances()[3].sop_instance_uid
+    world = World(tmp_path, [whole], Script(**habit))
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+        spoil(world, spoilt)
+        assert (await world.verify(again=True)).failed == 1
+        if not sent:
+            world.pacs._state.holdings = Holdings([fewer])
+        elif not habit:
+            world.pacs._state.script = Script(image_limit=2)
+        await world.run()
+        closing = await world.explain_everything()
+
+    assert world.states() == {FIRST_UID: "closed" if sent else "quarantined"}
+    statement = closing.statement
+    assert statement.instances.inventory + statement.beyond_inventory == 4
+    assert statement.instances.quarantined == (0 if sent else 1)
+    held = world.held()
+    assert all(digests <= held[uid] for uid, digests in world.truth().items())
