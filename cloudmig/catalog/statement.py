@@ -46,6 +46,16 @@ class Statement:
         """Say whether a wave may close."""
         return self.studies.holds and self.instances.holds and not self.late_copies
 
+    @property
+    def remarks(self) -> list[str]:
+        """Say what the numbers of the instance equation leave out."""
+        told = (
+            ("excluded studies whose instances nobody has counted", self.excluded_uncounted),
+            ("studies in quarantine whose instances nobody counted", self.quarantined_uncounted),
+            ("instances verified that the sources do not list", self.beyond_inventory),
+        )
+        return [f"{what}: {count:,}" for what, count in told if count]
+
 
 @dataclass(frozen=True, slots=True)
 class StudyCounts:

@@ -128,6 +128,8 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
     statement = closing.statement
     invocation.say(equation_words("studies", statement.studies))
     invocation.say(equation_words("instances", statement.instances))
+    for remark in statement.remarks:
+        invocation.say(f"  {remark}")
     for source, equations in closing.files.items():
         for each in equations:
             invocation.say(f"{source}, {each.words}")

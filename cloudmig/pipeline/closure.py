@@ -149,6 +149,8 @@ async def _count(parts: Parts, row: TransferRow) -> bool:
     if study is None or study.instances_claimed:  # 0 is what some tell of every study.
         return False
     listing = await source.list_instances(row.study)
+    if not listing.complete:  # Unknown is no number: what is listed may be none of many.
+        return False
     await parts.catalog.call(
         Catalog.set_instances_counted, row.source, row.study, len(listing.instances)
     )

@@ -73,6 +73,7 @@ def _page(
         verdict,
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
+        *(f"<p class=legend>{html.escape(each)}</p>" for each in statement.remarks),
         *_files(files),
         *_disagreements(disagreements),
         "<h2>How it was verified</h2>",

@@ -283,6 +283,19 @@ async def test_counts_of_zero_are_no_number_of_what_stays_on_site(tmp_path: Path
     assert dict(closing.statement.instances.excluded) == {"everything stays": instances}
 
 
+async def test_what_a_pacs_cannot_list_is_not_counted_as_no_instances(tmp_path: Path) -> None:
+    world = World(
+        tmp_path, STUDIES, Script(image_find=False, optional_counts=False),
+        rules=[{"name": "everything stays", "keep_on_site": True}],
+    )  # fmt: skip
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    assert closing.statement.excluded_uncounted == len(STUDIES)
+    assert "excluded studies whose instances nobody has counted: 3" in closing.report.read_text()
+
+
 async def test_one_empty_answer_excludes_no_study(tmp_path: Path) -> None:
     """CTN counts 0 instances in every study, and lists those of some only now and then."""
     world = World(tmp_path, [without_images(FIRST), *STUDIES[1:]], Script(optional_counts=False))
