@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.claiming import ClaimCalls
-from cloudmig.catalog.quarantining import QuarantineCalls
+from cloudmig.catalog.quarantining import SETTLED, QuarantineCalls
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.states import CopyState, TransferState, advance
 from cloudmig.model.transfer import TransferJob
@@ -68,6 +68,7 @@ class EndingCalls(ClaimCalls, QuarantineCalls):
                 self._drop_copies(connection, job)
             if state is TransferState.STORED:
                 self._close_open_rows(connection, job)
+                self._settle_findings(connection, job)
             connection.execute(
                 sa.update(schema.transfer)
                 .where(
@@ -106,6 +107,26 @@ class EndingCalls(ClaimCalls, QuarantineCalls):
         assert missing == 0, "a study is stored when every copy is"
         for table in (schema.open_instance, schema.open_receipt):
             connection.execute(sa.delete(table).where(table.c.transfer_id == job.transfer_id))
+
+    def _settle_findings(self, connection: sa.Connection, job: TransferJob) -> None:
+        """Settle what is over: an instance that was refused, say, and that every copy holds now.
+
+        A study that is stored is in nobody's quarantine, so that nobody could release it there.
+        """
+        item = schema.quarantine_item.c
+        settled = connection.execute(
+            sa.update(schema.quarantine_item)
+            .where(
+                item.source == job.source,
+                item.study_instance_uid == job.study.study_instance_uid,
+                item.sop_instance_uid.is_not(None),
+                item.reason != QuarantineReason.CONFLICT.value,
+                item.released_at.is_(None),
+            )
+            .values(released_at=self._now(), note=SETTLED)
+        ).rowcount
+        if settled:
+            self._append_for(connection, job, "findings_settled", detail={"findings": settled})
 
     def _all_verified(self, connection: sa.Connection, transfer_id: int) -> bool:
         copy = schema.copy.c

@@ -18,7 +18,10 @@ from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
 
-__all__ = ["QuarantineCalls", "is_same", "quarantine_item"]
+__all__ = ["SETTLED", "QuarantineCalls", "is_same", "quarantine_item"]
+
+#: What is noted of a finding that a later attempt has put right. No person has let it pass.
+SETTLED = "settled by a later attempt"
 
 
 class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
@@ -121,7 +124,7 @@ class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
         reason: QuarantineReason,
         detail: Detail,
     ) -> QuarantineItem | None:
-        """Return the newest equal item, released or not."""
+        """Return the newest equal item, released by a person or not."""
         table = schema.quarantine_item
         rows = connection.execute(
             sa.select(table)
@@ -130,6 +133,7 @@ class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
                 table.c.study_instance_uid == study.study_instance_uid,
                 table.c.sop_instance_uid.is_not_distinct_from(sop_instance_uid),
                 table.c.reason == reason.value,
+                table.c.note != SETTLED,
             )
             .order_by(table.c.item_id.desc())
         )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.claiming import ClaimCalls
-from cloudmig.catalog.quarantining import QuarantineCalls, is_same, quarantine_item
+from cloudmig.catalog.quarantining import SETTLED, QuarantineCalls, is_same, quarantine_item
 from cloudmig.catalog.records import (
     BadInstance,
     CopyRow,
@@ -54,6 +54,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
                 source=job.source,
                 study_instance_uid=job.study.study_instance_uid,
             )
+        found = [quarantine_item(row) for row in items]
         primary: dict[str, dict[str, ReceiptRow]] = {copy.destination: {} for copy in copies}
         beside: dict[str, list[ReceiptRow]] = {copy.destination: [] for copy in copies}
         for row in receipts:
@@ -71,8 +72,8 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
             beside=beside,
             bad={destination: rows for destination, rows in bad.items() if rows},
             copies={copy.destination: copy_row(copy) for copy in copies},
-            released=tuple(quarantine_item(row) for row in items if row.released_at is not None),
-            waiting=tuple(quarantine_item(row) for row in items if row.released_at is None),
+            released=tuple(row for row in found if row.released_at and row.note != SETTLED),
+            waiting=tuple(row for row in found if not row.released_at),
         )
 
     def record_expected(self, job: TransferJob, listing: ExpectedSet) -> None:

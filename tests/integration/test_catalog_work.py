@@ -322,6 +322,33 @@ def test_what_a_person_released_is_not_raised_again(catalog: Catalog) -> None:
     assert accepted.note == "the first is right"
 
 
+def test_what_a_later_attempt_has_put_right_waits_for_nobody(catalog: Catalog) -> None:
+    """Of a study that is stored nothing could be released any more."""
+    planned(catalog)
+    job = claim(catalog)
+    finding = ("instance_refused", QuarantineReason.REFUSED_BY_DESTINATION, {"why": "busy"})
+    instance = an_instance(job.study)
+    assert catalog.record_finding(job, *finding, instance)
+    catalog.finish(job, TransferState.PLANNED, cause="another one is missing")
+    again = claim(catalog)
+    [waiting] = catalog.open_work(again).waiting
+    assert waiting.sop_instance_uid == instance.sop_instance_uid
+
+    store(catalog, again)
+
+    assert catalog.quarantine_items() == []
+    [settled] = catalog.quarantine_items(released=True)
+    assert settled.note == "settled by a later attempt"
+    assert [event.detail for event in catalog.ledger() if event.kind == "findings_settled"] == [
+        {"findings": 1}
+    ]
+
+    [copy] = catalog.copies_to_verify()
+    bad = [BadInstance(instance.sop_instance_uid, "altered", "key")]
+    catalog.record_verdict(copy, agreed=False, how="READ_BACK", findings=bad, at=NOW)
+    assert catalog.record_finding(claim(catalog), *finding, instance), "no person let it pass"
+
+
 def test_a_clean_stop_puts_everything_back(catalog: Catalog) -> None:
     planned(catalog, 3)
     mine = [claim(catalog, "mine") for _ in range(2)]
