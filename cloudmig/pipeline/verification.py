@@ -165,15 +165,15 @@ async def _verify_copy(
     if sources is not None and asked:
         is_answered = await _ask(sources, copy, destination, look)
         summary.asked += asked * is_answered
-    summary.copies += 1
     if not is_answered and len(look.bad) == asked:
+        summary.copies += 1
         summary.unanswered += 1
         return
     if look.undecided and not look.bad:
+        summary.copies += 1
         summary.undecided += 1
         return
-    summary.without_reference += len(look.without_reference)
-    await parts.catalog.call(
+    stands = await parts.catalog.call(
         Catalog.record_verdict,
         copy,
         agreed=not look.bad,
@@ -182,6 +182,10 @@ async def _verify_copy(
         at=parts.now(),
         detail=_detail(look, asked if sources is not None else 0) if is_web else {},
     )
+    if stands is None:
+        return  # Written meanwhile: what was seen is no more, and what is there has its turn yet.
+    summary.copies += 1
+    summary.without_reference += len(look.without_reference)
     summary.instances += look.instances
     summary.how[look.how] += 1
     summary.agreed += not look.bad

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from cloudmig import manifest
+from cloudmig.catalog import Catalog
+from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.demo.oddities import conflicting
 from cloudmig.demo.pacs import ScriptedPacs
 from cloudmig.manifest import Manifest
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import CopyState
+from cloudmig.model.states import TransferState
 from tests.integration.migration_world import World, a_study
 from tests.peers.launch.moto import s3_client
 from tests.peers.part10 import dataset_sha256
@@ -353,14 +355,24 @@ def _body_of(bucket: Bucket, world: World, key: str) -> bytes:
     return bucket.body(key)
 
 
-async def test_a_verdict_of_a_copy_written_meanwhile_is_dropped(tmp_path: Path) -> None:
+async def test_a_verdict_of_a_copy_written_meanwhile_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And counted nowhere: nobody has looked at what is there now."""
+    record_verdict = Catalog.record_verdict
+
+    def claimed_first(catalog: Catalog, copy: CopyToVerify, **told: Any) -> object:  # noqa: ANN401
+        found = [BadInstance("", "manifest missing", copy.manifest_key)]
+        differs = {**told, "agreed": False, "findings": found}
+        assert record_verdict(catalog, copy, **differs) is TransferState.PLANNED
+        assert catalog.claim_next("another", lease_s=60, sources=["main"])
+        return record_verdict(catalog, copy, **told)
+
+    monkeypatch.setattr(Catalog, "record_verdict", claimed_first)
     world = World(tmp_path, STUDIES[:1])
     with world.serving():
         await world.migrate()
-    with world.catalog() as catalog:
-        [copy] = catalog.copies_to_verify()
-    await world.verify()
-    with world.catalog() as catalog:
-        [row] = catalog.transfers()
-        assert row.copies[0].state is CopyState.VERIFIED
-        assert copy.manifest_revision == row.copies[0].manifest_revision
+    summary = await world.verify()
+
+    assert (summary.copies, summary.agreed, summary.instances) == (0, 0, 0)
+    assert not world.ledger("copy_verified")
