@@ -99,6 +99,10 @@ class Attempt:
         """Say whether the PACS sent an instance that it had not listed."""
         return sop_instance_uid not in self.expected or sop_instance_uid in self.unlisted
 
+    def lacks(self, sop_instance_uid: str) -> bool:
+        """Say whether some open copy lacks an instance, expected or not."""
+        return any(sop_instance_uid not in copy.receipts for copy in self.open_copies())
+
     def missing(self) -> dict[str, ExpectedInstance]:
         """Return what is expected and lacks a receipt of an open copy.
 
@@ -122,10 +126,10 @@ class Attempt:
 
         That an instance did not come as itself, or was not taken, is over once every copy holds it.
         """
-        copies, is_whole = self.open_copies(), not self.missing()
+        is_whole = not self.missing()
         for item in self.work.waiting:
             uid = item.sop_instance_uid
-            is_held = bool(copies) and all(uid in copy.receipts for copy in copies)
+            is_held = uid is not None and self.open_copies() and not self.lacks(uid)
             if item.reason is QuarantineReason.CONFLICT or not is_held:
                 self.reasons.append(item.reason)
             if uid is None and is_whole:  # Nothing that is listed stands for it.

@@ -137,7 +137,8 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
     if attempt.too_large & (missing.keys() | unread):
         attempt.reasons.append(QuarantineReason.TOO_LARGE)
-    attempt.reasons += [why for uid, why in attempt.refused.items() if uid in missing]
+    # Of a study without a list nothing is missing: what is refused is known by its UID alone.
+    attempt.reasons += [why for uid, why in attempt.refused.items() if attempt.lacks(uid)]
     for copy in attempt.open_copies():
         if copy.receipts or copy.beside:
             await evidence.write_manifest(attempt, copy, missing)

@@ -162,3 +162,27 @@ async def test_a_store_that_is_down_holds_nobody_back_and_catches_up(
             await world.explain_everything()
     assert world.quarantined() == {}
     assert len(world.ledger("copy_owed")) >= 1
+
+
+@pytest.mark.parametrize("refused", [1, 5])
+async def test_what_a_store_refuses_of_a_study_without_a_list_is_missing_there(
+    refused: int, tmp_path: Path
+) -> None:
+    """Also where a person has let it pass in the hope that the store takes it by now."""
+    study = STUDIES[0]
+    uids = [each.sop_instance_uid for each in study.instances()]
+    async with ScriptedStow(refuses=dict.fromkeys(uids[:refused], (409, 49152))).running() as web:
+        world = World(
+            tmp_path, [study], Script(image_find=False), destinations=two_homes(tmp_path, web),
+            rules=[{"name": "to the web", "copy_to": ["web"]}],
+        )  # fmt: skip
+        with world.serving():
+            await world.migrate()
+            with world.catalog() as catalog:
+                [item, *_] = catalog.quarantine_items()
+                catalog.release("main", item.study, at=item.at, note="?")  # type: ignore[arg-type]
+            await world.run()
+            closing = await world.explain_everything()
+
+    assert world.quarantined() == {study.study_instance_uid: {"refused_by_destination"}}
+    assert closing.statement.instances.quarantined == refused
