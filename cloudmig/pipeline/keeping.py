@@ -16,7 +16,7 @@ from cloudmig.model.instance import Location, Receipt, Slot, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
-from cloudmig.pipeline.comparing import compare_with_held
+from cloudmig.pipeline.comparing import Held, compare_with_held
 from cloudmig.pipeline.owing import leave_to_a_person
 from cloudmig.ports import Arrival
 
@@ -153,8 +153,9 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
         try:
             receipt = await copy.destination.replace(staged, _found_bad(copy, bad))
         except InstanceConflict as conflict:
-            receipt = await _recognise(attempt, copy, staged, conflict)
-        await _note(attempt, copy, staged, receipt)
+            await _recognise(attempt, copy, staged, conflict)
+        else:
+            await _note(attempt, copy, staged, receipt)
         return True
     match await copy.destination.store(staged, storage_class=copy.storage_class):
         case Stored(receipt):
@@ -177,8 +178,8 @@ async def _put(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance) -
 
 async def _recognise(
     attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, conflict: InstanceConflict
-) -> Receipt:
-    """Return what a store holds instead and cannot replace, if it is ours in another writing.
+) -> None:
+    """Note what a store holds instead and cannot replace, if it is ours in another writing.
 
     Verification had nothing to compare it with; now the source sent it once more. Anything else
     stays there until a person deletes it.
@@ -187,7 +188,8 @@ async def _recognise(
     held = await copy.destination.find(Location(copy.bad[staged.instance.sop_instance_uid].key))
     if held is None:
         raise DestinationUnavailable("replace: what was in the way is gone") from conflict
-    comparison = await _compare(attempt, copy, staged, held)
+    compared = await _compare(attempt, copy, staged, held)
+    comparison = compared.comparison
     await attempt.find(
         "variant_found" if comparison.equal else "conflict_found",
         None,  # The error quarantines the study, each time until the store holds ours.
@@ -200,7 +202,7 @@ async def _recognise(
     )
     if not comparison.equal:
         raise conflict
-    return held
+    await _note(attempt, copy, staged, held, transfer_syntax_uid=compared.transfer_syntax_uid)
 
 
 async def _note(
@@ -209,13 +211,16 @@ async def _note(
     staged: StagedInstance,
     receipt: Receipt,
     slot: Slot = Slot.PRIMARY,
+    *,
+    transfer_syntax_uid: str = "",
 ) -> None:
+    """Note a receipt, of what has arrived unless it lies there in another transfer syntax."""
     assert staged.instance is not None
     row = ReceiptRow(
         destination=copy.destination.name,
         instance=staged.instance,
         sop_class_uid=staged.sop_class_uid,
-        transfer_syntax_uid=staged.transfer_syntax_uid,
+        transfer_syntax_uid=transfer_syntax_uid or staged.transfer_syntax_uid,
         slot=slot,
         receipt=receipt,
         unexpected=attempt.is_unexpected(staged.instance.sop_instance_uid),
@@ -235,15 +240,16 @@ async def _decide(
     """Same SOP Instance UID, other bytes: a variant keeps the first, a conflict keeps both."""
     assert staged.instance is not None
     try:
-        comparison = await _compare(attempt, copy, staged, held)
+        compared = await _compare(attempt, copy, staged, held)
     except ObjectArchived:
-        comparison = Comparison(equal=False, undecided="the first content is archived")
+        compared = Held(Comparison(equal=False, undecided="the first content is archived"), "")
+    comparison, coded_in = compared.comparison, compared.transfer_syntax_uid
     if comparison.equal:
         await attempt.find(
             "variant_found", None, staged.instance, dataset_sha256=staged.dataset_sha256
         )
         if staged.instance.sop_instance_uid not in copy.receipts:
-            await _note(attempt, copy, staged, held)
+            await _note(attempt, copy, staged, held, transfer_syntax_uid=coded_in)
         return True
     outcome = await _store_beside(copy, staged)
     waits = await attempt.find(
@@ -265,13 +271,13 @@ async def _decide(
             attempt.refused[staged.instance.sop_instance_uid] = QuarantineReason.CONFLICT
             return False
         # The first content was put by an attempt that did not live to write it down.
-        await _note(attempt, copy, staged, held)
+        await _note(attempt, copy, staged, held, transfer_syntax_uid=coded_in)
     return isinstance(outcome, Stored)
 
 
 async def _compare(
     attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, held: Receipt
-) -> Comparison:
+) -> Held:
     spool = attempt.parts.area.spool
     return await compare_with_held(spool, copy.destination, held.location, staged)
 

@@ -47,9 +47,8 @@ class SourceReference:
                     if record is not None:
                         place = Location(record.location.key)
                         spool, staged = self._parts.area.spool, arrival.staged
-                        found[record.sop_instance_uid] = await compare_with_held(
-                            spool, destination, place, staged
-                        )
+                        held = await compare_with_held(spool, destination, place, staged)
+                        found[record.sop_instance_uid] = held.comparison
                 finally:
                     # What was asked for is had; what was not is its sender's to keep.
                     arrival.settle(stored=not arrival.unexpected)

@@ -279,6 +279,7 @@ class _Reading:
         #: The digest of the file as it lies there, unless that is the one the writer makes.
         self._file_hash = hashlib.sha256()
         self._is_ours = False
+        self._transfer_syntax_uid = ""
 
     async def take(self, piece: bytes) -> None:
         """Take the next piece of the file."""
@@ -288,7 +289,7 @@ class _Reading:
             return
         self._beginning += piece
         try:
-            offset, _ = read_prefix(self._beginning)
+            offset, self._transfer_syntax_uid = read_prefix(self._beginning)
         except NotPart10:
             if len(self._beginning) <= PREFIX_BYTES_MAX:
                 return  # Perhaps more will tell; the digests decide.
@@ -307,13 +308,18 @@ class _Reading:
             await waiting
 
     def agrees(self, held: StagedBytes) -> bool:
-        """Say whether both digests are those of the manifest."""
+        """Say whether both digests are those of the manifest, and so is the transfer syntax.
+
+        The manifest's is written over it: under another one nobody could read the data set.
+        """
         if self._beginning is not None:  # It ends with its prefix, or in it.
             self._file_hash.update(self._beginning)
         file_sha256 = held.file_sha256 if self._is_ours else self._file_hash.hexdigest()
-        return (file_sha256, held.dataset_sha256) == (
+        found = (file_sha256, held.dataset_sha256, self._transfer_syntax_uid)
+        return found == (
             self._record.file_sha256,
             self._record.dataset_sha256,
+            self._record.transfer_syntax_uid,
         )
 
 

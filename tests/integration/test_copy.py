@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from cloudmig.catalog import Catalog
 from cloudmig.demo.oddities import conflicting, heavy
 from cloudmig.demo.pacs import Script
+from cloudmig.demo.studies import Instance
 from cloudmig.destinations.object_store import ObjectStoreDestination
+from cloudmig.dicom.part10 import file_prefix
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.model.instance import Location
-from cloudmig.model.references import StudyRef
+from cloudmig.model.references import InstanceRef, StudyRef
+from cloudmig.objects import instance_key
+from cloudmig.pipeline.comparing import Held
 from cloudmig.staging import StagingLimits
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.copy_world import CopyWorld, folders
@@ -201,6 +210,43 @@ async def test_both_contents_of_a_conflict_are_copied_and_nobody_is_asked_again(
     assert world.held("dr") == world.held("archive")
     assert any(len(digests) == 2 for digests in world.held("dr").values())
     await world.explain_everything()
+
+
+def in_implicit_vr(instance: Instance) -> bytes:
+    """Return the same elements as a file of ours in another transfer syntax."""
+    data_set = DicomBytesIO()
+    data_set.is_little_endian = data_set.is_implicit_VR = True
+    write_dataset(data_set, pydicom.dcmread(io.BytesIO(instance.part10())))
+    uids = instance.sop_class_uid, instance.sop_instance_uid
+    return file_prefix(*uids, ImplicitVRLittleEndian) + data_set.getvalue()
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "mistold"])
+async def test_no_object_is_passed_on_under_another_transfer_syntax(
+    is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt was killed before its receipts, and the PACS sends in another one by now."""
+    world = CopyWorld(
+        tmp_path, STUDIES[:1], destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
+    )
+    first = STUDIES[0].instances()[0]
+    ref = InstanceRef(first.study_instance_uid, first.series_instance_uid, first.sop_instance_uid)
+    there = tmp_path / "archive" / instance_key("main", ref)
+    there.parent.mkdir(parents=True)
+    there.write_bytes(in_implicit_vr(first))
+    if not is_told:  # As manifests of older versions do.
+        monkeypatch.setattr("cloudmig.pipeline.comparing.Held", lambda one, _: Held(one, ""))
+    await migrated(world)
+
+    [held] = world.manifests("archive")
+    told = {each.sop_instance_uid: each.transfer_syntax_uid for each in held.instances}
+    assert (told[first.sop_instance_uid] == ImplicitVRLittleEndian) is is_told
+
+    summary = await world.copy(every=True)
+
+    passed_on = [path.read_bytes() for path in (tmp_path / "dr").rglob(there.name)]
+    assert passed_on == ([there.read_bytes()] if is_told else [])
+    assert bool(summary.damaged) is not is_told
 
 
 async def test_a_copy_is_no_better_than_what_it_was_made_from(tmp_path: Path) -> None:
