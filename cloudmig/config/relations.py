@@ -30,6 +30,13 @@ CREDIT_BYTES = 4 * MIB
 
 _RENEWALS_MIN = 2
 
+#: Elsewhere each would be ignored, and what is meant by it come from the environment or not at all.
+_MEANT_FOR = {
+    "endpoint": ("s3", "gs", "az"),
+    "access_key_id": ("s3", "az", "https"),
+    "session_token": ("s3", "https"),
+}
+
 
 def contradictions(
     *,
@@ -128,11 +135,13 @@ def _names(
             names = ", ".join(name for name, other in places.items() if other == place)
             yield f"the destinations {names} are one place: two copies there would be one"
     for name, destination in destinations.items():
-        if destination.endpoint is not None and destination.scheme != "s3":
-            yield (
-                f"destinations.{name}.endpoint means something for s3:// only, not for"
-                f" {destination.scheme}://"
-            )
+        for setting, schemes in _MEANT_FOR.items():
+            if getattr(destination, setting) is not None and destination.scheme not in schemes:
+                yield (
+                    f"destinations.{name}.{setting} means something for"
+                    f" {', '.join(f'{scheme}://' for scheme in schemes)} only, not for"
+                    f" {destination.scheme}://"
+                )
 
 
 def _dicomweb(

@@ -139,7 +139,7 @@ class DestinationSettings(Section):
     """`[destinations.<name>]`: a store that keeps copies."""
 
     url: str
-    endpoint: str | None = None  #: None means AWS.
+    endpoint: str | None = None  #: None means AWS, Google or Azure.
     region: str = "us-east-1"
     profile: Profile = "aws"  #: Which features the store has; default: by the URL's scheme.
     profile_overrides: Mapping[str, bool] = Field(default_factory=dict)
@@ -252,4 +252,7 @@ class DestinationSettings(Section):
         if self.is_dicomweb:
             return (plain_address(self.url),)
         endpoint = "" if self.endpoint is None else plain_address(self.endpoint)
-        return (self.scheme, endpoint, self.bucket, self.prefix)
+        account = ""
+        if self.scheme == "az" and self.access_key_id is not None:
+            account = self.access_key_id.get_secret_value()  # Its containers are its own.
+        return (self.scheme, endpoint, account, self.bucket, self.prefix)

@@ -10,7 +10,10 @@ from typing import Any
 from cloudmig.model.instance import StagedInstance
 from cloudmig.objects import DATASET_DIGEST, FILE_DIGEST, PARTS_DIGEST
 
-__all__ = ["DATASET_DIGEST", "FILE_DIGEST", "PARTS_DIGEST", "ObjectAttributes", "PutAnswer"]
+__all__ = [
+    "DATASET_DIGEST", "FILE_DIGEST", "PARTS_DIGEST", "ObjectAttributes", "PutAnswer",
+    "digests_told",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,12 @@ class ObjectAttributes:
         more = {name.replace("_", "-"): text for name, text in entries.items()}
         return replace(self, metadata={**self.metadata, **more})
 
-    def for_obstore(self) -> dict[str, str]:
+    def for_obstore(self, *, dashes: bool = True) -> dict[str, str]:
         """Return them as obstore takes them: its own names first, anything else is metadata."""
-        named = {"Content-Type": self.content_type, **self.metadata}
+        metadata = {
+            name if dashes else name.replace("-", "_"): text for name, text in self.metadata.items()
+        }
+        named = {"Content-Type": self.content_type, **metadata}
         if self.storage_class:
             named["Storage-Class"] = self.storage_class
         return named
@@ -57,6 +63,12 @@ class ObjectAttributes:
         if self.storage_class:
             named["StorageClass"] = self.storage_class
         return named
+
+
+def digests_told(attributes: Mapping[str, str]) -> tuple[str, str]:
+    """Return the digests of file and data set that obstore was told of, empty where of none."""
+    told = {name.replace("_", "-"): text for name, text in attributes.items()}
+    return told.get(FILE_DIGEST, ""), told.get(DATASET_DIGEST, "")
 
 
 @dataclass(frozen=True, slots=True)

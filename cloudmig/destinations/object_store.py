@@ -23,12 +23,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import ObjectStore
 
 from cloudmig.destinations.answers import ConditionFailed, Unacceptable
-from cloudmig.destinations.attributes import (
-    DATASET_DIGEST,
-    FILE_DIGEST,
-    ObjectAttributes,
-    PutAnswer,
-)
+from cloudmig.destinations.attributes import ObjectAttributes, PutAnswer, digests_told
 from cloudmig.destinations.bodies import StagedBody, map_spooled
 from cloudmig.destinations.local_files import LocalFiles
 from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
@@ -256,7 +251,9 @@ class ObjectStoreDestination:
         mode: PutMode = "create" if condition == _IF_ABSENT else "overwrite"
         if "if-match" in condition:
             mode = {"e_tag": condition["if-match"]}
-        headers: Any = attributes.for_obstore() if self._profile.metadata else {}
+        headers: Any = {}
+        if self._profile.metadata:
+            headers = attributes.for_obstore(dashes=self._profile.metadata_dashes)
         try:
             answer = await obstore.put_async(
                 self._store, key, data, attributes=headers, mode=mode, use_multipart=False
@@ -335,12 +332,12 @@ class ObjectStoreDestination:
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="head") from error
         attributes: Any = result.attributes
-        version_id = result.meta["version"]
+        file_sha256, dataset_sha256 = digests_told(attributes)
         return Receipt(
-            location=Location(location.key, version_id),
+            location=Location(location.key, result.meta["version"]),
             size_bytes=result.meta["size"],
-            file_sha256=attributes.get(FILE_DIGEST, ""),
-            dataset_sha256=attributes.get(DATASET_DIGEST, ""),
+            file_sha256=file_sha256,
+            dataset_sha256=dataset_sha256,
             etag=result.meta["e_tag"] or "",
             storage_class=attributes.get("Storage-Class", self._default_class()),
         )

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore
+from obstore.store import LocalStore, MemoryStore
 
 from cloudmig.config.addresses import folder_of
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.local_files import LocalFiles
 from cloudmig.destinations.object_store import Backend, ObjectStoreDestination
+from cloudmig.destinations.obstore_opening import open_azure_or_google
 from cloudmig.destinations.profiles import StoreProfile, profile_named
 from cloudmig.destinations.retrying import RetryingDestination, RetryPolicy
-from cloudmig.destinations.store_settings import READ_TIMEOUT_S, StoreSettings, client_options
+from cloudmig.destinations.store_settings import StoreSettings
 from cloudmig.destinations.throttled import ThrottledDestination, ThrottleLimits
 from cloudmig.destinations.upload_log import UploadLog
 from cloudmig.destinations.wrapping import ObjectKeeper
@@ -53,8 +54,8 @@ def open_object_store(
     scheme = urlsplit(settings.url).scheme
     builders: dict[str, Callable[[], Backend]] = {
         "s3": lambda: _s3(name, settings, uploads, session),
-        "gs": lambda: _other(GCSStore, settings, _profile(settings)),
-        "az": lambda: _other(AzureStore, settings, _profile(settings)),
+        "gs": lambda: open_azure_or_google(name, settings, _profile(settings)),
+        "az": lambda: open_azure_or_google(name, settings, _profile(settings)),
         "file": lambda: _local(name, settings, _profile(settings), is_used=is_used),
         "memory": lambda: _memory(settings, _profile(settings)),
     }
@@ -123,23 +124,6 @@ def _s3(
     from cloudmig.destinations.s3_opening import open_s3  # noqa: PLC0415 - it brings boto3
 
     return open_s3(name, settings, _profile(settings), uploads, session)
-
-
-def _other(
-    kind: type[GCSStore | AzureStore], settings: StoreSettings, profile: StoreProfile
-) -> Backend:
-    """Google and Azure: credentials come from their own environment variables."""
-
-    def store(timeout_s: float) -> GCSStore | AzureStore:
-        config: Any = {"endpoint": settings.endpoint} if settings.endpoint else {}
-        return kind.from_url(
-            settings.url,
-            client_options=client_options(settings, timeout_s),
-            retry_config={"max_retries": 0},
-            **config,
-        )
-
-    return Backend(store=store(settings.timeout_s), reading=store(READ_TIMEOUT_S), profile=profile)
 
 
 def _local(name: str, settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:

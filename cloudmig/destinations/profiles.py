@@ -26,6 +26,7 @@ class StoreProfile:
     look_before_put: bool = True  #: Without put-if-absent: HEAD before and after. Off: believe.
     put_if_match: bool = True  #: `If-Match` on a PUT: repair in place, in versioned buckets.
     metadata: bool = True  #: Keeps content type and user metadata.
+    metadata_dashes: bool = True  #: Names of metadata may hold dashes; else they are underscores.
     checksum_header: bool = True  #: Takes `x-amz-checksum-sha256`.
     stored_checksum: bool = True  #: Tells the SHA-256 it computed itself.
     storage_classes: bool = True

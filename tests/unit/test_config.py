@@ -163,7 +163,14 @@ def test_every_mistake_is_named_at_once() -> None:
         ({"listen__tls": {"ca": "ca.pem"}}, "a listener needs certificate and key"),
         ({"destinations__archive__endpoint": "127.0.0.1:5000"}, "must be an address like https"),
         ({"destinations__archive__url": "s3://"}, "names no bucket"),
-        ({"destinations__archive__url": "file:///x"}, "means something for s3:// only"),
+        (
+            {"destinations__archive__url": "file:///x"},
+            "means something for s3://, gs://, az:// only",
+        ),
+        (
+            {"destinations__archive__url": "gs://b"},
+            "access_key_id means something for s3://, az://,",
+        ),
         ({"agent__memory_bytes_max": "256 megs"}, 'must be a size such as "256 MiB"'),
         ({"agent__backoff_s": "soon"}, 'must be seconds, or a duration such as "30 s"'),
         ({"agent__transfers": 0}, "agent.transfers must be greater than or equal to 1"),
@@ -233,6 +240,16 @@ def test_one_place_is_one_however_it_is_written(one: dict[str, str], other: dict
     data = a_file(destinations__archive=one, destinations__twin=other)
 
     assert "the destinations archive, twin are one place" in mistakes_in(data)
+
+
+def test_containers_of_two_accounts_are_two_places() -> None:
+    key = {"url": "az://images", "secret_access_key": "c2VjcmV0"}
+    data = a_file(
+        destinations__archive={**key, "access_key_id": "hospital"},
+        destinations__twin={**key, "access_key_id": "hospitaldr"},
+    )
+
+    assert parse(data).destinations["twin"].bucket == "images"
 
 
 def test_a_link_hides_no_place(tmp_path: Path) -> None:

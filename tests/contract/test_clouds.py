@@ -1,0 +1,104 @@
+"""Azure and Google keep the promises of the port, by what `az://` and `gs://` send them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from cloudmig.destinations.opening import StoreSettings, open_object_store
+from cloudmig.errors import ConfigError
+from cloudmig.model.outcome import Stored
+from cloudmig.ports import Destination
+from tests.contract.destination_contract import ARCHIVE, DestinationContract, an_instance, staged
+from tests.contract.scripted_clouds import (
+    ACCOUNT,
+    ACCOUNT_KEY,
+    ScriptedAzure,
+    ScriptedGoogle,
+)
+
+#: What an account file says to a store that asks for no token.
+_NO_OAUTH = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
+
+
+@pytest.fixture
+def azure() -> Iterator[ScriptedAzure]:
+    cloud = ScriptedAzure()
+    with cloud.serving():
+        yield cloud
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGoogle]:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(_NO_OAUTH))
+    cloud = ScriptedGoogle()
+    with cloud.serving():
+        yield cloud
+
+
+def at_azure(cloud: ScriptedAzure) -> Destination:
+    settings = StoreSettings(
+        url="az://images/hospital%20a", endpoint=cloud.endpoint, access_key_id=ACCOUNT,
+        secret_access_key=ACCOUNT_KEY,
+    )  # fmt: skip
+    return open_object_store("az", settings, archive=ARCHIVE)
+
+
+class TestAzure(DestinationContract):
+    @pytest.fixture
+    def destination(self, azure: ScriptedAzure) -> Destination:
+        return at_azure(azure)
+
+
+class TestGoogle(DestinationContract):
+    has_storage_classes = False  # They are sent, but a HEAD through obstore tells none.
+
+    @pytest.fixture
+    def destination(self, google: ScriptedGoogle) -> Destination:
+        settings = StoreSettings(url="gs://images/hospital", endpoint=google.endpoint)
+        return open_object_store("gs", settings, archive=ARCHIVE)
+
+    async def test_a_repair_leaves_the_bad_object_where_it_was(
+        self, destination: Destination, google: ScriptedGoogle
+    ) -> None:
+        """Its generation is no sign that a bucket keeps versions."""
+        instance = an_instance()
+        bad = await destination.store(staged(instance, b"bad"))
+        assert isinstance(bad, Stored)
+
+        repair = await destination.replace(staged(instance, b"good"), bad.receipt)
+
+        assert repair.location.key == bad.receipt.location.key + "~r1"
+        assert len(google.objects) == 2
+
+
+async def test_the_digests_travel_under_names_that_azure_takes(azure: ScriptedAzure) -> None:
+    destination = at_azure(azure)
+    stored = await destination.store(staged(an_instance()))
+    assert isinstance(stored, Stored)
+    azure.asked.clear()
+
+    assert await destination.find(stored.receipt.location) == stored.receipt
+
+    assert [method for method, _ in azure.asked] == ["HEAD"]  # No byte is read for it.
+
+
+@pytest.mark.parametrize(("url", "key", "words"), [
+    ("az://images", None, "AZURE_STORAGE_ACCOUNT_NAME"),
+    ("az://images", "no base64!", "secret_access_key"),
+    ("gs://images", None, "GOOGLE_APPLICATION_CREDENTIALS"),
+])  # fmt: skip
+def test_credentials_that_cannot_be_used_are_a_mistake_of_the_configuration(
+    url: str, key: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", "{")
+    for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR"):
+        monkeypatch.delenv(name, raising=False)
+    settings = StoreSettings(url=url, access_key_id=key and ACCOUNT, secret_access_key=key)
+
+    with pytest.raises(ConfigError, match="destination home") as caught:
+        open_object_store("home", settings, archive=ARCHIVE)
+    assert words in caught.value.hint
+    assert str(key) not in f"{caught.value} {caught.value.hint}"
