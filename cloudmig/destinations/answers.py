@@ -32,17 +32,34 @@ class Unacceptable(DestinationError):  # noqa: N818 - named like its siblings in
     disposition: ClassVar[Disposition] = Disposition.QUARANTINE
 
 
-_DAMAGED = frozenset({"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"})
+_DAMAGED = frozenset(
+    {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "Md5Mismatch"}
+)
 _PASSING = frozenset(
     {"RequestTimeout", "SlowDown", "OperationAborted", "ServerBusy", "Throttling"}
 )  # Throttling: of STS, when a role is assumed anew.
 _TOO_LARGE = frozenset({"EntityTooLarge", "RequestBodyTooLarge", "KeyTooLongError"})
+#: Of an archive class of S3, and of the Archive tier of Azure.
+_ARCHIVED = frozenset({"InvalidObjectState", "BlobArchived", "BlobBeingRehydrated"})
+_MAY_NOT = (
+    "check the account key, or what these credentials may do: the role Storage Blob Data"
+    " Contributor, or a SAS token that may read, create, write and list"
+)
 _HINTS = {
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it (timedatectl, chrony)",
     "InvalidAccessKeyId": "the access key is not known there: check the credentials",
     "SignatureDoesNotMatch": "the secret key is wrong, or a proxy alters requests",
     "ExpiredToken": "the session token has expired: renew the credentials",
     "NoSuchBucket": "create the bucket, or correct the url of the destination",
+    "ContainerNotFound": "create the container, or correct the url of the destination",
+    "AuthenticationFailed": "the account key or the SAS token is wrong or has expired, or the clock"
+    " of this machine is wrong",
+    "InvalidAuthenticationInfo": "the token is not accepted: renew the credentials",
+    "NoAuthenticationInformation": "no credentials were sent: set those of the storage account",
+    "AuthorizationFailure": f"{_MAY_NOT}; and the firewall of the storage account",
+    "AuthorizationPermissionMismatch": _MAY_NOT,
+    "InsufficientAccountPermissions": _MAY_NOT,
+    "AccountIsDisabled": "the storage account is disabled",
     "PermanentRedirect": "the bucket lives in another region: correct region or endpoint",
     "AuthorizationHeaderMalformed": "the bucket lives in another region: correct region",
     "InvalidStorageClass": "the store does not know the storage class of the destination or rule",
@@ -51,8 +68,9 @@ _HINTS = {
 _STATUS_HINTS = {
     301: _HINTS["PermanentRedirect"],
     401: "check the credentials",
-    403: "check credentials and bucket policy: PutObject, GetObject, ListBucket are needed",
-    404: _HINTS["NoSuchBucket"],
+    403: "check the credentials and the policy or role that says what they may do: to put, read and"
+    " list objects is needed (PutObject, GetObject, ListBucket on S3)",
+    404: "create the bucket or container, or correct the url of the destination",
     405: _HINTS["NotImplemented"],
     501: _HINTS["NotImplemented"],
 }
@@ -63,7 +81,7 @@ def error_for(status: int | None, code: str, *, doing: str) -> DestinationError:
     said = f"{doing}: {code or status or 'no usable answer'}"
     if code in _TOO_LARGE or status == 413:
         return Unacceptable(f"{said}; the object is too large for this store")
-    if code == "InvalidObjectState":
+    if code in _ARCHIVED:
         return ObjectArchived(said, hint="the object is archived: restore it first")
     hint = _HINTS.get(code) or _STATUS_HINTS.get(status or 0, "")
     if code in _DAMAGED:

@@ -26,7 +26,7 @@ from cloudmig.destinations.answers import ConditionFailed, Unacceptable
 from cloudmig.destinations.attributes import ObjectAttributes, PutAnswer, digests_told
 from cloudmig.destinations.bodies import StagedBody, map_spooled
 from cloudmig.destinations.local_files import LocalFiles
-from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, translate
+from cloudmig.destinations.obstore_errors import OBSTORE_ERRORS, lacks_bucket, translate
 from cloudmig.destinations.profiles import StoreProfile
 from cloudmig.dicom.digest import StreamDigests
 from cloudmig.errors import ConfigError, DestinationUnavailable, ObjectMissing
@@ -125,7 +125,7 @@ class ObjectStoreDestination:
             async for chunk in result.stream(min_chunk_size=_READ_CHUNK_BYTES):
                 yield bytes(chunk)
         except FileNotFoundError as error:
-            await self._see_root()
+            await self._see_root(error, doing="get")
             raise ObjectMissing("get: the object is not there") from error
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="get") from error
@@ -160,8 +160,8 @@ class ObjectStoreDestination:
         try:
             result = await obstore.get_async(self._reading, key)
             return bytes(await result.bytes_async())
-        except FileNotFoundError:
-            await self._see_root()
+        except FileNotFoundError as error:
+            await self._see_root(error, doing="get evidence")
             return None
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="get evidence") from error
@@ -326,8 +326,8 @@ class ObjectStoreDestination:
             options["version"] = location.version_id
         try:
             result = await obstore.get_async(self._store, location.key, options=options)
-        except FileNotFoundError:
-            await self._see_root()
+        except FileNotFoundError as error:
+            await self._see_root(error, doing="head")
             return None
         except OBSTORE_ERRORS as error:
             raise translate(error, doing="head") from error
@@ -342,8 +342,10 @@ class ObjectStoreDestination:
             storage_class=attributes.get("Storage-Class", self._default_class()),
         )
 
-    async def _see_root(self) -> None:
-        """Raise where nothing is there because its disk is not."""
+    async def _see_root(self, error: FileNotFoundError, *, doing: str) -> None:
+        """Raise where nothing is there because its disk or its bucket is not."""
+        if lacks_bucket(error):
+            raise translate(error, doing=doing) from error
         if self._backend.files is not None:
             await self._backend.files.see_root()
 

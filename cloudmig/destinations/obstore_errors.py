@@ -15,7 +15,7 @@ from cloudmig.errors import (
     DestinationUnavailable,
 )
 
-__all__ = ["MEANINGS", "OBSTORE_ERRORS", "translate"]
+__all__ = ["MEANINGS", "OBSTORE_ERRORS", "lacks_bucket", "translate"]
 
 #: Everything obstore raises for a reason outside this process. It maps some to built-in errors.
 OBSTORE_ERRORS = (theirs.BaseError, OSError, NotImplementedError, ValueError)
@@ -46,6 +46,8 @@ _DISK_HINTS = {
     errno.EDQUOT: "the quota is used up: free some space there",
 }
 
+#: What obstore says of every way to a token: a managed identity, a metadata server, OAuth2.
+_TOKENLESS = "Error performing token request"
 _STATUS = re.compile(r"non-2xx status code: ([0-9]{3})")
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
@@ -53,6 +55,8 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 def translate(error: BaseException, *, doing: str) -> CloudmigError:
     """Return our error. The message of theirs holds the key, so it is never passed on."""
     text = str(error)
+    if _TOKENLESS in text:
+        return _no_token(text, doing=doing)
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is not None or code is not None:
         number = int(status[1]) if status is not None else None
@@ -72,8 +76,29 @@ def translate(error: BaseException, *, doing: str) -> CloudmigError:
     raise AssertionError("BaseError and OSError are in the table")
 
 
+def lacks_bucket(error: BaseException) -> bool:
+    """Say whether an object is not there because nothing is: a HEAD alone cannot tell."""
+    code = _CODE.search(str(error))
+    return code is not None and code[1] in {"NoSuchBucket", "ContainerNotFound"}
+
+
+def _no_token(text: str, *, doing: str) -> CloudmigError:
+    """Without credentials obstore asks this machine's identity in the cloud, if it has one."""
+    status = _STATUS.search(text)
+    kind: type[CloudmigError] = DestinationUnavailable
+    if status is not None and status[1].startswith("4") and status[1] not in {"408", "429"}:
+        kind = DestinationRefused
+    return kind(
+        f"{doing}: no token for the store was to be had",
+        hint="set the credentials of the destination, unless this machine has an identity of its"
+        " own in that cloud: docs/configuration.md",
+    )
+
+
 def _hint(error: BaseException) -> str:
     if isinstance(error, theirs.UnauthenticatedError | theirs.PermissionDeniedError):
         return "check the credentials and what they may do"
+    if isinstance(error, theirs.GenericError):
+        return "no usable answer came: is the store up, and are url, endpoint and proxy right?"
     number = error.errno if isinstance(error, OSError) else None
     return _DISK_HINTS.get(number or 0, "")

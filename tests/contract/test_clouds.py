@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from cloudmig.destinations.opening import StoreSettings, open_object_store
-from cloudmig.errors import ConfigError
+from cloudmig.errors import ConfigError, DestinationRefused, DestinationUnavailable, ObjectArchived
+from cloudmig.model.instance import Location
 from cloudmig.model.outcome import Stored
 from cloudmig.ports import Destination
 from tests.contract.destination_contract import ARCHIVE, DestinationContract, an_instance, staged
 from tests.contract.scripted_clouds import (
     ACCOUNT,
     ACCOUNT_KEY,
+    Answer,
     ScriptedAzure,
     ScriptedGoogle,
 )
@@ -38,9 +40,9 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGoogle]:
         yield cloud
 
 
-def at_azure(cloud: ScriptedAzure) -> Destination:
+def at_azure(cloud: ScriptedAzure, *, container: str = "images") -> Destination:
     settings = StoreSettings(
-        url="az://images/hospital%20a", endpoint=cloud.endpoint, access_key_id=ACCOUNT,
+        url=f"az://{container}/hospital%20a", endpoint=cloud.endpoint, access_key_id=ACCOUNT,
         secret_access_key=ACCOUNT_KEY,
     )  # fmt: skip
     return open_object_store("az", settings, archive=ARCHIVE)
@@ -83,6 +85,35 @@ async def test_the_digests_travel_under_names_that_azure_takes(azure: ScriptedAz
     assert await destination.find(stored.receipt.location) == stored.receipt
 
     assert [method for method, _ in azure.asked] == ["HEAD"]  # No byte is read for it.
+
+
+async def test_a_missing_container_is_no_missing_image(azure: ScriptedAzure) -> None:
+    destination = at_azure(azure, container="elsewhere")
+
+    with pytest.raises(DestinationRefused) as caught:
+        _ = [piece async for piece in destination.read(Location("v1/main/x.dcm"))]
+    assert "create the container" in caught.value.hint
+    with pytest.raises(DestinationRefused):
+        await destination.get_evidence("v1/main/manifest.json.gz")
+
+
+@pytest.mark.parametrize(("answer", "expected", "words"), [
+    (Answer(403, "AuthenticationFailed"), DestinationRefused, "account key or the SAS token"),
+    (Answer(403, "AuthorizationPermissionMismatch"), DestinationRefused, "Contributor"),
+    (Answer(409, "BlobArchived"), ObjectArchived, "restore"),
+    (Answer(503, "ServerBusy"), DestinationUnavailable, ""),
+])  # fmt: skip
+async def test_what_azure_says_is_told_in_its_own_words(
+    azure: ScriptedAzure, answer: Answer, expected: type[Exception], words: str
+) -> None:
+    azure.always = answer
+
+    with pytest.raises(expected) as caught:
+        _ = [piece async for piece in at_azure(azure).read(Location("v1/main/x.dcm"))]
+    told = f"{caught.value} {getattr(caught.value, 'hint', '')}"
+    assert words in told
+    assert ACCOUNT_KEY not in told
+    assert "bucket" not in told
 
 
 @pytest.mark.parametrize(("url", "key", "words"), [
