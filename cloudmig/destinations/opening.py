@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from cloudmig.destinations.s3_control import S3Control
 
-__all__ = ["Protected", "StoreSettings", "open_control", "open_object_store", "protect"]
+__all__ = [
+    "Protected", "StoreSettings", "open_control", "open_object_store", "profile_of", "protect",
+]  # fmt: skip
 
 _MEMORY: dict[str, MemoryStore] = {}
 _DEFAULT_PROFILES = {
@@ -54,10 +56,10 @@ def open_object_store(
     scheme = urlsplit(settings.url).scheme
     builders: dict[str, Callable[[], Backend]] = {
         "s3": lambda: _s3(name, settings, uploads, session),
-        "gs": lambda: open_azure_or_google(name, settings, _profile(settings)),
-        "az": lambda: open_azure_or_google(name, settings, _profile(settings)),
-        "file": lambda: _local(name, settings, _profile(settings), is_used=is_used),
-        "memory": lambda: _memory(settings, _profile(settings)),
+        "gs": lambda: open_azure_or_google(name, settings, profile_of(settings)),
+        "az": lambda: open_azure_or_google(name, settings, profile_of(settings)),
+        "file": lambda: _local(name, settings, profile_of(settings), is_used=is_used),
+        "memory": lambda: _memory(settings, profile_of(settings)),
     }
     if scheme not in builders:
         raise ConfigError(
@@ -102,7 +104,8 @@ def open_control(
     return _s3(name, settings, None, session).control
 
 
-def _profile(settings: StoreSettings) -> StoreProfile:
+def profile_of(settings: StoreSettings) -> StoreProfile:
+    """Return what the store can do, by its name or its URL, with the user's corrections."""
     scheme = urlsplit(settings.url).scheme
     profile = profile_named(
         settings.profile or _DEFAULT_PROFILES[scheme], settings.profile_overrides
@@ -123,7 +126,7 @@ def _s3(
 ) -> Backend:
     from cloudmig.destinations.s3_opening import open_s3  # noqa: PLC0415 - it brings boto3
 
-    return open_s3(name, settings, _profile(settings), uploads, session)
+    return open_s3(name, settings, profile_of(settings), uploads, session)
 
 
 def _local(name: str, settings: StoreSettings, profile: StoreProfile, *, is_used: bool) -> Backend:

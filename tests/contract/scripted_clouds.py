@@ -75,7 +75,7 @@ class ScriptedCloud:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815 - names of http.server
+            do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815 - names of http.server
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Say nothing."""
@@ -104,6 +104,8 @@ class ScriptedCloud:
         if bucket != "images":
             return Answer(404, self.no_bucket)
         headers = {name.lower(): value for name, value in request.headers.items()}
+        if request.command == "POST":
+            return self.batch(body)
         if not key:
             return Answer(200, body=self.list(query.get("prefix", "")).encode())
         if request.command == "PUT":
@@ -146,6 +148,10 @@ class ScriptedCloud:
         """Return why something is not kept."""
         raise NotImplementedError
 
+    def batch(self, body: bytes) -> Answer:
+        """Delete several at once."""
+        raise NotImplementedError
+
     def list(self, prefix: str) -> str:
         """Return what lies below a prefix, as XML."""
         raise NotImplementedError
@@ -172,6 +178,16 @@ class ScriptedAzure(ScriptedCloud):
         if "if-match" in headers and (held is None or held.headers["etag"] != headers["if-match"]):
             return Answer(412, "ConditionNotMet")
         return None
+
+    def batch(self, body: bytes) -> Answer:
+        answers = b""
+        for number, path in enumerate(re.findall(rb"DELETE (\S+) HTTP", body)):
+            key = urllib.parse.unquote(path.decode()).partition("/images/")[2]
+            status = b"404 Not Found" if self.objects.pop(key, None) is None else b"202 Accepted"
+            answers += b"--b\r\nContent-Type: application/http\r\nContent-ID: %d\r\n\r\n" % number
+            answers += b"HTTP/1.1 %s\r\n\r\n" % status
+        told = {"content-type": "multipart/mixed; boundary=b"}
+        return Answer(202, headers=told, body=answers + b"--b--\r\n")
 
     def list(self, prefix: str) -> str:
         blobs = "".join(

@@ -18,6 +18,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cloudmig.agent.doctor.cloud_store import check_cloud_store
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.agent.doctor.web_store import check_web_store
 from cloudmig.bootstrap.destinations import store_settings
@@ -65,6 +66,8 @@ def check_destination(
         return [_check_directory(subject, destination.directory)]
     if destination.is_dicomweb:
         return check_web_store(subject, name, destination, archive, timeout_s=timeout_s)
+    if destination.scheme in {"gs", "az"}:
+        return check_cloud_store(subject, name, destination, archive, timeout_s=timeout_s)
     connect_s = min(destination.connect_s, timeout_s)
     settings = replace(
         store_settings(destination), connect_timeout_s=connect_s, timeout_s=timeout_s
