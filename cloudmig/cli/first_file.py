@@ -86,6 +86,31 @@ storage_class = "STANDARD"
 
 """
 
+_AZURE = """\
+[destinations.archive]
+url = {url}                     # az://CONTAINER/prefix
+{endpoint}
+# The storage account comes from the environment (AZURE_STORAGE_ACCOUNT_NAME, and
+# AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN) or the managed identity of this machine;
+# or, in a file that only this user may read:
+# access_key_id = "..."         # the name of the storage account
+# secret_access_key = "..."     # one of its keys
+
+"""
+
+_GOOGLE = """\
+[destinations.archive]
+url = {url}                     # gs://BUCKET/prefix
+{endpoint}
+storage_class = "STANDARD"
+# Credentials come from the environment (GOOGLE_APPLICATION_CREDENTIALS: the key file of a service
+# account), `gcloud auth application-default login` or the service account of this machine.
+
+"""
+
+_STORES = {"az": _AZURE, "gs": _GOOGLE}
+_HOMES = {"az": "Azure", "gs": "Google"}
+
 _VIEWER = """\
 [destinations.viewer]           # a DICOMweb store, filled by STOW-RS
 url = {url}                     # the service root
@@ -123,6 +148,7 @@ copy_to = [{copy_to}]
 _STORAGE_CLASS = """\
 # storage_class = "STANDARD_IA" # else the destination's
 """
+_STORAGE_CLASSES = {"gs": _STORAGE_CLASS.replace("STANDARD_IA", "NEARLINE")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,12 +238,13 @@ class FirstFile:
 
     def text(self) -> str:
         """Return the file."""
+        scheme = self.url.partition(":")[0]
         endpoint = (
-            '# endpoint = "https://..."      # omit for AWS'
+            f'# endpoint = "https://..."      # omit for {_HOMES.get(scheme, "AWS")}'
             if self.endpoint is None
             else f"endpoint = {_quoted(self.endpoint)}"
         )
-        store = _STORE.format(
+        store = _STORES.get(scheme, _STORE).format(
             url=_quoted(self.url),
             endpoint=endpoint,
             region=_quoted(self.region),
@@ -232,7 +259,8 @@ class FirstFile:
                 archive=self.archive,
                 copy_to='"archive"' if self.viewer is None else '"archive", "viewer"',
             ),
-            _STORAGE_CLASS if self.viewer is None else "",  # A DICOMweb store has no classes.
+            # A DICOMweb store has no classes, and Azure none of these.
+            "" if scheme == "az" or self.viewer else _STORAGE_CLASSES.get(scheme, _STORAGE_CLASS),
         ))  # fmt: skip
         return "\n".join(_aligned(line) for line in text.splitlines()) + "\n"
 

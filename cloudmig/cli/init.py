@@ -86,7 +86,10 @@ def init(
     endpoint: Annotated[
         str | None,
         typer.Option(
-            "--endpoint", metavar="URL", help="An S3 store that is not AWS.", show_default=False
+            "--endpoint",
+            metavar="URL",
+            help="Where the store is, if not at AWS, Azure or Google themselves.",
+            show_default=False,
         ),
     ] = None,
     region: Annotated[
@@ -302,7 +305,9 @@ def _tell(invocation: Invocation, source: _Source, *, profile: str, viewer: View
         invocation.say(f"{source.hint[0].upper()}{source.hint[1:]}.")
     if source.hint or not source.answers:
         invocation.say("That is fine for now: cloudmig doctor says what is in the way.")
-    invocation.say(f'The store has the profile "{profile}"; correct it in the file if it is not.')
+    if profile not in {"azure", "gcs"}:  # The URL says it all, and no setting corrects it.
+        words = f'The store has the profile "{profile}"; correct it in the file if it is not.'
+        invocation.say(words)
     if viewer is not None:
         words = f'The DICOMweb store has the profile "{viewer.profile}"'
         invocation.say(f"{words}. {viewer.why}".strip().replace("this file", "the file"))

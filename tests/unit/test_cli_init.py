@@ -52,6 +52,29 @@ def test_the_file_says_what_the_options_said(path: Path, capfd: pytest.CaptureFi
     assert f"cloudmig -c {path} doctor" in out
 
 
+@pytest.mark.parametrize(("bucket", "words"), [
+    ("az://images/p", ("AZURE_STORAGE_ACCOUNT_NAME", "the name of the storage account", "Azure")),
+    ("gs://images/p", ("GOOGLE_APPLICATION_CREDENTIALS", "NEARLINE", "Google")),
+])  # fmt: skip
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:10000/devstoreaccount1"])
+def test_a_store_of_another_cloud_is_told_about_its_own_credentials(
+    path: Path,
+    bucket: str,
+    words: tuple[str, ...],
+    endpoint: str | None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert init(path, *(["--endpoint", endpoint] if endpoint else []), bucket=bucket) == 0
+
+    text = path.read_text()
+    assert all(word in text for word in words[: 2 if endpoint else 3])
+    assert "AWS" not in text
+    assert "region" not in text
+    archive = load(path).destinations["archive"]
+    assert (archive.url, archive.endpoint) == (bucket, endpoint)
+    assert "profile" not in capfd.readouterr().out
+
+
 def test_the_next_commands_read_the_file_that_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
