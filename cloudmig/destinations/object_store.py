@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -58,6 +58,7 @@ class Backend:
     store: ObjectStore
     profile: StoreProfile
     reading: ObjectStore | None = None  #: The same store with the time-outs of a long download.
+    sending: Callable[[int], ObjectStore] | None = None  #: With those of an upload, by its size.
     control: S3Control | None = None  #: S3 only: what obstore cannot ask.
     direct: S3Put | None = None  #: S3 only, and no proxy in between: cheaper, see ADR 0008.
     large: LargeObjects | None = None  #: S3 only.
@@ -251,12 +252,13 @@ class ObjectStoreDestination:
         mode: PutMode = "create" if condition == _IF_ABSENT else "overwrite"
         if "if-match" in condition:
             mode = {"e_tag": condition["if-match"]}
+        store = self._backend.sending(len(data)) if self._backend.sending else self._store
         headers: Any = {}
         if self._profile.metadata:
             headers = attributes.for_obstore(dashes=self._profile.metadata_dashes)
         try:
             answer = await obstore.put_async(
-                self._store, key, data, attributes=headers, mode=mode, use_multipart=False
+                store, key, data, attributes=headers, mode=mode, use_multipart=False
             )
         except (AlreadyExistsError, PreconditionError) as error:
             if condition:

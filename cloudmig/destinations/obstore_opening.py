@@ -1,7 +1,13 @@
-"""Open a bucket at Google or a container at Azure: obstore does everything there."""
+"""Open a bucket at Google or a container at Azure: obstore does everything there.
+
+An object is one PUT there, and obstore's clients see no silence while they send: they know how long
+a call may take as a whole. So each size has a client of its own, with `timeout_s` for each 64 MiB.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +21,7 @@ from cloudmig.errors import ConfigError
 
 __all__ = ["open_azure_or_google"]
 
+_TIMED_BYTES = 64 << 20  #: What `timeout_s` is for: 1.1 MB/s with its default.
 #: What each needs before it can be asked at all. obstore's own words may quote a key.
 _NEEDED = {
     "az": "set access_key_id and secret_access_key to the name and a key of the storage account,"
@@ -27,17 +34,25 @@ def open_azure_or_google(name: str, settings: StoreSettings, profile: StoreProfi
     """Return the store; what the settings leave out comes from its own environment variables."""
     kind, config = _kind(settings)
 
-    def store(timeout_s: float) -> GCSStore | AzureStore:
+    def store(timeout_s: float, *, times: int = 1) -> GCSStore | AzureStore:
+        patient = replace(settings, timeout_s=settings.timeout_s * times)
         return kind.from_url(
             settings.url,
-            client_options=client_options(settings, timeout_s),
+            client_options=client_options(patient, timeout_s * times),
             retry_config={"max_retries": 0},
             **config,
         )
 
+    @cache
+    def sending(doublings: int) -> GCSStore | AzureStore:
+        return store(settings.timeout_s, times=1 << doublings)
+
     try:
         return Backend(
-            store=store(settings.timeout_s), reading=store(READ_TIMEOUT_S), profile=profile
+            store=sending(0),
+            reading=store(READ_TIMEOUT_S),
+            sending=lambda size_bytes: sending(_doublings(size_bytes)),
+            profile=profile,
         )
     except OBSTORE_ERRORS as error:
         scheme = urlsplit(settings.url).scheme
@@ -45,6 +60,11 @@ def open_azure_or_google(name: str, settings: StoreSettings, profile: StoreProfi
             f"destination {name}: its credentials are missing or cannot be read",
             hint=_NEEDED[scheme],
         ) from error
+
+
+def _doublings(size_bytes: int) -> int:
+    """Return how often the time for 64 MiB is doubled: few clients, each with its connections."""
+    return (max(size_bytes - 1, 0) // _TIMED_BYTES).bit_length()
 
 
 def _kind(settings: StoreSettings) -> tuple[type[GCSStore | AzureStore], dict[str, Any]]:

@@ -63,7 +63,11 @@ class ScriptedCloud:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
+                announced = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(announced)
+                if len(body) != announced:
+                    self.close_connection = True  # Whoever sent it has died: nothing is kept.
+                    return
                 with cloud._lock:
                     answer = cloud.always or cloud._answer(self, body)
                 content = answer.content()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cloudmig.destinations.object_store import ObjectStoreDestination
 from cloudmig.destinations.opening import StoreSettings, open_object_store
 from cloudmig.errors import ConfigError, DestinationRefused, DestinationUnavailable, ObjectArchived
 from cloudmig.model.instance import Location
@@ -40,7 +41,7 @@ def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedGoogle]:
         yield cloud
 
 
-def at_azure(cloud: ScriptedAzure, *, container: str = "images") -> Destination:
+def at_azure(cloud: ScriptedAzure, *, container: str = "images") -> ObjectStoreDestination:
     settings = StoreSettings(
         url=f"az://{container}/hospital%20a", endpoint=cloud.endpoint, access_key_id=ACCOUNT,
         secret_access_key=ACCOUNT_KEY,
@@ -114,6 +115,23 @@ async def test_what_azure_says_is_told_in_its_own_words(
     assert words in told
     assert ACCOUNT_KEY not in told
     assert "bucket" not in told
+
+
+@pytest.mark.parametrize(("size_bytes", "times"), [
+    (0, 1), (64 << 20, 1), ((64 << 20) + 1, 2), (128 << 20, 2), (200 << 20, 4), (1 << 30, 16),
+])  # fmt: skip
+async def test_a_large_object_has_more_time_to_go_up(
+    azure: ScriptedAzure, size_bytes: int, times: int
+) -> None:
+    """Its PUT is one call: with the time of a small one it would fail for ever."""
+    sending = at_azure(azure)._backend.sending
+    assert sending is not None
+
+    options = sending(size_bytes).client_options
+
+    assert options is not None
+    assert options["timeout"] == options["read_timeout"] == f"{2 * times}m"
+    assert sending(size_bytes) is sending(size_bytes)
 
 
 @pytest.mark.parametrize(("url", "key", "words"), [
