@@ -25,8 +25,8 @@ from cloudmig.dicom.header import (
 from cloudmig.model.window import StudyQuestion
 
 __all__ = [
-    "decode_study_answer", "failed_sop_instance_uids", "image_question", "retrieve_request",
-    "series_question", "study_question",
+    "count_of", "decode_study_answer", "failed_sop_instance_uids", "image_question",
+    "retrieve_request", "series_question", "study_question",
 ]  # fmt: skip
 
 #: What is asked of every study. SpecificCharacterSet must be asked for, or none comes back.
@@ -36,6 +36,18 @@ STUDY_KEYWORDS = (
     "StudyInstanceUID", "StudyID", "StudyDescription", "ReferringPhysicianName",
     "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
 )  # fmt: skip
+
+#: What an integer string may say (PS3.5 6.2), and a column of the catalog can hold.
+_COUNT_MAX = 2**31 - 1
+_COUNT_DIGITS_MAX = 12
+
+
+def count_of(text: str) -> int | None:
+    """Return a number of something, or None where none is said, or none that can be."""
+    digits = text.strip("\0 ").removesuffix(".0")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > _COUNT_DIGITS_MAX:
+        return None
+    return count if (count := int(digits)) <= _COUNT_MAX else None
 
 
 def study_question(question: StudyQuestion, transfer_syntax_uid: str) -> bytes:

@@ -15,8 +15,8 @@ from cloudmig.dicom.query import STUDY_KEYWORDS
 from cloudmig.model.window import StudyQuestion
 
 __all__ = [
-    "IMAGE_INCLUDED", "SERIES_INCLUDED", "STUDY_INCLUDED", "count_of", "image_answer",
-    "series_answer", "study_answer", "study_keys",
+    "IMAGE_INCLUDED", "SERIES_INCLUDED", "STUDY_INCLUDED", "image_answer", "series_answer",
+    "study_answer", "study_keys",
 ]  # fmt: skip
 
 Keys = list[tuple[str, str]]
@@ -62,12 +62,6 @@ def image_answer(row: Mapping[str, Any]) -> dict[str, str]:
     """Return what a row of a search for instances says of it."""
     keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", *IMAGE_INCLUDED)
     return _texts(row, keywords)
-
-
-def count_of(text: str) -> int | None:
-    """Return a number of something, or None where none is said."""
-    digits = text.strip().removesuffix(".0")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 16 else None
 
 
 def _texts(row: Mapping[str, Any], keywords: Iterable[str]) -> dict[str, str]:

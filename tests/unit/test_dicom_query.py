@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloudmig.dicom.header import HeaderUnreadable
-from cloudmig.dicom.query import decode_study_answer
+from cloudmig.dicom.query import count_of, decode_study_answer
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 DATE = b"\x08\x00\x20\x00DA\x08\x0020200101"
@@ -26,3 +26,17 @@ def test_a_broken_value_does_not_end_the_inventory(character_set: bytes) -> None
 def test_what_is_no_identifier_is_unreadable() -> None:
     with pytest.raises(HeaderUnreadable):
         decode_study_answer(b"\x08\x00\x05\x00CT\x0a\x00ISO", EXPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        ("17", 17), (" 17 ", 17), ("0017", 17), ("17\0", 17), ("17.0", 17),
+        ("2147483647", 2**31 - 1),
+        ("", None), ("-1", None), ("many", None), ("\xb2", None), ("17.5", None),
+        ("4294967295", None), ("9" * 20, None), ("9" * 5000, None),
+    ],
+)  # fmt: skip
+def test_a_count_that_cannot_be_one_counts_nothing(said: str, count: int | None) -> None:
+    """A series of 9...9 instances ended the whole run; PostgreSQL has no column for 4294967295."""
+    assert count_of(said) == count

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from cloudmig.dicom.query import count_of
 from cloudmig.dicom.search import (
     IMAGE_INCLUDED,
     SERIES_INCLUDED,
     STUDY_INCLUDED,
-    count_of,
     image_answer,
     series_answer,
     study_answer,

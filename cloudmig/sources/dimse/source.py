@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from cloudmig.dicom.header import HeaderUnreadable, read_elements, uid_text
 from cloudmig.dicom.query import (
+    count_of,
     decode_study_answer,
     image_question,
     series_question,
@@ -162,7 +163,7 @@ class DimseSource:
                 raise SourceUnavailable(f"a C-FIND answer cannot be read: {error}") from error
             yield StudySummary.of_answer(
                 answer,
-                instances_claimed=_count(answer.get("NumberOfStudyRelatedInstances", "")),
+                instances_claimed=count_of(answer.get("NumberOfStudyRelatedInstances", "")),
                 patient_key=self._patient_key,
             )
 
@@ -219,7 +220,7 @@ class DimseSource:
                 notes.append("a series without a usable Series Instance UID")
                 continue
             claimed = values.get(_SERIES_INSTANCES, b"").decode("ascii", "replace")
-            series[series_instance_uid] = _count(claimed)
+            series[series_instance_uid] = count_of(claimed)
             if len(series) > _SERIES_MAX:
                 raise SourceUnavailable(f"more than {_SERIES_MAX} series in one study")
         return series
@@ -319,7 +320,3 @@ def _read(identifier: bytes, transfer_syntax_uid: str, wanted: set[int]) -> dict
 def _is_of_another(values: Mapping[int, bytes], asked: Mapping[int, str]) -> bool:
     """Say whether an answer names another study or series than was asked for."""
     return any(uid_text(values.get(tag, b"")) not in ("", uid) for tag, uid in asked.items())
-
-
-def _count(text: str) -> int | None:
-    return int(text) if text.strip().isdecimal() else None
