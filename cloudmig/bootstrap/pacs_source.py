@@ -19,6 +19,7 @@ from cloudmig.sources.dimse import (
     DimseSource,
     DimseSourceSettings,
     StoragePolicy,
+    Stranger,
 )
 from cloudmig.telemetry import Pseudonyms, Reporter
 
@@ -88,10 +89,16 @@ async def _storage_server(
                 for our_aet in settings.ae_titles:
                     peers[our_aet].add(AllowedPeer(address, aet))
 
-    def tell_refused(peer_host: str, calling_aet: str) -> None:
-        peer = f"{calling_aet or 'AE_TITLE'}@{peer_host}"
+    def tell_refused(who: Stranger) -> None:
+        peer = f"{who.calling_aet or 'AE_TITLE'}@{who.host}"
         hint = f'if it is the PACS, add "{peer}" to the peers of its source'
-        reporter.event("sender.refused", host=peer_host, calling_aet=calling_aet, hint=hint)
+        if who.called_aet:
+            ours = " or ".join(sorted(peers))
+            hint = f"it calls us {who.called_aet}: if it is the PACS, register {ours} there instead"
+        reporter.event(
+            "sender.refused", host=who.host, calling_aet=who.calling_aet,
+            called_aet=who.called_aet, hint=hint,
+        )  # fmt: skip
 
     policy = StoragePolicy(desk, peers, tell_refused=tell_refused)
     listen = config.listen

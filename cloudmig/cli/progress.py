@@ -98,7 +98,8 @@ class ProgressReporter:
                 )
             case "sender.refused":
                 who = f"{fields['calling_aet']}@{fields['host']}".removeprefix("@")
-                said = f"refused {who}, which is no configured sender: {fields['hint']}"
+                why = "" if fields["called_aet"] else ", which is no configured sender"
+                said = f"refused {who}{why}: {fields['hint']}"
                 self._live.console.print(Text(said, style="yellow"))
             case "destination.back":
                 self._live.console.print(f"{fields['destination']} answers again")

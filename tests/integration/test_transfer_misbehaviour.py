@@ -400,3 +400,15 @@ async def test_a_pacs_that_sends_under_another_name_is_told_of_once(tmp_path: Pa
     [told] = world.reporter.named("sender.refused")
     assert (told["host"], told["calling_aet"]) == ("127.0.0.1", world.pacs.aet)
     assert f'"{world.pacs.aet}@127.0.0.1"' in str(told["hint"])
+
+
+async def test_a_pacs_that_calls_us_by_another_name_is_told_of_once(tmp_path: Path) -> None:
+    world = World(tmp_path, STUDIES, Script(calls_us="CLOUDMIK"))
+
+    with world.serving():
+        await world.migrate()
+
+    [told] = world.reporter.named("sender.refused")
+    assert (told["calling_aet"], told["called_aet"]) == (world.pacs.aet, "CLOUDMIK")
+    assert "calls us CLOUDMIK" in str(told["hint"])
+    assert "register CLOUDMIG" in str(told["hint"])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from cloudmig.config import Configuration, PacsSettings
 from cloudmig.dimse.server import StorageServer
 from cloudmig.dimse.tls import server_context
-from cloudmig.sources.dimse import AllowedPeer, ArrivalDesk, StoragePolicy
+from cloudmig.sources.dimse import AllowedPeer, ArrivalDesk, StoragePolicy, Stranger
 from cloudmig.staging.area import StagingArea, StagingLimits
 from cloudmig.staging.budget import MemoryBudget
 from cloudmig.staging.spool import Spool
@@ -28,6 +28,7 @@ class Listening:
 
     desk: ArrivalDesk
     port: int | None  #: None where it could not listen; another check says why.
+    refused: Sequence[Stranger]  #: Who was turned away so far.
 
 
 @contextlib.asynccontextmanager
@@ -41,7 +42,8 @@ async def listening(config: Configuration) -> AsyncIterator[Listening]:
         allowed = await _allowed(source)
         for ae_title in source.ae_titles:
             peers.setdefault(ae_title, []).extend(allowed)
-    policy = StoragePolicy(desk, peers)
+    refused: list[Stranger] = []
+    policy = StoragePolicy(desk, peers, tell_refused=refused.append)
     async with AsyncExitStack() as stack:
         port = None
         with contextlib.suppress(OSError, ssl.SSLError):  # Other checks say so, with hints.
@@ -58,7 +60,7 @@ async def listening(config: Configuration) -> AsyncIterator[Listening]:
             )
             await stack.enter_async_context(server)
             port = server.port
-        yield Listening(desk, port)
+        yield Listening(desk, port, refused)
 
 
 async def _allowed(source: PacsSettings) -> list[AllowedPeer]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
 from cloudmig.agent.doctor.listening import Listening
+from cloudmig.agent.doctor.nothing_came import get_brought_nothing, move_brought_nothing
 from cloudmig.config import Configuration, PacsSettings
 from cloudmig.dimse.client import Peer, associate
 from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext
@@ -32,7 +33,6 @@ _SERVICES = {"C-ECHO": VERIFICATION, "C-FIND": FIND, "C-MOVE": MOVE, "C-GET": GE
 #: Days back in which a study is looked for, one narrow question after the other.
 _LOOK_BACK_DAYS = (0, 7, 31, 366, 3660)
 _STUDIES_TRIED_MAX = 3
-_MOVE_DESTINATION_UNKNOWN = 0xA801  # PS3.4 C.4.2.1.5
 
 
 async def check_source(
@@ -346,7 +346,7 @@ class _Examination:
                 async for arrival in retrieval:
                     size_bytes += arrival.staged.size_bytes
                     arrival.settle(stored=False)
-                status = retrieval.evidence.status
+                evidence = retrieval.evidence
         except (SourceRefused, SourceUnavailable) as error:
             return problem(
                 "retrieve",
@@ -360,34 +360,12 @@ class _Examination:
             return ok(
                 "retrieve", self.subject, f"{service} brought one instance of {size_bytes:,} bytes"
             )
-        return self._nothing_came(service, status)
-
-    def _nothing_came(self, service: str, status: int | None) -> Finding:
-        title, port = self.usable_titles[0], self.listen.port
-        said = "no final status" if status is None else f"status {status:04X}"
-        if service == "C-GET":
-            return problem(
-                "retrieve",
-                self.subject,
-                f"C-GET brought nothing ({said})",
-                f'Set sources.{self.name}.retrieve = "c-move", or look into the log of the PACS.',
-            )
-        register = f"AE title {title}, address {self.our_address}, port {port}"
-        if status == _MOVE_DESTINATION_UNKNOWN:
-            return problem(
-                "move_destination",
-                self.subject,
-                f"the PACS does not know {title} as a destination of C-MOVE ({said})",
-                f"Register it there: {register}.",
-            )
-        return problem(
-            "move_back",
-            self.subject,
-            f"C-MOVE was accepted and nothing came to {title} on port {port} ({said})",
-            f"Check what the PACS has registered: {register}. Open the firewall from the PACS to"
-            f" that port. If the PACS sends from another address or as another AE title, add"
-            f' "AE_TITLE@host" to sources.{self.name}.peers.',
+        if use_get:
+            return get_brought_nothing(self.subject, self.name, evidence)
+        us = (
+            f"AE title {self.usable_titles[0]}, address {self.our_address}, port {self.listen.port}"
         )
+        return move_brought_nothing(self.subject, self.name, us, evidence, self.listen.refused)
 
 
 def narrow_questions() -> list[StudyQuestion]:

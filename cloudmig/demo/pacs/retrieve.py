@@ -109,7 +109,7 @@ class Retrieve:
             stores = request(
                 self.state.destinations[destination],
                 calling_aet=self.state.aet,
-                called_aet=destination,
+                called_aet=self.state.script.calls_us or destination,
                 contexts=list(contexts)[:_CONTEXTS_MAX],
             )
         except PeerGone:

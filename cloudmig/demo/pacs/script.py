@@ -70,6 +70,7 @@ class Script:
     last_store_counted: bool = True  #: For the same: that answer counts the last instance, too.
 
     # Associations
+    calls_us: str = ""  #: What it calls the destination of a C-MOVE, where not by its AE title.
     callers: frozenset[str] = frozenset()  #: AE titles let in; empty: everybody.
     associations_max: int | None = None  #: One more is rejected as "local limit exceeded".
     contexts_max: int | None = None  #: At more than these it accepts, and falls over.
