@@ -1,4 +1,4 @@
-"""The doctor says what became of a C-MOVE that was accepted and brought nothing."""
+"""The doctor says why a PACS that was asked in small brought nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloudmig.agent.doctor import examine
+from cloudmig.agent.doctor import Verdict, examine
 from cloudmig.config import load
 from cloudmig.demo.pacs import Script
 from tests.integration.migration_world import World, a_study
@@ -37,3 +37,24 @@ async def test_who_called_us_and_how_is_said(
     assert message in finding.message
     assert hint in finding.hint
     assert "firewall" not in finding.hint
+
+
+@pytest.mark.parametrize(
+    ("studies_max", "verdict", "message"),
+    [
+        (-1, Verdict.PROBLEM, "C-FIND fails: C-FIND ended with A700"),
+        (0, Verdict.WARNING, "no study that has instances (C-FIND ended with A700)"),
+    ],
+    ids=["of any question", "of those that match something"],
+)
+async def test_a_pacs_that_refuses_questions_is_no_bug_of_ours(
+    studies_max: int, verdict: Verdict, message: str, tmp_path: Path
+) -> None:
+    world = World(tmp_path, [STUDY], Script(study_limit=studies_max, limit_is_refused=True))
+
+    with world.serving():
+        found = await examine(load(world.config), wait_max_s=3)
+
+    [finding] = [each for each in found if each.check == "c_find"]
+    assert (finding.verdict, message in finding.message) == (verdict, True)
+    assert not any(each.check == "check" for each in found)

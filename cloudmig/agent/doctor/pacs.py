@@ -19,7 +19,13 @@ from cloudmig.dimse.client import Peer, associate
 from cloudmig.dimse.contexts import QUERY_TRANSFER_SYNTAX_UIDS, ProposedContext
 from cloudmig.dimse.limits import Limits, Timers
 from cloudmig.dimse.tls import client_context
-from cloudmig.errors import SourceBusy, SourceRefused, SourceUnavailable
+from cloudmig.errors import (
+    QueryTruncated,
+    SourceBusy,
+    SourceError,
+    SourceRefused,
+    SourceUnavailable,
+)
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import StudyRef
 from cloudmig.model.window import DateWindow, StudyQuestion
@@ -274,39 +280,53 @@ class _Examination:
     async def _find(self) -> tuple[ExpectedInstance | None, Finding]:
         """Find one instance to try with: narrow questions first, and never a long answer."""
         source = self._open(use_get=False)
+        answered = False
+        refusal: SourceError | None = None
         try:
             for question in narrow_questions():
-                for study in await self._some_studies(source, question):
+                try:
+                    studies = await self._some_studies(source, question)
+                except QueryTruncated as error:
+                    refusal = error  # Too broad for it, unless it answers none of them.
+                    continue
+                answered = True
+                for study in studies:
                     listing = await source.list_instances(study)
                     if listing.instances:
                         words = "C-FIND answers, down to the instances of a study"
                         return listing.instances[0], ok("c_find", self.subject, words)
-        except (SourceRefused, SourceUnavailable) as error:
+        except (SourceRefused, SourceUnavailable, QueryTruncated) as error:
+            answered, refusal = False, error
+        finally:
+            await source.close()
+        if refusal is not None and not answered:
             return None, problem(
                 "c_find",
                 self.subject,
-                f"C-FIND fails: {error}",
+                f"C-FIND fails: {refusal}",
                 f"Allow query for {' and '.join(self.usable_titles)} at the PACS, and look into"
                 " its log.",
             )
-        finally:
-            await source.close()
         return None, warning(
             "c_find",
             self.subject,
-            "C-FIND answers with no study that has instances",
+            f"C-FIND answers with no study that has instances{f' ({refusal})' if refusal else ''}",
             "Nothing could be retrieved to try with. Is this the right archive?",
         )
 
     async def _some_studies(self, source: DimseSource, question: StudyQuestion) -> list[StudyRef]:
         """Return the first few; the association is given back before anything else is asked."""
         found: list[StudyRef] = []
-        async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
-            async for summary in answers:
-                if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
-                    found.append(summary.study)
-                if len(found) >= _STUDIES_TRIED_MAX:
-                    break
+        try:
+            async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
+                async for summary in answers:
+                    if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
+                        found.append(summary.study)
+                    if len(found) >= _STUDIES_TRIED_MAX:
+                        break
+        except QueryTruncated:
+            if not found:  # Else what it told before it gave up will do.
+                raise
         return found
 
     async def _retrieve(self, instance: ExpectedInstance) -> AsyncIterator[Finding]:
