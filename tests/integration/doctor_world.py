@@ -20,14 +20,16 @@ _REJECT_CALLED_AET = bytes.fromhex("03000000000400010107")  # PS3.8 9.3.4
 class StrictStore:
     """An S3 server that refuses what a real one refuses, by the access key that asks.
 
-    GOOD may everything; READONLY may not put; BLIND may not get; WRITER may not list; any other key
-    is unknown. `sloppy` overwrites although it was asked not to, and compares no checksum.
+    GOOD may everything; READONLY may not put; BLIND may not get; WRITER may not list; SMALL may not
+    list uploads; any other key is unknown. `sloppy` overwrites although it was asked not to, and
+    compares no checksum; `listless` knows no list of uploads, as s3rver 3.7.
     """
 
     def __init__(self, *, sloppy: bool = False, clock_s: float = 0.0) -> None:
         self.buckets = {"images"}
         self.objects: dict[str, bytes] = {}
         self.sloppy = sloppy
+        self.listless = False
         self.clock_s = clock_s  #: How far its clock is ahead.
         store = self
 
@@ -76,7 +78,7 @@ class StrictStore:
         bucket, _, key = urllib.parse.unquote(url.path).lstrip("/").partition("/")
         found = re.search(r"Credential=([^/]+)/", request.headers.get("Authorization", ""))
         who = found[1] if found else ""
-        if who not in {"GOOD", "READONLY", "BLIND", "WRITER"}:
+        if who not in {"GOOD", "READONLY", "BLIND", "WRITER", "SMALL"}:
             return 403, "InvalidAccessKeyId", b""
         if bucket not in self.buckets:
             return 404, "NoSuchBucket", b""
@@ -86,6 +88,8 @@ class StrictStore:
         if not key:
             if who == "WRITER" and "list-type" in url.query:
                 return 403, "AccessDenied", b""
+            if url.query.startswith("uploads") and (who == "SMALL" or self.listless):
+                return (501, "NotImplemented", b"") if self.listless else (403, "AccessDenied", b"")
             kind = "VersioningConfiguration" if url.query == "versioning" else "ListBucketResult"
             return 200, "", f"<{kind}></{kind}>".encode()
         return self._on_object(request, key, body)

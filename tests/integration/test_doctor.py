@@ -258,6 +258,24 @@ async def test_a_missing_right_to_list_is_named(tmp_path: Path, store: StrictSto
         assert list(await problems(data)) == [("destination archive", "right_list")]
 
 
+async def test_what_large_objects_need_is_tried(tmp_path: Path, store: StrictStore) -> None:
+    """The first of 64 MiB would end the run."""
+    data = a_file(tmp_path, free_port())
+    data["destinations"]["archive"] = a_destination(store, access_key_id="SMALL")
+    with a_pacs("PACS") as pacs:
+        data["sources"]["main"] = a_source(pacs, "CLOUDMIG")
+        denied = await problems(data)
+        store.listless = True
+        [(check, lacking)] = (await problems(data)).items()
+        assert "{ multipart = false }" in lacking.hint
+        data["destinations"]["archive"]["profile_overrides"] = {"multipart": False}
+        followed = await problems(data)
+
+    assert list(denied) == [("destination archive", "right_list_uploads")]
+    assert check == ("destination archive", "multipart")
+    assert followed == {}
+
+
 async def test_an_expired_certificate_and_a_wrong_key_are_named(
     tmp_path: Path, store: StrictStore
 ) -> None:

@@ -124,6 +124,7 @@ class _Examination:
             yield from self._list()
             yield from self._put_damaged()
             yield from self._put_twice()
+            yield from self._uploads()
             yield from self._versioning()
         except _Stop as stop:
             yield stop.args[0]
@@ -204,6 +205,23 @@ class _Examination:
                 " or update the store.",
             )
 
+    def _uploads(self) -> Iterator[Finding]:
+        """Ask what is asked before an object of 64 MiB goes up in parts: what a dead run left."""
+        if not self.control.profile.multipart:
+            return
+        prefix = self.control.full_key(self._folder)
+        code, _ = self._try("list_multipart_uploads", Prefix=prefix)
+        if code in _DENIED:
+            yield self._denied("list_uploads", "s3:ListBucketMultipartUploads on the bucket")
+        elif code:
+            yield problem(
+                "multipart",
+                self.subject,
+                f"uploads in parts cannot be listed ({code}): no object of 64 MiB could be put",
+                f"Set destinations.{self.name}.profile_overrides = {{ multipart = false }}: such an"
+                " object is one PUT then.",
+            )
+
     def _versioning(self) -> Iterator[Finding]:
         code, answer = self._try("get_bucket_versioning")
         if code:
@@ -277,7 +295,7 @@ class _Examination:
         return problem(
             f"right_{right}",
             self.subject,
-            f"these credentials may not {right} in {self.destination.url}",
+            f"these credentials may not {right.replace('_', ' ')} in {self.destination.url}",
             f"Allow {action} for them in the bucket policy or the role.",
         )
 
