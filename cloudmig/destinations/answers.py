@@ -52,6 +52,8 @@ _HINTS = {
     "ExpiredToken": "the session token has expired: renew the credentials",
     "NoSuchBucket": "create the bucket, or correct the url of the destination",
     "ContainerNotFound": "create the container, or correct the url of the destination",
+    "InvalidResourceName": "a container is named by lower-case letters, digits and single"
+    " dashes: correct the url of the destination",
     "AuthenticationFailed": "the account key or the SAS token is wrong or has expired, or the clock"
     " of this machine is wrong",
     "InvalidAuthenticationInfo": "the token is not accepted: renew the credentials",

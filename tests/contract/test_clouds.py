@@ -101,6 +101,7 @@ async def test_a_missing_container_is_no_missing_image(azure: ScriptedAzure) -> 
 @pytest.mark.parametrize(("answer", "expected", "words"), [
     (Answer(403, "AuthenticationFailed"), DestinationRefused, "account key or the SAS token"),
     (Answer(403, "AuthorizationPermissionMismatch"), DestinationRefused, "Contributor"),
+    (Answer(400, "InvalidResourceName"), DestinationRefused, "lower-case"),
     (Answer(409, "BlobArchived"), ObjectArchived, "restore"),
     (Answer(503, "ServerBusy"), DestinationUnavailable, ""),
 ])  # fmt: skip

@@ -40,7 +40,7 @@ def probed_destinations(parts: Parts) -> list[str]:
     if not named:
         raise ConfigError(
             "no destination is an s3:// store: there is nothing to probe",
-            hint="Retrieval is measured where a service level can be promised: object stores.",
+            hint="Retrieval is measured at S3 alone, by storage class.",
         )
     return list(named)
 
