@@ -92,6 +92,13 @@ SELECT source, CAST(listing_notes AS VARCHAR) AS notes, count(*) AS studies
   FROM transfer WHERE CAST(listing_notes AS VARCHAR) <> '[]'
  GROUP BY source, CAST(listing_notes AS VARCHAR)
 """)
+_COUNTED_MORE = sa.text("""
+SELECT s.source AS source, count(*) AS studies
+  FROM study s
+  JOIN transfer t ON t.source = s.source AND t.study_instance_uid = s.study_instance_uid
+ WHERE t.state IN ('stored', 'verified', 'closed') AND s.instances_claimed > t.instances_inventory
+ GROUP BY s.source
+""")
 _NUMBER = re.compile(r"\d+")
 
 _CLOSED_EVENTS = sa.text("""
@@ -135,6 +142,11 @@ class ClosingCalls(Database):
                 for note in {_NUMBER.sub("N", note) for note in json.loads(row.notes)}:
                     found[row.source][note] += row.studies
         return dict(found)
+
+    def counted_more(self) -> dict[str, int]:
+        """Count by source the studies that are done and of which it counts more instances now."""
+        with self._reading() as connection:
+            return {row.source: row.studies for row in connection.execute(_COUNTED_MORE)}
 
     @staticmethod
     def _owed(connection: sa.Connection, uids: set[str]) -> dict[tuple[str, str], list[str]]:

@@ -18,6 +18,10 @@ from cloudmig.pipeline.parts import Parts
 
 __all__ = ["ClosingStatement", "close", "count_excluded"]
 
+_COUNTED_MORE = (
+    "studies of which the inventory counts more instances than were listed when they were moved:"
+    " {:,}; they have grown since, or the counts are wrong"
+)
 _NAMED_MAX = 100
 _PAGE = 500
 #: Excluded studies that one run asks the source about: an hour or so of a slow PACS.
@@ -50,7 +54,11 @@ async def close(parts: Parts) -> ClosingStatement:
     await parts.catalog.call(Catalog.hear_waiting, parts.now())
     coverages = [await parts.catalog.call(Catalog.coverage, each) for each in parts.config.sources]
     obstacles = _obstacles(coverages)
-    disagreements = _disagreements(coverages, await parts.catalog.call(Catalog.listing_notes))
+    disagreements = _disagreements(
+        coverages,
+        await parts.catalog.call(Catalog.listing_notes),
+        await parts.catalog.call(Catalog.counted_more),
+    )
     statement = await parts.catalog.call(Catalog.statement)
     if not statement.holds:
         obstacles.append("the closing equation does not hold: something is unexplained")
@@ -102,7 +110,9 @@ def _obstacles(coverages: Sequence[Coverage]) -> list[str]:
 
 
 def _disagreements(
-    coverages: Sequence[Coverage], listing_notes: Mapping[str, Mapping[str, int]]
+    coverages: Sequence[Coverage],
+    listing_notes: Mapping[str, Mapping[str, int]],
+    counted_more: Mapping[str, int],
 ) -> dict[str, list[str]]:
     """Return what was odd about a source's lists of studies, and of their instances."""
     found: defaultdict[str, list[str]] = defaultdict(list)
@@ -115,6 +125,8 @@ def _disagreements(
             f"listing instances: {note} (studies: {studies:,})"
             for note, studies in sorted(notes.items())
         ]
+    for source, studies in counted_more.items():
+        found[source].append(_COUNTED_MORE.format(studies))
     return dict(found)
 
 

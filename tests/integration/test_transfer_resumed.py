@@ -168,3 +168,19 @@ async def test_a_repair_drops_no_instance_that_is_not_listed_any_more(
     assert statement.instances.quarantined == (0 if sent else 1)
     held = world.held()
     assert all(digests <= held[uid] for uid, digests in world.truth().items())
+
+
+async def test_a_study_that_grows_after_its_move_is_not_closed_without_a_word(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, STUDIES)
+    with world.serving():
+        await world.migrate()
+        closing = await world.explain_everything()
+        assert not closing.disagreements
+        world.pacs._state.holdings = Holdings([a_study(1, series=(2, 2)), *STUDIES[1:]])
+        await world.migrate()
+        closing = await world.explain_everything()
+
+    [told] = closing.disagreements["main"]
+    assert told.endswith("were moved: 1; they have grown since, or the counts are wrong")
