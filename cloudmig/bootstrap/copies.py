@@ -15,7 +15,7 @@ def open_origin(parts: Parts, source: str, copy: CopyRow) -> Origin:
     assert copy.manifest_key is not None, "a verified copy has a manifest"
     assert copy.manifest_sha256 is not None
     return CopySource(
-        parts.destinations[copy.destination, source],
+        parts.destination(copy.destination, source),
         manifest_key=copy.manifest_key,
         manifest_sha256=copy.manifest_sha256,
         area=parts.area,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cloudmig.catalog import CatalogThread
 from cloudmig.config import Configuration
-from cloudmig.errors import DestinationRefused
+from cloudmig.errors import ConfigError, DestinationRefused
 from cloudmig.ports import Destination, InventorySource, StudySource, VerdictQueue
 from cloudmig.staging import StagingArea
 from cloudmig.telemetry import Pseudonyms, Reporter
@@ -108,3 +108,20 @@ class Parts:
     def archive_of(self, source: str) -> str:
         """Return the archive name of a source: the first part of its keys."""
         return self.config.sources[source].archive
+
+    def destination(self, name: str, source: str) -> Destination:
+        """Return where a source has its copies, of which the catalog knows.
+
+        Raises `ConfigError` where one of the two has left the configuration since.
+        """
+        found = self.destinations.get((name, source))
+        if found is None:
+            where = "sources" if name in self.config.destinations else "destinations"
+            gone = source if where == "sources" else name
+            raise ConfigError(
+                f"the catalog has copies at {name} of source {source}, and {where}.{gone} is not"
+                " configured any more",
+                hint=f"put [{where}.{gone}] back; what is planned and not made there, `cloudmig"
+                " plan` takes out of the plan where no rule names it",
+            )
+        return found

@@ -155,7 +155,7 @@ async def begin(
         beside = list(work.beside.get(plan.destination, ()))
         mended = {row.receipt.location.key for row in beside}
         copies[plan.destination] = CopyInProgress(
-            destination=parts.destinations[plan.destination, job.source],
+            destination=parts.destination(plan.destination, job.source),
             storage_class=plan.storage_class,
             row=work.copies[plan.destination],
             receipts=dict(work.receipts.get(plan.destination, {})),

@@ -157,7 +157,7 @@ async def _verify_copy(
     sources: SourceReference | None,
     summary: VerifySummary,
 ) -> None:
-    destination = parts.destinations[copy.destination, copy.source]
+    destination = parts.destination(copy.destination, copy.source)
     is_web = parts.config.destinations[copy.destination].is_dicomweb
     beside = second_copies.beside(copy) if is_web else None
     look = await read_copy(destination, copy, beside)

@@ -11,6 +11,7 @@ from cloudmig.bootstrap import open_agent
 from cloudmig.config import parse
 from cloudmig.errors import ConfigError, DestinationUnavailable
 from cloudmig.telemetry import SilentReporter
+from tests.integration.migration_world import World, a_study
 
 
 def a_configuration(tmp_path: Path, **sections: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -64,3 +65,29 @@ async def test_a_home_that_cannot_be_opened_is_told(home: str, tmp_path: Path) -
         async with open_agent(parse(told), SilentReporter()):
             pass
     assert "mounted" in caught.value.hint
+
+
+async def test_a_destination_that_left_the_configuration_is_named_where_it_is_needed(
+    tmp_path: Path,
+) -> None:
+    """It ended `run` and `verify` as a bug. What is only planned there a new plan puts right."""
+    homes = {name: {"url": f"file://{tmp_path / name}"} for name in ("first", "second")}
+    world = World(tmp_path, [a_study(1)], destinations=homes)
+
+    def leave_only(name: str) -> None:
+        world.destinations = {name: homes[name]}
+        world.rules = [{"name": "everything", "copy_to": [name]}]
+        world.write_configuration()
+
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        leave_only("first")
+        summary = await world.run()
+        assert "destinations.second is not configured any more" in summary.halted
+        assert "`cloudmig plan` takes out" in summary.hint
+        await world.plan()
+        assert not (await world.run()).halted
+        leave_only("second")
+        with pytest.raises(ConfigError, match=r"destinations\.first is not configured any more"):
+            await world.verify()
