@@ -47,6 +47,7 @@ class RequestorConnection(Connection):
         self._changed: asyncio.Future[None] | None = None
         self._rejection: SourceRefused | SourceUnavailable | None = None
         self._message_id = 0  #: Of the operation that runs; 0 when none does.
+        self._last_message_id = 0  #: Of the last one that was begun.
         self._drained = -1  #: Bytes of a data set nobody wants; -1 while somebody does.
         self._command: Command | None = None
         self._identifier = bytearray()
@@ -66,7 +67,7 @@ class RequestorConnection(Connection):
     def start_operation(self, message_id: int) -> None:
         """Take answers to `message_id` from now on."""
         assert not self._message_id, "one operation at a time on one association"
-        self._message_id = message_id
+        self._message_id = self._last_message_id = message_id
         self.active_s = self.loop.time()
 
     def end_operation(self) -> None:
@@ -150,11 +151,8 @@ class RequestorConnection(Connection):
         elif not field & commands.ANSWER:
             self._drained = 0
             self.answer_plainly(context, command, UNRECOGNIZED_OPERATION)
-        elif (
-            not self._message_id
-            or commands.number(command, commands.MESSAGE_ID_BEING_RESPONDED_TO) != self._message_id
-        ):
-            raise ProtocolViolation("an answer to nothing", AbortReason.UNEXPECTED_PARAMETER)
+        elif not self._is_expected(command):
+            self._drained = 0
         elif more:
             self._command = command
             self._identifier = bytearray()
@@ -183,6 +181,22 @@ class RequestorConnection(Connection):
         self._wake()
 
     # Inside
+
+    def _is_expected(self, command: Command) -> bool:
+        """Say whether this answers the operation that runs, or one before: an archive's threads.
+
+        Some answer once more when they have answered to the end. Raises `ProtocolViolation` where
+        nobody asked.
+        """
+        answered = commands.number(command, commands.MESSAGE_ID_BEING_RESPONDED_TO)
+        if answered == self._message_id:
+            return bool(answered)
+        if not answered or answered > self._last_message_id:
+            raise ProtocolViolation(
+                f"an answer to message {answered}, and {self._last_message_id} was the last asked",
+                AbortReason.UNEXPECTED_PARAMETER,
+            )
+        return False
 
     def _answered(self, answer: Answer) -> None:
         self._answers.append(answer)

@@ -481,6 +481,31 @@ async def test_answers_that_came_before_the_end_are_still_given_out() -> None:
         assert seen == list(range(10))
 
 
+async def test_what_is_answered_once_more_is_left_out() -> None:
+    """The threads of an archive: a final answer twice, a pending one after it."""
+
+    async def act(script: Script) -> None:
+        await script.accept()
+        await script.question()
+        script.answer(0x8020, 0xFF00, b"of the first")
+        script.answer(0x8020, 0x0000)
+        script.answer(0x8020, 0x0000)
+        await script.question()
+        script.answer(0x8020, 0xFF00, b"late")
+        script.answer(0x8020, 0xFF00, b"of the second", message_id=2)
+        script.answer(0x8020, 0x0000, message_id=2)
+        await script.end()
+
+    async with scripted(act) as peer, asyncio.timeout(PATIENCE_S):
+        association = await opened(peer)
+        first = [answer.identifier async for answer in association.find(FIND, a_query())]
+        second = [answer.identifier async for answer in association.find(FIND, a_query())]
+        association.abort()
+
+    assert first == [b"of the first", b""]
+    assert second == [b"of the second", b""]
+
+
 async def test_silence_ends_an_operation_and_pending_answers_feed_it() -> None:
     async def act(script: Script) -> None:
         await script.accept()
