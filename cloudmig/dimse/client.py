@@ -134,6 +134,11 @@ class Association:
         """Say whether nothing was asked on it yet."""
         return self._last_message_id == 0
 
+    @property
+    def is_ended_by_peer(self) -> bool:
+        """Say whether the peer ended it, and not we."""
+        return self._connection.is_ended_by_peer
+
     def accepted_syntax(self, abstract_syntax_uid: str) -> str | None:
         """Return the transfer syntax of the first accepted context of a SOP class."""
         context = self._find_context(abstract_syntax_uid)

@@ -39,6 +39,7 @@ class Connection(asyncio.BufferedProtocol, ABC):
         self.cause = ""  #: Why the connection is over.
         self.error: BaseException | None = None  #: What the transport said, if anything.
         self.is_over = False
+        self.is_ended_by_peer = False  #: Released, aborted or closed, and not by us.
         self.is_associated = False
         self.accepted: Mapping[int, AcceptedContext] = {}
         self.peer_pdu_bytes_max = limits.pdu_bytes_max
@@ -105,14 +106,15 @@ class Connection(asyncio.BufferedProtocol, ABC):
 
     def eof_received(self) -> bool:
         """Treat a half-closed connection as lost: DICOM has no use for it."""
-        self.over("the peer closed the connection")
+        self.over("the peer closed the connection", by_peer=True)
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End everything that waits."""
         self.error = exc
         self._let_go_of_socket()
-        self.over("the connection was lost" if exc else "the peer closed the connection")
+        cause = "the connection was lost" if exc else "the peer closed the connection"
+        self.over(cause, by_peer=True)
         if self._closing is not None:
             self._closing.cancel()
         if not self.lost.done():
@@ -245,15 +247,16 @@ class Connection(asyncio.BufferedProtocol, ABC):
     def peer_released(self) -> None:
         """Answer an A-RELEASE-RQ and wait for the peer to close (PS3.8 9.2.3, AR-2, AR-4)."""
         self.answer(RELEASE_RP_BYTES)
-        self.over("the peer released the association")
+        self.over("the peer released the association", by_peer=True)
         self.close_after(self.timers.artim_s)
 
-    def over(self, cause: str) -> None:
+    def over(self, cause: str, *, by_peer: bool = False) -> None:
         """End the association, once; the socket may live a little longer."""
         if self.is_over:
             return
         self.is_over = True
         self.is_associated = False
+        self.is_ended_by_peer = by_peer
         self.cause = cause
         self._reader.holds |= Hold.CLOSED
         try:

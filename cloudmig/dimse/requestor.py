@@ -111,7 +111,7 @@ class RequestorConnection(Connection):
         is_waiting = not self.is_associated and not self.is_over
         if pdu_type == wire.ABORT:
             who = {0: "user", 2: "provider"}.get(pdu[8], "unknown")
-            self.over(f"the peer aborted (source {who}, reason {pdu[9]})")
+            self.over(f"the peer aborted (source {who}, reason {pdu[9]})", by_peer=True)
             self.close()
         elif pdu_type == wire.ASSOCIATE_AC and is_waiting:
             answer = negotiation.decode_answer(bytes(pdu), self._proposed)

@@ -110,6 +110,7 @@ CLEAN = [
          settings={"sources.main": {"grace_s": 0.6}}),
     Case("series and instances of every study", Script(ignores_unique_keys=True)),
     Case("every answer comes twice", Script(answers_twice=True)),
+    Case("one operation for each association", Script(one_operation=True)),
     Case("the wrong study once", Script(fault=Fault.WRONG_STUDY)),
     Case("success with nothing, once", Script(fault=Fault.NOTHING)),
     Case("success with nothing, counted, once", Script(fault=Fault.NOTHING_COUNTED)),

@@ -73,6 +73,7 @@ class Script:
     calls_us: str = ""  #: What it calls the destination of a C-MOVE, where not by its AE title.
     callers: frozenset[str] = frozenset()  #: AE titles let in; empty: everybody.
     associations_max: int | None = None  #: One more is rejected as "local limit exceeded".
+    one_operation: bool = False  #: It ends each association after its first query or retrieve.
     contexts_max: int | None = None  #: At more than these it accepts, and falls over.
     get_allowed: bool = True  #: False: C-GET contexts are turned down.
     move_allowed: bool = True

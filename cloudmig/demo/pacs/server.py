@@ -152,7 +152,11 @@ class ScriptedPacs:
             if link is not None:
                 self._state.remember(link)
                 while True:
-                    self._dispatch(link, link.receive())
+                    message = link.receive()
+                    self._dispatch(link, message)
+                    is_echo = message.command.get(Element.COMMAND_FIELD) == Field.C_ECHO_RQ
+                    if script.one_operation and not is_echo:
+                        return
         except (PeerGone, OSError):
             return  # The peer's good right; what it was owed is not lost, only asked for again.
         finally:

@@ -34,12 +34,14 @@ class Lane:
     lanes: Lanes
 
     @contextlib.asynccontextmanager
-    async def association(self, contexts: Contexts) -> AsyncIterator[Association]:
-        """Give an association with these contexts: a kept one, or a new one.
+    async def association(
+        self, contexts: Contexts, *, is_new: bool = False
+    ) -> AsyncIterator[Association]:
+        """Give an association with these contexts: a kept one, unless `is_new`, or a new one.
 
         It is kept for the next user when the block ends well and aborted when it does not.
         """
-        held, association = await self.lanes.take(self.calling_aet, contexts)
+        held, association = await self.lanes.take(self.calling_aet, contexts, is_new=is_new)
         try:
             yield association
         except BaseException:
@@ -117,7 +119,9 @@ class Lanes:
             self._alone.discard(calling_aet)
             self._changed.notify_all()
 
-    async def take(self, calling_aet: str, contexts: Contexts) -> tuple[Contexts, Association]:
+    async def take(
+        self, calling_aet: str, contexts: Contexts, *, is_new: bool = False
+    ) -> tuple[Contexts, Association]:
         """Return a kept association that is still open, or a new one within the budget.
 
         - With it, the contexts it was opened with: those asked for and perhaps more.
@@ -125,7 +129,7 @@ class Lanes:
         """
         self._busy += 1
         try:
-            for held in self._fitting(calling_aet, contexts):
+            for held in () if is_new else self._fitting(calling_aet, contexts):
                 kept = self._kept[calling_aet, held]
                 while kept:
                     association = kept.pop()

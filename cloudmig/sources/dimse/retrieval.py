@@ -41,6 +41,8 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         self._received: set[str] = set()
         self._count = 0
         self._association: Association | None = None
+        self._is_borne = False  #: The association that is asked on had been asked on before.
+        self._is_silent = True  #: And has not answered yet.
         self._last_sign_s = 0.0
         self._sign = asyncio.Event()  #: Set by every sign of life; the grace time waits for it.
 
@@ -98,34 +100,53 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
                 for question in source.questions(self.request, contexts_max):
                     fewer = fewer_contexts(len(question.contexts))
                     begun_s = loop.time()
-                    async with lane.association(question.contexts) as association:
-                        self._association = association
-                        if not association.is_unused:
-                            fewer = None  # It was borne; what ends it now is something else.
-                        await self._ask_somehow(question, association)
-                        self._association = None
+                    await self._ask_somehow(question, lane)
                     borne = max(borne, len(question.contexts))
             except SourceBusy:
                 raise
             except SourceUnavailable:
                 at_once = not self._count and loop.time() - begun_s < _AT_ONCE_S
-                if not at_once or fewer is None:
+                # What was borne before is ended by something else.
+                if not at_once or fewer is None or self._is_borne:
                     raise
-                self._association, contexts_max = None, fewer
+                contexts_max = fewer
             else:
                 source.remember_contexts(contexts_max, borne)
                 return
 
-    async def _ask_somehow(self, question: Question, association: Association) -> None:
+    async def _ask_somehow(self, question: Question, lane: Lane) -> None:
         """Ask once, and for each instance by itself where a list of UIDs means nothing to the PACS.
 
         A list is for it to understand (PS3.4 C.4.2.1.4.1), but some refuse it, or find nothing.
         """
-        if await self._ask(question, association):
+        if await self._ask_on_any(question, lane):
             return
         for each in question.one_by_one():
-            if not await self._ask(each, association):
+            if not await self._ask_on_any(each, lane):
                 return
+
+    async def _ask_on_any(self, question: Question, lane: Lane) -> bool:
+        """Ask on a kept association, and on a new one where the PACS had ended that by then.
+
+        Some end an association after each operation, some when it was idle for long.
+        """
+        before = self._count
+        try:
+            return await self._ask_on_one(question, lane, is_new=False)
+        except SourceUnavailable:
+            ended = self._association is not None and self._association.is_ended_by_peer
+            if not (ended and self._is_borne and self._is_silent and self._count == before):
+                raise
+        return await self._ask_on_one(question, lane, is_new=True)
+
+    async def _ask_on_one(self, question: Question, lane: Lane, *, is_new: bool) -> bool:
+        self._association, self._is_borne, self._is_silent = None, False, True
+        async with lane.association(question.contexts, is_new=is_new) as association:
+            self._association = association
+            self._is_borne = not association.is_unused
+            something = await self._ask(question, association)
+        self._association = None
+        return something
 
     async def _ask(self, question: Question, association: Association) -> bool:
         """Ask; return whether anything came of it, and be it a number of what cannot be sent."""
@@ -147,7 +168,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         final: SubOperations | None = None
         async with aclosing(answers) as stream:
             async for answer in stream:
-                final = answer
+                final, self._is_silent = answer, False
         assert final is not None, "an operation ends with a final answer or an error"
         self._note_final(final)
         # For instances that it has lost or cannot convert, a PACS says the same, and counts them.

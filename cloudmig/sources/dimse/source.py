@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -169,19 +169,38 @@ class DimseSource:
 
     async def _find(self, encode: Callable[[str], bytes]) -> AsyncIterator[tuple[bytes, str]]:
         """Yield the identifiers of a C-FIND's answers. Raises when its end is not success."""
-        async with self.lanes.lane() as lane, lane.association(QUERY_CONTEXTS) as association:
-            syntax = association.accepted_syntax(FIND)
-            if syntax is None:
-                raise SourceRefused(
-                    "the PACS accepts no Study Root C-FIND from us",
-                    hint="allow query/retrieve for our AE title at the PACS",
-                )
-            async with aclosing(association.find(FIND, encode(syntax))) as answers:
-                async for answer in answers:
-                    if category(answer.status) is Category.PENDING:
-                        yield answer.identifier, answer.transfer_syntax_uid
-                    elif category(answer.status) is not Category.SUCCESS:
-                        raise QueryTruncated(f"C-FIND ended with {answer.status:04X}")
+        async with self.lanes.lane() as lane:
+            for is_new in (False, True):
+                answered, kept = False, None
+                try:
+                    async with lane.association(QUERY_CONTEXTS, is_new=is_new) as association:
+                        kept = None if association.is_unused else association
+                        async with aclosing(self._find_on(association, encode)) as answers:
+                            async for answer in answers:
+                                answered = True
+                                yield answer
+                except SourceUnavailable:
+                    # Some PACS end an association after each operation, some when it was idle.
+                    if answered or kept is None or not kept.is_ended_by_peer:
+                        raise
+                else:
+                    return
+
+    async def _find_on(
+        self, association: Association, encode: Callable[[str], bytes]
+    ) -> AsyncGenerator[tuple[bytes, str], None]:
+        syntax = association.accepted_syntax(FIND)
+        if syntax is None:
+            raise SourceRefused(
+                "the PACS accepts no Study Root C-FIND from us",
+                hint="allow query/retrieve for our AE title at the PACS",
+            )
+        async with aclosing(association.find(FIND, encode(syntax))) as answers:
+            async for answer in answers:
+                if category(answer.status) is Category.PENDING:
+                    yield answer.identifier, answer.transfer_syntax_uid
+                elif category(answer.status) is not Category.SUCCESS:
+                    raise QueryTruncated(f"C-FIND ended with {answer.status:04X}")
 
     async def list_instances(self, study: StudyRef) -> Listing:
         notes: list[str] = []
