@@ -5,16 +5,28 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pytest
+
 from cloudmig.demo.archive import demo_archive
 from cloudmig.demo.pacs import Script, ScriptedPacs
+from cloudmig.dimse.contexts import ProposedContext
+from cloudmig.dimse.server import Admission, AssociationRequest
 from cloudmig.model.references import StudyRef
 from cloudmig.ports import RetrieveRequest
-from cloudmig.sources.dimse import ArrivalDesk, DimseSource, DimseSourceSettings
+from cloudmig.sources.dimse import (
+    AllowedPeer,
+    ArrivalDesk,
+    DimseSource,
+    DimseSourceSettings,
+    StoragePolicy,
+)
 from cloudmig.staging.area import StagingArea
 from cloudmig.staging.budget import MemoryBudget
 from cloudmig.staging.spool import Spool
 
 VERIFICATION = "1.2.840.10008.1.1"
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
 
 
 async def test_the_syntax_of_an_echo_is_no_offer(tmp_path: Path) -> None:
@@ -38,3 +50,28 @@ async def test_the_syntax_of_an_echo_is_no_offer(tmp_path: Path) -> None:
 
     assert retrieval.evidence.offered
     assert VERIFICATION not in retrieval.evidence.offered
+
+
+@pytest.mark.parametrize(("only", "taken"), [(None, EXPLICIT), (EXPLICIT, EXPLICIT), (JPEG, JPEG)])
+async def test_a_lossy_syntax_beside_others_is_taken_where_only_that_is_left(
+    only: str | None, taken: str, tmp_path: Path
+) -> None:
+    """Some put the syntax they hold an image in, and plain ones, into one context: none came."""
+    desk = ArrivalDesk(StagingArea(MemoryBudget(64 << 20), Spool(tmp_path, bytes_max=0)))
+    settings = DimseSourceSettings(
+        name="main", host="127.0.0.1", port=1, aet="PACS", ae_titles=("CLOUDMIG",),
+        retrieve="c-move", lanes=1, grace_s=1,
+    )  # fmt: skip
+    source = DimseSource(settings, desk, patient_key=lambda _patient_id, _issuer: "")
+    policy = StoragePolicy(desk, {"CLOUDMIG": [AllowedPeer("127.0.0.1", "PACS")]})
+    context = ProposedContext(CT, (JPEG, EXPLICIT))
+    request = RetrieveRequest(StudyRef("1.2.3"), {}, transfer_syntax_uid=only)
+
+    with desk.register("CLOUDMIG", source.retrieve(request)):
+        admission = await policy.admit(
+            AssociationRequest("127.0.0.1", "PACS", "CLOUDMIG", (context,))
+        )
+
+    assert isinstance(admission, Admission)
+    assert admission.allowed(context) == taken
+    assert source.alternatives([CT]) == [EXPLICIT, JPEG]  # Lossy ones last.

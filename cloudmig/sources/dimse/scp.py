@@ -84,6 +84,7 @@ class StoragePolicy:
 
 
 def _choose(only: str | None, context: ProposedContext) -> str | None:
-    return choose_transfer_syntax(
-        context.transfer_syntax_uids, None if only is None else frozenset({only})
-    )
+    if only is not None:
+        # Nothing else is left to try: what it is proposed beside would not come, and did not.
+        return only if only in context.transfer_syntax_uids else None
+    return choose_transfer_syntax(context.transfer_syntax_uids, None)

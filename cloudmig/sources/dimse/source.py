@@ -20,6 +20,7 @@ from cloudmig.dicom.query import (
 from cloudmig.dimse.client import Association, Peer, associate
 from cloudmig.dimse.contexts import (
     CONTEXTS_MAX,
+    LOSSY_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
     TRANSFER_SYNTAX_UIDS,
     ProposedContext,
@@ -320,7 +321,9 @@ class DimseSource:
         for sop_class_uid in self._offered if unnamed else sop_class_uids:
             seen.update(self._offered.get(sop_class_uid, {}))
         if seen and not self.uses_get:
-            return list(seen)  # In C-MOVE the PACS proposes: it sends in no other.
+            # In C-MOVE the PACS proposes: it sends in no other. Lossy ones come last: who can
+            # convert an image has then sent it in another.
+            return sorted(seen, key=frozenset(LOSSY_TRANSFER_SYNTAX_UIDS).__contains__)
         return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS]))
 
     async def close(self) -> None:
