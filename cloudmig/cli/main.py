@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import gc
-import importlib.metadata
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cloudmig import __version__
 from cloudmig.cli import (
     close,
     copy,
@@ -55,7 +55,7 @@ app = typer.Typer(
 
 def _tell_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"cloudmig {importlib.metadata.version('cloudmig')}\n")
+        sys.stdout.write(f"cloudmig {__version__}\n")
         raise typer.Exit
 
 

@@ -125,3 +125,20 @@ def test_the_version_is_told(folder: Path) -> None:
 
     project = tomllib.loads(Path(ROOT, "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert out.read_text() == f"cloudmig {project['version']}\n"
+
+
+def test_the_version_is_told_where_no_package_is_installed(folder: Path) -> None:
+    """Beside the PACS the program is a folder of files (infra/edge)."""
+    nothing_is_installed = (
+        "import importlib.metadata as metadata, sys;"
+        " metadata.MetadataPathFinder.find_distributions = lambda *_, **__: iter(());"
+        " from cloudmig.cli.main import run; run(['--version'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", nothing_is_installed],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": ROOT},
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (ExitCode.DONE, "")
+    assert ended.stdout.startswith("cloudmig ")
