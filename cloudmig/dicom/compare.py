@@ -41,6 +41,7 @@ async def compare_files(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C goes to a whole group, and would make it undecided.
         )  # fmt: skip
     try:
         async with asyncio.timeout(time_max_s):

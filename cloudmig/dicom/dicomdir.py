@@ -61,6 +61,7 @@ async def read_directory(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         limit=_LINE_BYTES_MAX,
+        start_new_session=True,  # Ctrl-C is the parent's to handle.
     )  # fmt: skip
     assert child.stdout is not None
     deadline_s = asyncio.get_running_loop().time() + time_max_s

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -327,3 +329,37 @@ async def test_a_comparison_that_needs_too_much_is_not_decided(
     assert not told.equal
     assert told.undecided.startswith("the comparison ended")
     assert (await compare_files(*both)).equal
+
+
+_CTRL_C = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from cloudmig.dicom.compare import compare_files
+
+async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
+    comparing = asyncio.create_task(compare_files(Path(sys.argv[1]), Path(sys.argv[2])))
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while not children.read_text() and not comparing.done():
+        await asyncio.sleep(0)
+    os.killpg(0, signal.SIGINT)
+    answer = await comparing
+    print(answer.equal, answer.undecided)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc says which children there are")
+def test_ctrl_c_does_not_make_a_variant_a_conflict(tmp_path: Path) -> None:
+    """The terminal sends it to the whole group; `run` finishes what is under way."""
+    paths = [tmp_path / "first.dcm", tmp_path / "second.dcm"]
+    for path in paths:
+        path.write_bytes(file(NAME + ROWS + PIXELS))
+
+    ended = subprocess.run(
+        [sys.executable, "-c", _CTRL_C, *map(str, paths)],
+        capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+    )  # fmt: skip
+
+    assert ended.stdout == "True \n", ended.stderr
