@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,35 @@ def test_the_unit_knows_the_exit_codes(service: dict[str, list[str]]) -> None:
         int(never.split()[1]),
     } == {int(code) for code in ExitCode}
     assert service["KillSignal"] == ["SIGINT"]
+    # 130 is told, too, when nobody takes the lines any more: nobody stopped that run.
+    assert service["RestartForceExitStatus"] == [str(int(ExitCode.STOPPED))]
+
+
+def test_a_stop_is_told_to_the_agent_and_not_to_its_children(
+    service: dict[str, list[str]],
+) -> None:
+    """A comparison that is interrupted is undecided, and a conflict in the books for ever."""
+    assert service["KillMode"] == ["mixed"]
+
+
+def test_no_other_folder_gives_the_service_its_program(
+    service: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """`-m` looks into the current folder first: the state, or a checkout of another version."""
+    (tmp_path / "cloudmig").mkdir()
+    (tmp_path / "cloudmig" / "__init__.py").touch()
+    (tmp_path / "cloudmig" / "__main__.py").write_text("print('another one')\n")
+    said = " ".join(service["Environment"]).replace("/opt/cloudmig", str(ROOT)).split()
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "cloudmig", "--version"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+        env={"PATH": os.environ["PATH"], **dict(each.split("=", 1) for each in said)},
+    )  # fmt: skip
+
+    assert ended.stdout.startswith("cloudmig ")
+    for name in ("README.md", "Containerfile"):
+        assert "PYTHONSAFEPATH=1" in (EDGE / name).read_text(encoding="utf-8"), name
 
 
 def systemd_analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +162,12 @@ def test_the_container_runs_as_nobody_in_particular_and_from_locked_packages() -
     assert re.search(r"(?m)^USER 10112:10112$", text)
     assert "--require-hashes -r /build/agent.lock" in text
     assert text.count("pip install") == 1
+    # Podman's own format drops it with a warning.
+    assert "HEALTHCHECK" in text
+    readme = (EDGE / "README.md").read_text(encoding="utf-8")
+    assert "podman build --format docker " in readme
+    # As long as the unit waits; podman's ten seconds end in a kill.
+    assert "--stop-timeout 120 " in readme
     assert "://" not in text, "where packages come from is not said here"
     for source in " ".join(copied).split():
         assert (ROOT / source).exists(), source
