@@ -120,6 +120,7 @@ class RetrieveEvidence:
     warning: int | None = None
     strays: int = 0  #: Instances of other studies that were sent and refused.
     offered: dict[str, list[str]] = field(default_factory=dict)  #: SOP class -> syntaxes seen.
+    mislabelled: int = 0  #: Instances that are not in the transfer syntax they were sent as.
     no_room: int = 0  #: Instances that neither memory nor spool had room for: our own trouble.
     too_large: set[str] = field(default_factory=set)  #: SOP Instance UIDs beyond our own limit.
     #: SOP Instance UIDs, perhaps unusable, of which a further content is there and did not come.

@@ -15,6 +15,7 @@ from pynetdicom import sop_class
 __all__ = [
     "COMMON_STORAGE_SOP_CLASS_UIDS",
     "CONTEXTS_MAX",
+    "ENCAPSULATED_TRANSFER_SYNTAX_UIDS",
     "LOSSLESS_TRANSFER_SYNTAX_UIDS",
     "LOSSY_TRANSFER_SYNTAX_UIDS",
     "QUERY_TRANSFER_SYNTAX_UIDS",
@@ -89,6 +90,14 @@ LOSSY_TRANSFER_SYNTAX_UIDS = (
 
 #: Every transfer syntax we know, in the order we ask for them.
 TRANSFER_SYNTAX_UIDS = LOSSLESS_TRANSFER_SYNTAX_UIDS + LOSSY_TRANSFER_SYNTAX_UIDS
+
+#: Those that have their pixels in fragments: (7FE0,0010) has no defined length (PS3.5 A.4).
+ENCAPSULATED_TRANSFER_SYNTAX_UIDS = frozenset(TRANSFER_SYNTAX_UIDS) - {
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.1.99",
+}
 
 #: Every storage SOP class pynetdicom knows (PS3.4 B.5).
 STORAGE_SOP_CLASS_UIDS = tuple(sop_class._STORAGE_CLASSES.values())

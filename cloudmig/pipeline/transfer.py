@@ -46,6 +46,9 @@ _HELD = (CopyState.STORED, CopyState.VERIFIED)
 #: The built-in rule that excludes a study the source lists no instance of and counts none in.
 NO_IMAGES_RULE = "no images (built in)"
 
+#: What is said of a study that lacks what came under the name of another transfer syntax.
+MISLABELLED = "some came with plain pixels under the name of a compressed transfer syntax"
+
 #: Instances asked for one at a time when asking for several makes the source fall over.
 _ONE_BY_ONE_MAX = 500
 
@@ -273,8 +276,8 @@ async def _ask_narrower(attempt: Attempt, *, last_try: bool) -> None:
         return
     if last_try:
         await _ask_one_by_one(attempt)  # A PACS may stop at the first one it cannot send.
-    reached = bool(said.offered or attempt.arrived) and not said.strays
-    told = said.failed is not None and said.failed >= len(missing)
+    reached = bool(said.offered or attempt.arrived or said.mislabelled) and not said.strays
+    told = said.mislabelled or (said.failed is not None and said.failed >= len(missing))
     if reached and (told or attempt.job.failures):
         # It cannot send them as it is asked. Anything else may pass, and a source that can convert
         # must not be made to: what would come is not what it holds.
@@ -330,6 +333,8 @@ async def pull(attempt: Attempt, request: RetrieveRequest, keep_: Keep = keep) -
             raise decisive(group) from group
         finally:
             attempt.strays += retrieval.evidence.strays
+            if retrieval.evidence.mislabelled:
+                attempt.lost = MISLABELLED
             attempt.too_large |= retrieval.evidence.too_large
             attempt.unread -= request.expected.keys()
             attempt.unread |= retrieval.evidence.unread

@@ -6,20 +6,32 @@ Its identity is what its own data set says; what the sender called it only shows
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from cloudmig.dicom.header import HeaderUnreadable, Identity, read_identity
+from cloudmig.dicom.header import (
+    UNDEFINED,
+    HeaderUnreadable,
+    Identity,
+    read_identity,
+    walk_elements,
+)
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef
 from cloudmig.ports import RetrieveEvidence, RetrieveRequest
 from cloudmig.staging import StagedBytes
 
-__all__ = ["HeldArrival", "RunningRetrieval", "identity_of", "judge_identity", "staged_instance"]
+__all__ = [
+    "HeldArrival", "RunningRetrieval", "has_plain_pixels", "identity_of", "judge_identity",
+    "staged_instance",
+]  # fmt: skip
+
+_PIXEL_DATA = 0x7FE00010
 
 
 class HeldArrival:
@@ -106,15 +118,41 @@ def identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
             return None
     # A header larger than what was kept in memory: look into the file.
     try:
-        with (
-            held.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-            memoryview(mapped) as whole,
-            whole[held.dataset_offset :] as dataset,
-        ):
+        with _data_set(held) as dataset:
             return read_identity(dataset, transfer_syntax_uid)
     except (HeaderUnreadable, OSError):
         return None
+
+
+def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
+    """Say whether pixels lie plain in a data set that came as one of an encapsulated syntax.
+
+    There (7FE0,0010) consists of fragments, its length is undefined (PS3.5 A.4): with that name on
+    it nobody could read the image.
+    """
+    # Where no pixels can be found, nothing is wrong with them.
+    with contextlib.suppress(HeaderUnreadable, OSError), _data_set(held) as dataset:
+        for tag, _, length in walk_elements(dataset, transfer_syntax_uid):
+            if tag >= _PIXEL_DATA:
+                return tag == _PIXEL_DATA and length != UNDEFINED
+    return False
+
+
+@contextlib.contextmanager
+def _data_set(held: StagedBytes) -> Iterator[memoryview]:
+    """Give the data set of a complete object, wherever it lies."""
+    if held.path is None:
+        assert held.body is not None, "complete, and not released"
+        with memoryview(held.body)[held.dataset_offset :] as dataset:
+            yield dataset
+        return
+    with (
+        held.path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[held.dataset_offset :] as dataset,
+    ):
+        yield dataset
 
 
 def judge_identity(

@@ -223,8 +223,9 @@ class Retrieve:
             command[Element.MOVE_ORIGINATOR_MESSAGE_ID] = self.message.command[Element.MESSAGE_ID]
         if self._stores is None:
             return None, command
-        context_id = self._stores.context_for(instance.sop_class_uid, instance.transfer_syntax_uid)
-        return context_id, command
+        syntaxes = (self.state.script.mislabels, instance.transfer_syntax_uid)
+        contexts = (self._stores.context_for(instance.sop_class_uid, each) for each in syntaxes)
+        return next((each for each in contexts if each is not None), None), command
 
     def _store_answer(self, stores: Link) -> int:
         while True:

@@ -180,6 +180,8 @@ class ScriptedPacs:
             return False
         if abstract_syntax in {_VERIFICATION, _FIND, _MOVE, _GET}:
             return transfer_syntax in _UNCOMPRESSED
+        if transfer_syntax == self.script.mislabels:
+            return True
         return (abstract_syntax, transfer_syntax) in self._storage_contexts
 
     def _dispatch(self, link: Link, message: Message) -> None:

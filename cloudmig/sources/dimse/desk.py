@@ -13,11 +13,18 @@ from collections.abc import Awaitable, Iterator
 from typing import TYPE_CHECKING
 
 from cloudmig.dicom.header import Identity
+from cloudmig.dimse.contexts import ENCAPSULATED_TRANSFER_SYNTAX_UIDS
 from cloudmig.dimse.messages import StoreCommand
 from cloudmig.errors import SpoolFull
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.references import is_usable_uid
-from cloudmig.sources.arrivals import HeldArrival, identity_of, judge_identity, staged_instance
+from cloudmig.sources.arrivals import (
+    HeldArrival,
+    has_plain_pixels,
+    identity_of,
+    judge_identity,
+    staged_instance,
+)
 from cloudmig.staging import StagedBytes, StagingArea, StagingWriter
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ __all__ = ["ArrivalDesk", "DeskHandler", "DimseArrival"]
 
 _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700  #: PS3.4 B.2.3. Never 0x0107, which a sender takes for a warning.
+_CANNOT_UNDERSTAND = 0xC000  #: PS3.4 B.2.3.
 _NOT_AUTHORIZED = 0x0124  #: PS3.7 C.5.21: no plan covers this object.
 
 #: A sign of life for the retrieve after so many bytes: often enough for any idle timer.
@@ -236,9 +244,9 @@ class _Intake:
         """Return the status, or the outcome that decides it."""
         arrival = self._match(held)
         self._no_longer_in_flight()
-        if arrival is None:
+        if isinstance(arrival, int):
             held.release()
-            return _NOT_AUTHORIZED
+            return arrival
         return arrival.outcome() if arrival.unexpected or arrival.trouble else _SUCCESS
 
     async def _answered_later(self, status: int | Awaitable[bool]) -> int:
@@ -253,8 +261,8 @@ class _Intake:
             retrieval.touch()
         self._waiting = []
 
-    def _match(self, held: StagedBytes) -> DimseArrival | None:
-        """Hand the object to the retrieve it belongs to. None when there is none."""
+    def _match(self, held: StagedBytes) -> DimseArrival | int:
+        """Hand the object to the retrieve it belongs to; return why not, as a status, else."""
         command = self._command
         identity = identity_of(held, command.transfer_syntax_uid)
         named = identity or Identity("", "", "", "")
@@ -263,7 +271,12 @@ class _Intake:
             self._desk.refused += 1
             for other in self._desk.running(self._our_aet):
                 other.evidence.strays += 1
-            return None
+            return _NOT_AUTHORIZED
+        syntax = command.transfer_syntax_uid
+        if syntax in ENCAPSULATED_TRANSFER_SYNTAX_UIDS and has_plain_pixels(held, syntax):
+            # Asked for in that alone which it is in, it may come under its right name.
+            retrieval.evidence.mislabelled += 1
+            return _CANNOT_UNDERSTAND
         instance, trouble = judge_identity(identity, command.affected_sop_instance_uid)
         staged = staged_instance(
             held,

@@ -131,8 +131,10 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         Some end an association after each operation, some when it was idle for long.
         """
         before = self._count
+        # A kept association may have further contexts: the PACS would choose among these again.
+        is_alone = self.request.transfer_syntax_uid is not None and self._source.uses_get
         try:
-            return await self._ask_on_one(question, lane, is_new=False)
+            return await self._ask_on_one(question, lane, is_new=is_alone)
         except SourceUnavailable:
             ended = self._association is not None and self._association.is_ended_by_peer
             if not (ended and self._is_borne and self._is_silent and self._count == before):
