@@ -11,7 +11,6 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -120,7 +119,9 @@ class _Figures:
         """Count studies, copies and findings of the whole catalog, as often as that is cheap."""
         while True:
             started = time.monotonic()
-            with suppress(CatalogError):  # Whoever moves meets it, too, and waits or ends.
+            with contextlib.suppress(
+                CatalogError
+            ):  # Whoever moves meets it, too, and waits or ends.
                 self._counted = await self._count()
             took_s = time.monotonic() - started
             await asyncio.sleep(max(_COUNT_EVERY_S, _COUNT_SHARE * took_s))

@@ -69,7 +69,7 @@ class _Patience:
 
 @asynccontextmanager
 async def opened(
-    open_parts: Callable[[], AbstractAsyncContextManager[Parts]],
+    open_parts: Callable[[Configuration, Reporter], AbstractAsyncContextManager[Parts]],
     config: Configuration,
     reporter: Reporter,
     stop: asyncio.Event,
@@ -83,7 +83,7 @@ async def opened(
         parts = None
         while parts is None:
             try:
-                parts = await stack.enter_async_context(open_parts())
+                parts = await stack.enter_async_context(open_parts(config, reporter))
             except CatalogUnavailable as error:
                 await patience.wait(error)
         yield parts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -177,8 +176,7 @@ async def _copy(
         reporting(invocation, settings) as reporter,
         stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
-        opening = partial(open_copies, settings, reporter)
-        async with opened(opening, settings, reporter, stop) as parts:
+        async with opened(open_copies, settings, reporter, stop) as parts:
             invocation.log(parts.pseudonyms)
             studies = await _named(parts, texts)
             forecast = await forecast_copies(parts, order, studies)

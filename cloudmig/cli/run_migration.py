@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -65,8 +64,7 @@ async def _move(invocation: Invocation) -> tuple[bool, RunSummary]:
         reporting(invocation, settings) as reporter,
         stopping(stop, tell=lambda: reporter.event("run.stopping")),
     ):
-        opening = partial(open_agent, settings, reporter)
-        async with opened(opening, settings, reporter, stop) as parts:
+        async with opened(open_agent, settings, reporter, stop) as parts:
             invocation.log(parts.pseudonyms)
             await _watch(parts, reporter)
             summary = await run_agent(parts, stop=stop)

@@ -13,11 +13,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cloudmig.dicom.header import DEFLATED, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from cloudmig.dicom.header import (
+    DEFLATED,
+    EXPLICIT_VR_BIG_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    PIXEL_DATA,
+)
 
 __all__ = ["PIXEL_DATA", "DataSet", "Element", "Torn", "as_fragments", "as_items", "read_data_set"]
-
-PIXEL_DATA = 0x7FE00010
 
 _UNDEFINED = 0xFFFFFFFF
 _LONG_VRS = frozenset(

@@ -17,8 +17,10 @@ from pynetdicom.status import (
 __all__ = ["CANNOT_UNDERSTAND", "OUT_OF_RESOURCES", "SUCCESS", "Category", "category", "words"]
 
 SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700  #: Our answer when there is no room: a failure the sender may repeat.
-CANNOT_UNDERSTAND = 0xC000
+#: Our answer when there is no room: a failure the sender may repeat (PS3.4 B.2.3). Never 0x0107,
+#: which a sender takes for a warning.
+OUT_OF_RESOURCES = 0xA700
+CANNOT_UNDERSTAND = 0xC000  #: PS3.4 B.2.3.
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNIZED_OPERATION = 0x0211
 

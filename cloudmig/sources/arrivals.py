@@ -14,11 +14,13 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from cloudmig.dicom.header import (
+    PIXEL_DATA,
     UNDEFINED,
+    EndsEarly,
     HeaderUnreadable,
     Identity,
+    find_pixel_data,
     read_identity,
-    walk_elements,
 )
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.quarantine import QuarantineReason
@@ -30,8 +32,6 @@ __all__ = [
     "HeldArrival", "RunningRetrieval", "has_plain_pixels", "identity_of", "judge_identity",
     "staged_instance",
 ]  # fmt: skip
-
-_PIXEL_DATA = 0x7FE00010
 
 
 class HeldArrival:
@@ -130,12 +130,12 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
     There (7FE0,0010) consists of fragments, its length is undefined (PS3.5 A.4): with that name on
     it nobody could read the image.
     """
-    # Where no pixels can be found, nothing is wrong with them.
-    with contextlib.suppress(HeaderUnreadable, OSError), _data_set(held) as dataset:
-        for tag, _, length in walk_elements(dataset, transfer_syntax_uid):
-            if tag >= _PIXEL_DATA:
-                return tag == _PIXEL_DATA and length != UNDEFINED
-    return False
+    try:
+        with _data_set(held) as dataset:
+            pixels = find_pixel_data(dataset, transfer_syntax_uid)
+    except (EndsEarly, OSError):
+        return False  # Where no pixels can be found, nothing is wrong with them.
+    return pixels is not None and pixels[0] == PIXEL_DATA and pixels[2] != UNDEFINED
 
 
 @contextlib.contextmanager

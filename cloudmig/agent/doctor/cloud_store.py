@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
-from cloudmig.bootstrap.destinations import store_settings
 from cloudmig.config import DestinationSettings
-from cloudmig.destinations.opening import profile_of
+from cloudmig.destinations.opening import StoreSettings, profile_of
 from cloudmig.destinations.probing import StoreProbe
 from cloudmig.errors import CloudmigError
 
@@ -22,13 +20,13 @@ _BODY = b"cloudmig doctor: this object may be deleted\n"
 
 
 def check_cloud_store(
-    subject: str, name: str, destination: DestinationSettings, archive: str, *, timeout_s: float
+    subject: str,
+    name: str,
+    destination: DestinationSettings,
+    settings: StoreSettings,
+    archive: str,
 ) -> list[Finding]:
     """Examine one `gs://` or `az://` destination; blocks."""
-    connect_s = min(destination.connect_s, timeout_s)
-    settings = replace(
-        store_settings(destination), connect_timeout_s=connect_s, timeout_s=timeout_s
-    )
     try:
         probe = StoreProbe(
             name, settings, profile_of(settings), storage_class=destination.storage_class

@@ -29,11 +29,11 @@ from cloudmig.errors import (
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import StudyRef
 from cloudmig.model.window import DateWindow, StudyQuestion
-from cloudmig.ports import RetrieveRequest
+from cloudmig.ports import InventorySource, RetrieveRequest
 from cloudmig.sources.dimse import DimseSource, DimseSourceSettings
 from cloudmig.sources.dimse.asking import FIND, GET, MOVE, VERIFICATION
 
-__all__ = ["check_source", "narrow_questions"]
+__all__ = ["check_source", "first_studies", "narrow_questions"]
 
 _SERVICES = {"C-ECHO": VERIFICATION, "C-FIND": FIND, "C-MOVE": MOVE, "C-GET": GET}
 #: Days back in which a study is looked for, one narrow question after the other.
@@ -285,7 +285,7 @@ class _Examination:
         try:
             for question in narrow_questions():
                 try:
-                    studies = await self._some_studies(source, question)
+                    studies = await first_studies(source, question)
                 except QueryTruncated as error:
                     refusal = error  # Too broad for it, unless it answers none of them.
                     continue
@@ -313,21 +313,6 @@ class _Examination:
             f"C-FIND answers with no study that has instances{f' ({refusal})' if refusal else ''}",
             "Nothing could be retrieved to try with. Is this the right archive?",
         )
-
-    async def _some_studies(self, source: DimseSource, question: StudyQuestion) -> list[StudyRef]:
-        """Return the first few; the association is given back before anything else is asked."""
-        found: list[StudyRef] = []
-        try:
-            async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
-                async for summary in answers:
-                    if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
-                        found.append(summary.study)
-                    if len(found) >= _STUDIES_TRIED_MAX:
-                        break
-        except QueryTruncated:
-            if not found:  # Else what it told before it gave up will do.
-                raise
-        return found
 
     async def _retrieve(self, instance: ExpectedInstance) -> AsyncIterator[Finding]:
         """Pull one instance into memory, by every service that a run could use."""
@@ -386,6 +371,25 @@ class _Examination:
             f"AE title {self.usable_titles[0]}, address {self.our_address}, port {self.listen.port}"
         )
         return move_brought_nothing(self.subject, self.name, us, evidence, self.listen.refused)
+
+
+async def first_studies(source: InventorySource, question: StudyQuestion) -> list[StudyRef]:
+    """Return the first few; the association is given back before anything else is asked.
+
+    Raises `QueryTruncated` when the source gave up before it told of any.
+    """
+    found: list[StudyRef] = []
+    try:
+        async with aclosing(source.find_studies(question)) as answers:  # type: ignore[type-var]
+            async for summary in answers:
+                if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
+                    found.append(summary.study)
+                if len(found) >= _STUDIES_TRIED_MAX:
+                    break
+    except QueryTruncated:
+        if not found:  # Else what it told before it gave up will do.
+            raise
+    return found
 
 
 def narrow_questions() -> list[StudyQuestion]:

@@ -66,12 +66,12 @@ def check_destination(
         return [_check_directory(subject, destination.directory)]
     if destination.is_dicomweb:
         return check_web_store(subject, name, destination, archive, timeout_s=timeout_s)
-    if destination.scheme in {"gs", "az"}:
-        return check_cloud_store(subject, name, destination, archive, timeout_s=timeout_s)
     connect_s = min(destination.connect_s, timeout_s)
     settings = replace(
         store_settings(destination), connect_timeout_s=connect_s, timeout_s=timeout_s
     )
+    if destination.scheme in {"gs", "az"}:
+        return check_cloud_store(subject, name, destination, settings, archive)
     try:
         control = open_control(name, settings)
     except CloudmigError as error:

@@ -6,11 +6,10 @@ import datetime as dt
 import email.utils
 import urllib.parse
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from cloudmig.agent.doctor.findings import Finding, ok, problem, warning
-from cloudmig.agent.doctor.pacs import narrow_questions
+from cloudmig.agent.doctor.pacs import first_studies, narrow_questions
 from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import Configuration, WebSourceSettings
 from cloudmig.errors import CloudmigError, QueryTruncated, SourceError, SourceUnavailable
@@ -25,7 +24,6 @@ from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 __all__ = ["check_web_source"]
 
 _MEMORY_BYTES = 64 << 20
-_STUDIES_TRIED_MAX = 3
 #: Tokens and signatures are refused by a clock that is further off than this.
 _CLOCK_OFF_MAX = dt.timedelta(minutes=5)
 
@@ -146,17 +144,10 @@ class _Examination:
         )
 
     async def _some_studies(self, question: StudyQuestion) -> list[StudyRef]:
-        found: list[StudyRef] = []
         try:
-            async with aclosing(self.source.find_studies(question)) as answers:  # type: ignore[type-var]
-                async for summary in answers:
-                    if isinstance(summary.study, StudyRef):  # Others cannot be asked for.
-                        found.append(summary.study)
-                    if len(found) >= _STUDIES_TRIED_MAX:
-                        break
+            return await first_studies(self.source, question)
         except QueryTruncated:
-            return found  # Too broad for it; what it gave before will do.
-        return found
+            return []  # Too broad for it.
 
     async def _retrieve(self, instance: ExpectedInstance) -> Finding:
         """Pull one instance into memory, as a run would."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cloudmig.dicom.header import Identity
 from cloudmig.dimse.contexts import ENCAPSULATED_TRANSFER_SYNTAX_UIDS
 from cloudmig.dimse.messages import StoreCommand
+from cloudmig.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
 from cloudmig.errors import SpoolFull
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.references import is_usable_uid
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrivalDesk", "DeskHandler", "DimseArrival"]
 
-_SUCCESS = 0x0000
-_OUT_OF_RESOURCES = 0xA700  #: PS3.4 B.2.3. Never 0x0107, which a sender takes for a warning.
-_CANNOT_UNDERSTAND = 0xC000  #: PS3.4 B.2.3.
 _NOT_AUTHORIZED = 0x0124  #: PS3.7 C.5.21: no plan covers this object.
 
 #: A sign of life for the retrieve after so many bytes: often enough for any idle timer.
@@ -232,7 +230,7 @@ class _Intake:
             for retrieval in self._waiting:
                 retrieval.evidence.no_room += 1
             self._no_longer_in_flight()
-            return await self._answered_later(_OUT_OF_RESOURCES)
+            return await self._answered_later(OUT_OF_RESOURCES)
         return await self._answered_later(self._take(held))
 
     def _let_go(self, finishing: asyncio.Future[int]) -> None:
@@ -247,11 +245,11 @@ class _Intake:
         if isinstance(arrival, int):
             held.release()
             return arrival
-        return arrival.outcome() if arrival.unexpected or arrival.trouble else _SUCCESS
+        return arrival.outcome() if arrival.unexpected or arrival.trouble else SUCCESS
 
     async def _answered_later(self, status: int | Awaitable[bool]) -> int:
         if not isinstance(status, int):
-            status = _SUCCESS if await status else _OUT_OF_RESOURCES
+            status = SUCCESS if await status else OUT_OF_RESOURCES
         await self._handler.renew_credit()
         return status
 
@@ -276,7 +274,7 @@ class _Intake:
         if syntax in ENCAPSULATED_TRANSFER_SYNTAX_UIDS and has_plain_pixels(held, syntax):
             # Asked for in that alone which it is in, it may come under its right name.
             retrieval.evidence.mislabelled += 1
-            return _CANNOT_UNDERSTAND
+            return CANNOT_UNDERSTAND
         instance, trouble = judge_identity(identity, command.affected_sop_instance_uid)
         staged = staged_instance(
             held,

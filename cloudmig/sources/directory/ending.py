@@ -18,15 +18,12 @@ from cloudmig.dicom.header import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNDEFINED,
     EndsEarly,
-    HeaderUnreadable,
-    walk_elements,
+    find_pixel_data,
 )
 from cloudmig.dicom.part10 import read_prefix
 
 __all__ = ["is_torn"]
 
-#: Float, double float and other pixel data: (7FE0,0008) to (7FE0,0010).
-_PIXEL_DATA_FIRST, _PIXEL_DATA_LAST = 0x7FE00008, 0x7FE00010
 _PIXEL_DATA_ITSELF = {"little": b"\xe0\x7f\x10\x00", "big": b"\x7f\xe0\x00\x10"}
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _TAIL_BYTES = 64 << 10  #: In which the delimiter of fragments is looked for.
@@ -49,28 +46,15 @@ def is_torn(
             if transfer_syntax_uid in DEFLATED:
                 return length == size_bytes and _stops_inflating(dataset, bytes_max)
             try:
-                pixels = _pixel_data(dataset, transfer_syntax_uid)
+                pixels = find_pixel_data(dataset, transfer_syntax_uid)
             except EndsEarly:
                 return length == size_bytes
     if pixels is None:
         return False
-    start, value_bytes = pixels
+    _, start, value_bytes = pixels
     if value_bytes == UNDEFINED:
         return not _has_delimiter(file, offset + start, size_bytes)
     return offset + start + value_bytes > size_bytes
-
-
-def _pixel_data(dataset: memoryview, transfer_syntax_uid: str) -> tuple[int, int] | None:
-    """Return where the pixels of a data set begin and their length. Raises `EndsEarly`."""
-    try:
-        for tag, start, value_bytes in walk_elements(dataset, transfer_syntax_uid):
-            if _PIXEL_DATA_FIRST <= tag <= _PIXEL_DATA_LAST:
-                return start, value_bytes
-    except EndsEarly:
-        raise
-    except HeaderUnreadable:
-        return None  # Something else stands behind the elements; they are all there.
-    return None
 
 
 def _pixels_reach_the_end(
