@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.catalog import Catalog
 from cloudmig.demo.pacs.holdings import Holdings
+from cloudmig.demo.studies import Study
 from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.model.states import CopyState
@@ -53,6 +54,16 @@ class HangsUp:
             server.close()
 
 
+def world_with_a_home_down(
+    folder: Path, studies: Sequence[Study]
+) -> tuple[World, HangsUp, ScriptedStow]:
+    """Return a world of two homes, what hangs up in the place of `web`, and `web` itself."""
+    down = HangsUp(free_port())
+    url = f"http://127.0.0.1:{down.port}/dicom-web"
+    world = World(folder, studies, destinations=two_homes(folder, url))
+    return world, down, ScriptedStow(port=down.port)
+
+
 @pytest.fixture(autouse=True)
 def quick_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
     def quick(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
@@ -63,10 +74,7 @@ def quick_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path: Path) -> None:
-    down = HangsUp(free_port())
-    back = ScriptedStow(port=down.port)
-    url = f"http://127.0.0.1:{down.port}/dicom-web"
-    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
+    world, down, back = world_with_a_home_down(tmp_path, STUDIES)
     with world.serving():
         await world.inventory()
         await world.plan()
@@ -119,8 +127,8 @@ async def all_verified(world: World) -> None:
 
 
 @asynccontextmanager
-async def run_with_one_copy_verified(
-    world: World, down: HangsUp
+async def run_with_one_copy_made(
+    world: World, down: HangsUp, *, verified: bool = True
 ) -> AsyncIterator[asyncio.Task[RunSummary]]:
     """Give a run that owes `web` every study, which `store` has; `down` has left the port."""
     with world.serving():
@@ -129,20 +137,18 @@ async def run_with_one_copy_verified(
         async with world.opened() as parts, asyncio.timeout(60):
             async with down.running():
                 running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
-                while parts.counters.studies_put_back < len(STUDIES):
+                while parts.counters.studies_put_back < len(world.studies):
                     await asyncio.sleep(0.02)
-                await all_verified(world)
+                if verified:
+                    await all_verified(world)
             yield running
 
 
 async def test_what_is_owed_is_copied_from_a_verified_copy_and_the_pacs_is_not_asked(
     tmp_path: Path,
 ) -> None:
-    down = HangsUp(free_port())
-    back = ScriptedStow(port=down.port)
-    url = f"http://127.0.0.1:{down.port}/dicom-web"
-    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
-    async with run_with_one_copy_verified(world, down) as running:
+    world, down, back = world_with_a_home_down(tmp_path, STUDIES)
+    async with run_with_one_copy_made(world, down) as running:
         asked = dict(world.pacs.counters.asked)
         async with back.running():
             summary = await running
@@ -160,22 +166,12 @@ async def test_a_study_that_grew_while_a_copy_was_owed_is_whole_in_both_homes(
     tmp_path: Path,
 ) -> None:
     """Else the first copy would be short for good, and nobody could close."""
-    down = HangsUp(free_port())
-    back = ScriptedStow(port=down.port)
-    url = f"http://127.0.0.1:{down.port}/dicom-web"
-    world = World(tmp_path, STUDIES[:2], destinations=two_homes(tmp_path, url))
-    with world.serving():
-        await world.inventory()
-        await world.plan()
-        async with world.opened() as parts, asyncio.timeout(60):
-            async with down.running():
-                running = asyncio.create_task(run_agent(parts, stop=asyncio.Event()))
-                while parts.counters.studies_put_back < 2:
-                    await asyncio.sleep(0.02)
-            world.pacs._state.holdings = Holdings([a_study(1, series=(3, 3)), STUDIES[1]])
-            async with back.running():
-                await running
-                await world.explain_everything()
+    world, down, back = world_with_a_home_down(tmp_path, STUDIES[:2])
+    async with run_with_one_copy_made(world, down, verified=False) as running:
+        world.pacs._state.holdings = Holdings([a_study(1, series=(3, 3)), STUDIES[1]])
+        async with back.running():
+            await running
+            await world.explain_everything()
 
     held = {sop: {dataset_sha256(file)} for (_, sop), file in back.held.items()}
     assert held == world.held() == world.truth()
@@ -193,11 +189,8 @@ async def test_an_instance_of_two_homes_counts_once(tmp_path: Path) -> None:
 
 
 async def test_what_was_spoiled_since_is_no_parent_and_the_source_is_asked(tmp_path: Path) -> None:
-    down = HangsUp(free_port())
-    back = ScriptedStow(port=down.port)
-    url = f"http://127.0.0.1:{down.port}/dicom-web"
-    world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, url))
-    async with run_with_one_copy_verified(world, down) as running:
+    world, down, back = world_with_a_home_down(tmp_path, STUDIES)
+    async with run_with_one_copy_made(world, down) as running:
         spoiled = next((tmp_path / "store").rglob("*.dcm"))
         spoiled.write_bytes(spoiled.read_bytes()[:-1] + b"?")
         async with back.running():

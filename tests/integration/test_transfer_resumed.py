@@ -43,12 +43,17 @@ ODD = pytest.mark.parametrize(
 )
 
 
+def world_cut_off_at_an_odd_study(odd: Callable[[Study], Study], folder: Path) -> World:
+    """Return a world whose first study is odd, and whose PACS hangs up in the middle of it."""
+    script = Script(fault=Fault.ABORT, fault_at_store=3, fault_studies=ONLY_FIRST)
+    return World(folder, [odd(FIRST), *STUDIES[1:]], script)
+
+
 @ODD
 async def test_what_waits_for_a_person_does_so_although_the_source_went_away_in_between(
     odd: Callable[[Study], Study], reason: str, tmp_path: Path
 ) -> None:
-    script = Script(fault=Fault.ABORT, fault_at_store=3, fault_studies=ONLY_FIRST)
-    world = World(tmp_path, [odd(FIRST), *STUDIES[1:]], script)
+    world = world_cut_off_at_an_odd_study(odd, tmp_path)
     with world.serving():
         await world.migrate()
         closing = await world.explain_everything()
@@ -65,8 +70,7 @@ async def test_what_waits_for_a_person_does_so_although_the_source_went_away_in_
 async def test_what_a_person_has_let_pass_waits_no_more(
     odd: Callable[[Study], Study], reason: str, tmp_path: Path
 ) -> None:
-    script = Script(fault=Fault.ABORT, fault_at_store=3, fault_studies=ONLY_FIRST)
-    world = World(tmp_path, [odd(FIRST), *STUDIES[1:]], script)
+    world = world_cut_off_at_an_odd_study(odd, tmp_path)
     with world.serving():
         await world.migrate()
         with world.catalog() as catalog:
