@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +14,13 @@ from cloudmig.catalog import Catalog, CatalogThread
 from cloudmig.config import Configuration, DestinationSettings
 from cloudmig.destinations.breaker import BreakerDestination
 from cloudmig.destinations.evidence_elsewhere import EvidenceElsewhere
+from cloudmig.destinations.object_store import ObjectStoreDestination
+from cloudmig.destinations.opened_later import OpenedLater
 from cloudmig.destinations.opening import StoreSettings, open_object_store, protect
 from cloudmig.destinations.retrying import RetryPolicy
 from cloudmig.destinations.throttled import ThrottleLimits
 from cloudmig.destinations.upload_log import OpenUpload
+from cloudmig.errors import DestinationUnavailable
 from cloudmig.pipeline.parts import Parts, VerdictPost
 from cloudmig.ports import Destination, QueuedMessage, VerdictQueue
 
@@ -37,7 +41,8 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
             continue
         is_used = await _is_empty_and_used(parts, name)
         for source, source_settings in parts.config.sources.items():
-            store = open_object_store(
+            open_store = functools.partial(
+                open_object_store,
                 name,
                 store_settings(settings),
                 archive=source_settings.archive,
@@ -46,6 +51,7 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
                 session=session,
                 is_used=is_used,
             )
+            store = _open_now_or_later(name, open_store, is_used=is_used)
             stack.callback(store.close)
             protected = protect(
                 store,
@@ -73,6 +79,21 @@ async def open_destinations(parts: Parts, stack: contextlib.AsyncExitStack) -> N
             destinations[name, source] = EvidenceElsewhere(protected.destination, keeper)
     parts.destinations = destinations
     parts.breakers = breakers
+
+
+def _open_now_or_later(
+    name: str, open_store: Callable[[], ObjectStoreDestination], *, is_used: bool
+) -> ObjectStoreDestination | OpenedLater:
+    """Open a store. One that has copies and cannot be opened is down, and holds nobody else back.
+
+    Without any copy, it is rather the configuration that is wrong, and that is said at once.
+    """
+    try:
+        return open_store()
+    except DestinationUnavailable:
+        if not is_used:
+            raise
+        return OpenedLater(name, open_store)
 
 
 async def _is_empty_and_used(parts: Parts, name: str) -> bool:

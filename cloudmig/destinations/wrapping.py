@@ -70,7 +70,8 @@ class WrappedDestination:
         return await self._guarded(lambda: self._inner.stored_checksum(location))
 
     async def abort_leftovers(self) -> int:
-        return await self._guarded(self._inner.abort_leftovers)
+        # Looked up when it is called: only then a store may have been opened.
+        return await self._guarded(lambda: self._inner.abort_leftovers())  # noqa: PLW0108
 
     def read(self, location: Location) -> AsyncGenerator[bytes, None]:
         return self._begun(lambda: self._inner.read(location))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,13 @@ from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
 from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.model.states import CopyState
 from tests.contract.stow_server import ScriptedStow
-from tests.integration.migration_world import World, a_study, catalog_falls_silent, free_port
+from tests.integration.migration_world import (
+    Recorder,
+    World,
+    a_study,
+    catalog_falls_silent,
+    free_port,
+)
 from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 13)]
@@ -246,3 +252,47 @@ async def test_a_bug_beside_a_run_does_not_pass_for_its_end(
     world = World(tmp_path, STUDIES)
     with world.serving(), pytest.raises(ZeroDivisionError):
         await world.migrate()
+
+
+class AtTheLastPutBack(Recorder):
+    """Calls `then` when so many studies were put back, which waited for a home that is down."""
+
+    def __init__(self, studies: int, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._studies = studies
+        self._then = then
+
+    def event(self, name: str, **fields: object) -> None:
+        super().event(name, **fields)
+        if name == "study.put_back" and len(self.named("study.put_back")) == self._studies:
+            self._then()
+
+
+async def test_a_home_whose_folder_cannot_be_opened_at_the_start_holds_no_other_back(
+    tmp_path: Path,
+) -> None:
+    """As a mount whose server is gone: it has copies already, so that it is no mistake."""
+    homes = {name: {"url": f"file://{tmp_path / name / 'images'}"} for name in ("store", "dr")}
+    world = World(tmp_path, STUDIES[:3], destinations=homes)
+    held_meanwhile: list[object] = []
+
+    def mount_again() -> None:
+        held_meanwhile.append(world.held("store"))
+        (tmp_path / "dr").unlink()
+        (tmp_path / "elsewhere").rename(tmp_path / "dr")
+
+    with world.serving():
+        world.pacs._state.holdings = Holdings(STUDIES[:1])
+        await world.migrate()
+        world.pacs._state.holdings = Holdings(STUDIES[:3])
+        (tmp_path / "dr").rename(tmp_path / "elsewhere")
+        (tmp_path / "dr").touch()
+        world.reporter = AtTheLastPutBack(2, mount_again)
+        summary = await world.migrate()
+
+        assert not summary.halted
+        assert held_meanwhile == [world.truth()]
+        [told] = world.reporter.named("destination.down")
+        assert "cannot be opened" in str(told["message"])
+        assert world.held("dr") == world.truth()
+        await world.explain_everything()
