@@ -86,7 +86,7 @@ def verify(
     )
     invocation.answer(document(summary, pseudonyms))
     _show(invocation, summary, pseudonyms, parts)
-    if summary.failed or summary.extras:
+    if summary.failed or summary.extras or summary.unreadable:
         end(ExitCode.QUARANTINE)
 
 
@@ -130,6 +130,7 @@ def document(summary: VerifySummary, pseudonyms: Pseudonyms) -> dict[str, object
         "agreed": summary.agreed,
         "failed": summary.failed,
         "undecided": summary.undecided,
+        "unreadable": summary.unreadable,
         "extra_objects": summary.extras,
         "without_reference": summary.without_reference,
         "asked_of_source": summary.asked,
@@ -146,6 +147,11 @@ def _hint(summary: VerifySummary) -> str:
         return (
             "`cloudmig verify --ask-source` compares with what the source sends before it judges;"
             " after this verdict `cloudmig run` asks the source, once each"
+        )
+    if summary.unreadable:
+        return (
+            "look at the store and its disk; an object that is lost, take away there: it is missing"
+            " then at the next `cloudmig verify`, and `cloudmig run` puts it there anew"
         )
     if summary.unanswered:
         return "`cloudmig doctor` says why the source is silent; they stay unverified until then"
@@ -192,6 +198,12 @@ def _show(
         invocation.say(
             f"  {summary.undecided:,} could not be decided: archived, and the store tells no"
             " checksum."
+        )
+    if summary.unreadable:
+        copies = count_words(summary.unreadable, "copy", "copies")
+        invocation.say(
+            f"  {copies} could not be decided: some of their objects cannot be read, though the"
+            " store answers"
         )
     _show_reference(invocation, summary)
     if summary.extras:

@@ -20,9 +20,10 @@ from cloudmig import manifest
 from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.dicom.compare import Comparison
 from cloudmig.dicom.digest import FileDigests, StreamDigests
-from cloudmig.errors import DestinationUnavailable, ObjectArchived
+from cloudmig.errors import CloudmigError, DestinationUnavailable, ObjectArchived
 from cloudmig.manifest import InstanceRecord, ManifestUnreadable
 from cloudmig.model.instance import ARCHIVE_CLASSES, Location
+from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.second_copy import StudyBeside, is_same_data_set
 from cloudmig.ports import Destination
 
@@ -44,6 +45,8 @@ class Look:
     equal: Counter[str] = field(default_factory=Counter)  #: Instances by what of them is equal.
     #: What differs in its bytes, and no other copy is there to compare its elements with.
     without_reference: list[InstanceRecord] = field(default_factory=list)
+    #: What cannot be read while the store answers, and what it said: no verdict is possible.
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def settle(self, record: InstanceRecord, compared: Comparison) -> None:
         """Take in how an instance without a reference compares with one that was found since."""
@@ -67,12 +70,21 @@ class Look:
         return next((way for way in _WAYS if way in self.ways), "READ_BACK")
 
 
+class _Unreadable(Exception):  # noqa: N818 - named for what happened, as in errors.py
+    """One object cannot be read, though its store answers."""
+
+
 async def read_copy(
-    destination: Destination, copy: CopyToVerify, beside: StudyBeside | None
+    destination: Destination,
+    copy: CopyToVerify,
+    beside: StudyBeside | None,
+    *,
+    carefully: bool = False,
 ) -> Look:
     """Compare a copy with its manifest; with `beside`, elements with other copies, too.
 
-    Raises `DestinationError` when it cannot be read.
+    Raises `DestinationError` when it cannot be read. With `carefully` only where the store itself
+    does not answer: an object that cannot be read is named, and the next is looked at.
     """
     look = Look()
     held = await destination.get_evidence(copy.manifest_key)
@@ -87,15 +99,23 @@ async def read_copy(
     except ManifestUnreadable as error:
         raise AssertionError("a manifest of ours with the right digest is readable") from error
     digests = {each.dataset_sha256: each for each in listed.instances}
-    reader = _Reader(destination, digests, beside, look)
-    at_once = asyncio.Semaphore(_READS_AT_ONCE)
+    reader = _Reader(destination, digests, beside, look, copy.manifest_key if carefully else "")
+    # One at a time, one that fails over and over is not taken for the store.
+    at_once = asyncio.Semaphore(1 if carefully else _READS_AT_ONCE)
 
     async def check(record: InstanceRecord) -> BadInstance | None:
         async with at_once:
-            return await reader.check(record)
+            try:
+                return await reader.check(record)
+            except _Unreadable as error:
+                look.unreadable[record.sop_instance_uid] = str(error)
+                return None
 
-    async with asyncio.TaskGroup() as group:
-        checks = [group.create_task(check(record)) for record in listed.instances]
+    try:
+        async with asyncio.TaskGroup() as group:
+            checks = [group.create_task(check(record)) for record in listed.instances]
+    except* CloudmigError as errors:
+        raise decisive(errors) from errors
     look.bad += [bad for task in checks if (bad := task.result()) is not None]
     look.instances = len(checks)
     return look
@@ -109,6 +129,7 @@ class _Reader:
     others: Mapping[str, InstanceRecord]  #: By data set digest.
     beside: StudyBeside | None
     look: Look
+    manifest_key: str  #: To be asked for, to tell an object from its store; empty: nobody asks.
 
     async def check(self, record: InstanceRecord) -> BadInstance | None:
         """Return what is wrong with one object, or None."""
@@ -156,15 +177,28 @@ class _Reader:
             try:
                 async for piece in self.destination.read(place):
                     digests.update(piece)
-            except DestinationUnavailable:
-                if await self.destination.find(Location(place.key)) is None:
+            except DestinationUnavailable as error:
+                if not await self._is_there(place):
                     return None
+                if last and self.manifest_key:
+                    raise _Unreadable(str(error)) from error
                 if last:
                     raise
                 continue
             if last or self._agrees(digests.result(), record):
                 break
         return digests.result()
+
+    async def _is_there(self, place: Location) -> bool:
+        """Ask whether an object is there that cannot be read. Raises where the store is down."""
+        try:
+            return await self.destination.find(Location(place.key)) is not None
+        except DestinationUnavailable:
+            # A folder reads what it finds. The evidence of a DICOMweb store lies elsewhere.
+            if not self.manifest_key or self.beside is not None:
+                raise
+            await self.destination.get_evidence(self.manifest_key)
+            return True
 
     def _agrees(self, found: FileDigests, record: InstanceRecord) -> bool:
         if self.beside is not None and is_same_data_set(found, record):

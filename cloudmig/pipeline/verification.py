@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance, CopyToVerify, Detail
-from cloudmig.errors import CloudmigError, SourceError
+from cloudmig.errors import CloudmigError, DestinationUnavailable, SourceError
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.reading_back import Look, read_copy
-from cloudmig.pipeline.second_copy import SecondCopies
+from cloudmig.pipeline.second_copy import SecondCopies, StudyBeside
 from cloudmig.pipeline.source_reference import SourceReference
 from cloudmig.ports import Destination
 from cloudmig.telemetry import Reporter
@@ -39,7 +39,7 @@ class Finding:
     destination: str
     study_instance_uid: str
     sop_instance_uid: str  #: Empty when it is the manifest.
-    finding: str  #: missing | truncated | altered | incomparable | swapped | manifest missing | ...
+    finding: str  #: missing | truncated | altered | incomparable | unreadable | swapped | ...
 
     def __str__(self) -> str:
         what = self.sop_instance_uid or "its manifest"
@@ -61,6 +61,8 @@ class VerifySummary:
     without_reference: int = 0
     asked: int = 0  #: Instances that a source was asked for, to compare with.
     unanswered: int = 0  #: Copies left unverified because the source did not answer.
+    #: Copies left unverified: objects of theirs cannot be read, though the store answers.
+    unreadable: int = 0
     extras: int = 0  #: Objects in no manifest; only the cloud's code looks for them.
 
 
@@ -79,10 +81,14 @@ async def verify_copies(
     """
     summary = VerifySummary()
 
-    second_copies = SecondCopies(opened)
+    second_copies, one_at_a_time = SecondCopies(opened), asyncio.Lock()
 
     async def verify(copy: CopyToVerify) -> None:
-        await _verify_copy(opened, copy, second_copies, sources, summary)
+        destination = opened.destination(copy.destination, copy.source)
+        is_web = opened.config.destinations[copy.destination].is_dicomweb
+        beside = second_copies.beside(copy) if is_web else None
+        look = await _look(opened, copy, destination, beside, one_at_a_time)
+        await _judge(opened, copy, destination, look, sources, summary)
 
     await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
     return summary
@@ -135,7 +141,7 @@ async def stored_copies(
         after = page[-1].copy_id
 
 
-def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance) -> Finding:
+def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance, **detail: str) -> Finding:
     """Tell what is wrong with a copy, and return it."""
     study = copy.study.study_instance_uid
     tags = {"differences": bad.differences} if bad.differences else {}
@@ -146,25 +152,57 @@ def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance) -> Finding:
         instance=bad.sop_instance_uid,
         finding=bad.finding,
         **tags,
+        **detail,
     )
     return Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
 
 
-async def _verify_copy(
+async def _look(
     parts: Parts,
     copy: CopyToVerify,
-    second_copies: SecondCopies,
+    destination: Destination,
+    beside: StudyBeside | None,
+    one_at_a_time: asyncio.Lock,
+) -> Look:
+    """Read a copy; where that fails, once more, one object after the other.
+
+    So one that can never be read, on a damaged disk say, keeps no other from its verdict.
+    """
+    try:
+        return await read_copy(destination, copy, beside)
+    except DestinationUnavailable as error:
+        parts.reporter.event(
+            "verify.reading_again", destination=copy.destination, message=str(error)
+        )
+    async with one_at_a_time:
+        # Many that failed at once look like a store that is down: it is left alone for a while.
+        breakers = parts.breakers.get(copy.destination, ())
+        await asyncio.sleep(max((each.seconds_until_probe for each in breakers), default=0.0))
+        return await read_copy(destination, copy, beside, carefully=True)
+
+
+async def _judge(
+    parts: Parts,
+    copy: CopyToVerify,
+    destination: Destination,
+    look: Look,
     sources: SourceReference | None,
     summary: VerifySummary,
 ) -> None:
-    destination = parts.destination(copy.destination, copy.source)
+    """Write the verdict on what was seen of a copy, unless there can be none."""
     is_web = parts.config.destinations[copy.destination].is_dicomweb
-    beside = second_copies.beside(copy) if is_web else None
-    look = await read_copy(destination, copy, beside)
     asked, is_answered = len(look.without_reference), True
     if sources is not None and asked:
         is_answered = await _ask(sources, copy, destination, look)
         summary.asked += asked * is_answered
+    room = max(0, FINDINGS_MAX - len(summary.findings))
+    for sop_instance_uid, why in list(look.unreadable.items())[:room]:
+        bad = BadInstance(sop_instance_uid, "unreadable", "")
+        summary.findings.append(found(parts.reporter, copy, bad, why=why))
+    if look.unreadable and not look.bad:
+        summary.copies += 1
+        summary.unreadable += 1
+        return
     if not is_answered and len(look.bad) == asked:
         summary.copies += 1
         summary.unanswered += 1
