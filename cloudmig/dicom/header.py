@@ -142,7 +142,7 @@ def walk_elements(
             position = _skip_undefined(data, position, order, implicit=implicit or vr == b"UN")
         else:
             position += length
-    if position != end:
+    if position > end or any(data[position:end]):  # Some pad what they write with zeros.
         raise EndsEarly("ends in the middle of an element")
 
 

@@ -83,6 +83,7 @@ class Attempt:
     unread: set[str] = field(default_factory=set)
     #: What a destination will not have, and why: sending it once more changes nothing.
     refused: dict[str, QuarantineReason] = field(default_factory=dict)
+    torn: dict[str, str] = field(default_factory=dict)  #: SOP UID -> data set digest.
     _pending: list[ReceiptRow] = field(default_factory=list)
     _new_sizes: list[int] = field(default_factory=list)  #: Of those, what is counted as stored.
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -124,16 +125,25 @@ class Attempt:
     def note_what_waits(self) -> None:
         """Take findings of earlier attempts for reasons: what is held is not asked for again.
 
-        That an instance did not come as itself, or was not taken, is over once every copy holds it.
+        That an instance did not come as itself, or was not taken, is over once every copy holds it;
+        that it came torn, once they hold another content.
         """
         is_whole = not self.missing()
         for item in self.work.waiting:
             uid = item.sop_instance_uid
             is_held = uid is not None and self.open_copies() and not self.lacks(uid)
-            if item.reason is QuarantineReason.CONFLICT or not is_held:
+            stays = item.reason is QuarantineReason.CONFLICT or (
+                item.reason is QuarantineReason.TORN
+                and self._holds(uid, item.detail.get("dataset_sha256"))
+            )
+            if stays or not is_held:
                 self.reasons.append(item.reason)
             if uid is None and is_whole:  # Nothing that is listed stands for it.
                 self.nameless.add(str(item.detail.get("file_sha256")))
+
+    def _holds(self, sop_instance_uid: str | None, dataset_sha256: object) -> bool:
+        rows = (copy.receipts.get(sop_instance_uid or "") for copy in self.copies.values())
+        return any(row is not None and row.receipt.dataset_sha256 == dataset_sha256 for row in rows)
 
     def count(self, staged: StagedInstance) -> None:
         """Count an instance that is stored when its first copy has it, not again for the others.

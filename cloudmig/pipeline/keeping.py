@@ -23,16 +23,23 @@ from cloudmig.ports import Arrival
 __all__ = ["keep", "keep_beside"]
 
 
+#: Troubles with which an object is the instance of its study all the same.
+_OF_THE_STUDY = {"", QuarantineReason.CONVERTED.value, QuarantineReason.TORN.value}
+
+
 async def keep(attempt: Attempt, arrival: Arrival) -> bool:
     """Store an arrival everywhere it is owed; say whether every open copy holds it."""
     staged = arrival.staged
     if staged.instance is None and arrival.unexpected:
         attempt.nameless.add(staged.file_sha256)  # Nothing that is listed stands for it.
-    is_converted = arrival.trouble == QuarantineReason.CONVERTED.value
-    if staged.instance is None or (arrival.trouble and not is_converted):
+    if staged.instance is None or arrival.trouble not in _OF_THE_STUDY:
         return await _quarantine(attempt, staged, arrival.trouble)
+    is_converted = arrival.trouble == QuarantineReason.CONVERTED.value
+    is_torn = arrival.trouble == QuarantineReason.TORN.value
     sop_instance_uid, stored = staged.instance.sop_instance_uid, False
     async with attempt.lock(sop_instance_uid):
+        if is_torn and not await _is_all_there_is(attempt, arrival):
+            return False
         if not is_converted or await _is_let_pass(attempt, staged):
             stored = await _store_everywhere(attempt, staged)
     attempt.arrived[sop_instance_uid] = staged.dataset_sha256
@@ -60,6 +67,30 @@ async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
     if waits:
         attempt.refused[sop_instance_uid] = QuarantineReason.CONVERTED
     return not waits
+
+
+async def _is_all_there_is(attempt: Attempt, arrival: Arrival) -> bool:
+    """Say whether what came cut off is to be kept so: asked for again, it came the same.
+
+    Then it is what the source has, and a person is told before it is stored: once that has a
+    receipt, nobody asks for it again.
+    """
+    staged = arrival.staged
+    assert staged.instance is not None
+    sop_instance_uid = staged.instance.sop_instance_uid
+    before = attempt.torn.get(sop_instance_uid)
+    attempt.torn[sop_instance_uid] = staged.dataset_sha256
+    if before != staged.dataset_sha256 and not arrival.unexpected:
+        attempt.lost = "some came cut off, each time elsewhere"
+        return False
+    await attempt.find(
+        "instance_torn",
+        QuarantineReason.TORN,
+        staged.instance,
+        dataset_sha256=staged.dataset_sha256,
+        size_bytes=staged.size_bytes,
+    )
+    return True
 
 
 async def keep_beside(attempt: Attempt, arrival: Arrival) -> bool:

@@ -174,7 +174,9 @@ async def begin(
     attempt = Attempt(parts, job, source, work, copies)
     attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}
     attempt.completeness = "SET" if listing.complete else "WEAK"
-    attempt.whole = listing.whole
+    # Released, what came torn is asked for once more: perhaps there is a whole one by now.
+    is_mended = any(item.reason is QuarantineReason.TORN for item in work.released)
+    attempt.whole = listing.whole or is_mended
     for copy in copies.values():
         if copy.row.manifest_revision:
             await evidence.adopt_manifest(attempt, copy)

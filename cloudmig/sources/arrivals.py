@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from cloudmig.dicom.ending import TAIL_BYTES, ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import (
     PIXEL_DATA,
     UNDEFINED,
@@ -29,9 +30,12 @@ from cloudmig.ports import RetrieveEvidence, RetrieveRequest
 from cloudmig.staging import StagedBytes
 
 __all__ = [
-    "HeldArrival", "RunningRetrieval", "has_plain_pixels", "identity_of", "judge_identity",
-    "staged_instance",
+    "HeldArrival", "RunningRetrieval", "has_plain_pixels", "identity_of", "is_torn",
+    "judge_identity", "staged_instance",
 ]  # fmt: skip
+
+#: Of an object so much is looked at, at most, to find where its pixels begin: while the loop waits.
+_WALKED_BYTES_MAX = 1 << 20
 
 
 class HeldArrival:
@@ -138,21 +142,54 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
     return pixels is not None and pixels[0] == PIXEL_DATA and pixels[2] != UNDEFINED
 
 
+def is_torn(held: StagedBytes, transfer_syntax_uid: str) -> bool:
+    """Say whether a data set ends before its last element does: its sender cut it off.
+
+    What does not show in its first bytes and its last ones is not called torn.
+    """
+    start, size_bytes = held.dataset_offset, held.size_bytes
+    try:
+        with _whole(held) as whole:
+            if ends_with_its_pixels(
+                whole,
+                transfer_syntax_uid,
+                start=start,
+                end=start + _WALKED_BYTES_MAX,
+                size_bytes=size_bytes,
+                tail=bytes(whole[-8:]),
+            ):
+                return False
+            with memoryview(whole) as view, view[start : start + _WALKED_BYTES_MAX] as beginning:
+                return ends_early(
+                    beginning,
+                    transfer_syntax_uid,
+                    size_bytes=size_bytes - start,
+                    tail=bytes(view[-TAIL_BYTES:]),
+                    bytes_max=_WALKED_BYTES_MAX,
+                )
+    except OSError:
+        return False  # Whoever stores it finds out.
+
+
 @contextlib.contextmanager
 def _data_set(held: StagedBytes) -> Iterator[memoryview]:
     """Give the data set of a complete object, wherever it lies."""
+    with _whole(held) as whole, memoryview(whole)[held.dataset_offset :] as dataset:
+        yield dataset
+
+
+@contextlib.contextmanager
+def _whole(held: StagedBytes) -> Iterator[bytearray | mmap.mmap]:
+    """Give the bytes of a complete object, wherever they lie."""
     if held.path is None:
         assert held.body is not None, "complete, and not released"
-        with memoryview(held.body)[held.dataset_offset :] as dataset:
-            yield dataset
+        yield held.body
         return
     with (
         held.path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as whole,
-        whole[held.dataset_offset :] as dataset,
     ):
-        yield dataset
+        yield mapped
 
 
 def judge_identity(

@@ -196,6 +196,8 @@ class Retrieve:
             data_set = data_set.replace(b"Example Hospital", b"Example H%07d" % times, 1)
         if held in script.reencoded and times % 2:
             data_set = _with_group_length(instance, data_set)
+        if held in script.torn and times < script.torn_times:
+            data_set = data_set[:-100]
         if script.new_uids:
             digits = made_up_uid("retrieve", number, held).removeprefix("2.25.")
             # The same length as before, so that not another byte changes.

@@ -52,6 +52,8 @@ class Script:
     missing_counted: str = "failed"  #: Or "completed": the PACS claims to have sent them.
     changing: frozenset[str] = frozenset()  #: Another content each time they are sent.
     reencoded: frozenset[str] = frozenset()  #: Each second time: equal elements, other bytes.
+    torn: frozenset[str] = frozenset()  #: Sent without their last bytes,
+    torn_times: int = 9999  #: so many times; whole after that.
     #: In C-GET it accepts this transfer syntax, too, and sends what it holds under its name.
     mislabels: str = ""
     misnamed: frozenset[str] = frozenset()  #: The command names another instance than the data set.

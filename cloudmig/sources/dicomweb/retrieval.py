@@ -16,6 +16,7 @@ from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.arrivals import (
     HeldArrival,
     RunningRetrieval,
+    is_torn,
     judge_identity,
     staged_instance,
 )
@@ -200,6 +201,8 @@ class WebRetrieval(RunningRetrieval[HeldArrival]):
             trouble = QuarantineReason.UID_MISMATCH.value  # Asked for one, it sent another.
         if not trouble and self._is_converted(part, instance, labelled):
             trouble = QuarantineReason.CONVERTED.value
+        if not trouble and is_torn(part.held, part.transfer_syntax_uid):
+            trouble = QuarantineReason.TORN.value
         sop_class_uid = part.sop_class_uid or ("" if identity is None else identity.sop_class_uid)
         staged = staged_instance(
             part.held,

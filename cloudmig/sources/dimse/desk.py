@@ -18,11 +18,13 @@ from cloudmig.dimse.messages import StoreCommand
 from cloudmig.dimse.status import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS
 from cloudmig.errors import SpoolFull
 from cloudmig.model.instance import StagedInstance
+from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import is_usable_uid
 from cloudmig.sources.arrivals import (
     HeldArrival,
     has_plain_pixels,
     identity_of,
+    is_torn,
     judge_identity,
     staged_instance,
 )
@@ -245,7 +247,9 @@ class _Intake:
         if isinstance(arrival, int):
             held.release()
             return arrival
-        return arrival.outcome() if arrival.unexpected or arrival.trouble else SUCCESS
+        # What is torn is asked for again: a failure might end the rest of what comes.
+        is_settled_now = arrival.trouble in {"", QuarantineReason.TORN.value}
+        return SUCCESS if is_settled_now and not arrival.unexpected else arrival.outcome()
 
     async def _answered_later(self, status: int | Awaitable[bool]) -> int:
         if not isinstance(status, int):
@@ -276,11 +280,13 @@ class _Intake:
             retrieval.evidence.mislabelled += 1
             return CANNOT_UNDERSTAND
         instance, trouble = judge_identity(identity, command.affected_sop_instance_uid)
+        if not trouble and is_torn(held, syntax):
+            trouble = QuarantineReason.TORN.value
         staged = staged_instance(
             held,
             instance,
             sop_class_uid=command.affected_sop_class_uid,
-            transfer_syntax_uid=command.transfer_syntax_uid,
+            transfer_syntax_uid=syntax,
         )
         expected = command.affected_sop_instance_uid in retrieval.request.expected
         arrival = DimseArrival(staged, held, unexpected=not expected, trouble=trouble)

@@ -11,11 +11,11 @@ import mmap
 import os
 from dataclasses import dataclass, field, replace
 
+from cloudmig.dicom.ending import TAIL_BYTES, ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import HeaderUnreadable, read_elements, uid_text
-from cloudmig.dicom.part10 import NotPart10, read_file_meta
+from cloudmig.dicom.part10 import NotPart10, read_file_meta, read_prefix
 from cloudmig.model.files import FileKind
 from cloudmig.model.references import is_usable_uid
-from cloudmig.sources.directory.ending import is_torn
 
 __all__ = ["BEGINNING_BYTES", "Heading", "read_heading"]
 
@@ -78,11 +78,40 @@ def read_heading(file: int, size_bytes: int, *, header_bytes_max: int) -> Headin
         return Heading(FileKind.EMPTY)
     beginning = os.pread(file, BEGINNING_BYTES, 0)
     heading = _heading_of(file, beginning, size_bytes, header_bytes_max)
-    if heading.kind is FileKind.INSTANCE and is_torn(
+    if heading.kind is FileKind.INSTANCE and _is_torn(
         file, size_bytes, beginning, heading.transfer_syntax_uid, bytes_max=header_bytes_max
     ):
         return replace(heading, kind=FileKind.TORN)
     return heading
+
+
+def _is_torn(
+    file: int, size_bytes: int, beginning: bytes, transfer_syntax_uid: str, *, bytes_max: int
+) -> bool:
+    """Say whether a file, whose header was read, ends before its data set does.
+
+    Looks at `bytes_max` of it at most: what does not show in these is not called torn.
+    """
+    if ends_with_its_pixels(
+        beginning,
+        transfer_syntax_uid,
+        start=0,
+        end=len(beginning),
+        size_bytes=size_bytes,
+        tail=os.pread(file, 8, max(0, size_bytes - 8)),
+    ):
+        return False
+    length = min(size_bytes, bytes_max)
+    with mmap.mmap(file, length, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
+        offset, _ = read_prefix(view)
+        with view[offset:] as dataset:
+            return ends_early(
+                dataset,
+                transfer_syntax_uid,
+                size_bytes=size_bytes - offset,
+                tail=os.pread(file, TAIL_BYTES, max(0, size_bytes - TAIL_BYTES)),
+                bytes_max=bytes_max,
+            )
 
 
 def _heading_of(file: int, beginning: bytes, size_bytes: int, header_bytes_max: int) -> Heading:

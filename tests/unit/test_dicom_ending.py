@@ -1,4 +1,4 @@
-"""A file that ends before its data set does is noticed, wherever it was cut; no whole one is."""
+"""What ends before its data set does is noticed, wherever it was cut; nothing whole is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 from cloudmig.dicom.part10 import file_prefix
 from cloudmig.model.files import FileKind
+from cloudmig.sources.arrivals import is_torn
 from cloudmig.sources.directory.heading import BEGINNING_BYTES, read_heading
+from cloudmig.staging import MemoryBudget, Spool, StagingArea, StagingLimits
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -125,6 +127,49 @@ def test_a_whole_file_is_an_instance_and_one_cut_anywhere_is_torn(
     for lost in (1, 2, 7, 8, 9, 100, 1000, 1990):
         if lost < len(dataset) - idle_bytes - len(header()):
             assert kind_of(body[: end - lost], tmp_path / "cut") is FileKind.TORN, lost
+
+
+@pytest.mark.parametrize("memory_bytes_max", [1 << 20, 1], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_whole_arrival_is_whole_and_one_cut_anywhere_is_torn(
+    name: str, memory_bytes_max: int, tmp_path: Path
+) -> None:
+    syntax, make, idle_bytes = WHOLE[name]
+    dataset = make()
+    limits = StagingLimits(credit_bytes=1, memory_object_bytes_max=memory_bytes_max)
+    spool = Spool(tmp_path / "spool", bytes_max=1 << 24)
+    spool.clean()
+    area = StagingArea(MemoryBudget(4 << 20), spool, limits)
+
+    async def arrives_torn(data: bytes) -> bool:
+        writer = area.open(
+            sop_class_uid=CT,
+            sop_instance_uid="1.2.3.40",
+            transfer_syntax_uid=syntax,
+            credit_bytes=await area.take_credit(),
+        )
+        if (wait := writer.write(memoryview(data))) is not None:
+            await wait
+        held = await writer.complete()
+        assert (held.path is None) == (memory_bytes_max > 1)
+        try:
+            return is_torn(held, syntax)
+        finally:
+            held.release()
+
+    assert not await arrives_torn(dataset)
+    end = len(dataset) - idle_bytes
+    for lost in (1, 2, 7, 8, 9, 100, 1000, 1990):
+        if lost < end - len(header()):
+            assert await arrives_torn(dataset[: end - lost]), lost
+
+
+def test_zeros_behind_the_last_element_are_no_beginning_of_another(tmp_path: Path) -> None:
+    prefix = file_prefix(CT, "1.2.3.40", EXPLICIT)
+    report = header() + element(0x0040A730, b"SQ", item(PIXELS))
+
+    assert kind_of(prefix + report + bytes(3), tmp_path / "a") is FileKind.INSTANCE
+    assert kind_of(prefix + report + b"\x40\0\x40", tmp_path / "a") is FileKind.TORN
 
 
 def test_only_so_much_of_a_file_is_looked_at(tmp_path: Path) -> None:
