@@ -102,7 +102,7 @@ class Arrival(Protocol):
 
     @property
     def trouble(self) -> str:
-        """A `QuarantineReason` value when the object may only go to quarantine, else empty."""
+        """A `QuarantineReason` value when something is wrong with the object, else empty."""
         ...
 
     def settle(self, *, stored: bool) -> None:

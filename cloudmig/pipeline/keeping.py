@@ -81,7 +81,8 @@ async def _is_all_there_is(attempt: Attempt, arrival: Arrival) -> bool:
     before = attempt.torn.get(sop_instance_uid)
     attempt.torn[sop_instance_uid] = staged.dataset_sha256
     if before != staged.dataset_sha256 and not arrival.unexpected:
-        attempt.lost = "some came cut off, each time elsewhere"
+        if before is not None:
+            attempt.lost = "some came cut off, each time elsewhere"
         return False
     await attempt.find(
         "instance_torn",

@@ -41,6 +41,8 @@ async def test_it_is_stored_as_it_came_and_waits_for_a_person(
     with world.serving():
         await world.migrate()
         assert world.quarantined() == {FIRST: {"torn"}}
+        [told] = world.reporter.named("study.quarantined")
+        assert told["cause"] == "torn"
         await world.explain_everything()
         assert world.held().keys() == world.truth().keys()
         before = world.held()
