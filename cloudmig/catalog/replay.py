@@ -246,6 +246,7 @@ _COPY_STEPS = {
     "copy_verified": CopyState.VERIFIED,
     "copy_failed": CopyState.FAILED,
     "copy_reopened": CopyState.PLANNED,
+    "copy_unreadable": CopyState.STORED,
 }
 #: Kinds that change the decision itself; the same state again is no illegal move for them.
 _DECISIONS = {"study_planned", "study_excluded"}
@@ -306,7 +307,7 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
             )
         case "copy_verified":
             copy = replace(copy, verdict_how=detail["how"], repairs=0, judged_at=_judged_at(event))
-        case "copy_reopened":
+        case "copy_reopened" | "copy_unreadable":
             copy = replace(copy, verdict_how=None)
         case "copy_failed":
             copy = replace(copy, verdict_how=detail["how"], judged_at=_judged_at(event))

@@ -120,7 +120,8 @@ class StandingCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls, RestoreCalls
     def instances_named(self, after: int = 0, limit: int = 1000) -> list[LedgerEvent]:
         """Return events that name an instance, after a position, oldest first."""
         table = schema.ledger_event
-        names = sa.or_(table.c.sop_instance_uid != "", table.c.kind == "copy_failed")
+        in_detail = table.c.kind.in_(("copy_failed", "copy_unreadable"))
+        names = sa.or_(table.c.sop_instance_uid != "", in_detail)
         with self._reading() as connection:
             wanted = sa.select(table).where(table.c.event_id > after, names)
             return _events(connection, wanted.order_by(table.c.event_id).limit(limit))

@@ -108,6 +108,39 @@ class VerificationCalls(EndingCalls):
             said = Judgement(how, tuple(findings), at, at, detail or {})
             return self._judge(connection, transfer, held, said)
 
+    def record_unreadable(
+        self, copy: CopyToVerify, unreadable: Sequence[BadInstance], at: dt.datetime
+    ) -> None:
+        """Note what of a copy cannot be read, and take an earlier verdict back.
+
+        Changes nothing where the copy has been written since.
+        """
+        with self._writing() as connection:
+            transfer = self._lock_study(connection, copy.source, copy.study)
+            table = schema.copy.c
+            touched = connection.execute(
+                sa.update(schema.copy)
+                .where(
+                    table.copy_id == copy.copy_id,
+                    table.manifest_revision == copy.manifest_revision,
+                    table.manifest_sha256 == copy.manifest_sha256,
+                    table.state.in_([CopyState.STORED.value, CopyState.VERIFIED.value]),
+                )
+                .values(state=CopyState.STORED.value, verdict_how=None, verified_at=None)
+            )
+            if transfer is None or touched.rowcount != 1:
+                return
+            self._append(
+                connection,
+                "copy_unreadable",
+                at=at,
+                source=copy.source,
+                study_instance_uid=copy.study.study_instance_uid,
+                destination=copy.destination,
+                attempt=transfer.attempt,
+                detail={"unreadable": len(unreadable), "named": _named(unreadable)},
+            )
+
     def _judge(
         self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement
     ) -> TransferState:

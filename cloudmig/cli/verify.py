@@ -150,8 +150,8 @@ def _hint(summary: VerifySummary) -> str:
         )
     if summary.unreadable:
         return (
-            "look at the store and its disk; an object that is lost, take away there: it is missing"
-            " then at the next `cloudmig verify`, and `cloudmig run` puts it there anew"
+            "mend the store and its disk, or take the object away there: the next `cloudmig verify`"
+            " calls it missing then, and `cloudmig run` puts it there anew"
         )
     if summary.unanswered:
         return "`cloudmig doctor` says why the source is silent; they stay unverified until then"

@@ -134,7 +134,9 @@ def _local(name: str, settings: StoreSettings, profile: StoreProfile, *, is_used
     if not root.is_absolute():
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        if not is_used:  # Else it would be made on whatever disk its own is not mounted over.
+            root.mkdir(parents=True, exist_ok=True)
+        root.stat()
         files = LocalFiles(root, is_used=is_used)
         return Backend(store=LocalStore(root), profile=profile, files=files)
     except OSError as error:

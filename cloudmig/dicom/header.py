@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 __all__ = [
-    "PIXEL_DATA", "EndsEarly", "HeaderUnreadable", "Identity", "find_pixel_data", "read_elements",
-    "read_identity", "walk_elements",
+    "FLOAT_PIXEL_DATA", "PIXEL_DATA", "EndsEarly", "HeaderUnreadable", "Identity",
+    "find_pixel_data", "read_elements", "read_identity", "walk_elements",
 ]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -38,7 +38,7 @@ SOP_INSTANCE_UID = 0x00080018
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 PIXEL_DATA = 0x7FE00010
-_FLOAT_PIXEL_DATA = 0x7FE00008  #: The first of those that stand for pixels.
+FLOAT_PIXEL_DATA = 0x7FE00008  #: The first of those that stand for pixels.
 _IDENTITY = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
 
 
@@ -155,7 +155,7 @@ def find_pixel_data(
     """
     try:
         for found in walk_elements(data, transfer_syntax_uid):
-            if _FLOAT_PIXEL_DATA <= found[0] <= PIXEL_DATA:
+            if FLOAT_PIXEL_DATA <= found[0] <= PIXEL_DATA:
                 return found
     except EndsEarly:
         raise

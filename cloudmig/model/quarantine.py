@@ -45,9 +45,9 @@ _EXPLANATIONS = {
     QuarantineReason.CONVERTED: "The source says that it holds an instance in one transfer syntax"
     " and sent it in another: it was converted, and not taken. Let the archive send what it holds,"
     " or fetch by DIMSE, then release the study; what still comes converted is then taken so.",
-    QuarantineReason.TORN: "An instance ends before its last element does; asked for again, it came"
-    " the same. It is stored as it came. Look for a whole one in the PACS or a backup; the release"
-    " asks for it once more, and stores another content beside this one.",
+    QuarantineReason.TORN: "An instance comes cut off: it ends before its last element does. It is"
+    " stored so. Look for a whole one in the PACS or a backup; the release asks for it once more,"
+    " and stores another content beside this one.",
     QuarantineReason.UNUSABLE_UID: "A UID is missing or cannot name an object. Of an instance"
     " the bytes are kept under their digest. A study without one cannot be asked for: correct it"
     " in the PACS and take the inventory again, then release it.",

@@ -122,6 +122,16 @@ class Attempt:
         hopeless = self.too_large | self.refused.keys()
         return {uid: missing[uid] for uid in missing if uid not in hopeless}
 
+    def perhaps_mended(self) -> dict[str, ExpectedInstance]:
+        """Return what was released as torn and is held so: there may be a whole one by now."""
+        return {
+            item.sop_instance_uid: self.expected[item.sop_instance_uid]
+            for item in self.work.released
+            if item.reason is QuarantineReason.TORN
+            and item.sop_instance_uid in self.expected
+            and self._holds(item.sop_instance_uid, item.detail.get("dataset_sha256"))
+        }
+
     def note_what_waits(self) -> None:
         """Take findings of earlier attempts for reasons: what is held is not asked for again.
 

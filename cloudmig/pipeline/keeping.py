@@ -38,8 +38,11 @@ async def keep(attempt: Attempt, arrival: Arrival) -> bool:
     is_torn = arrival.trouble == QuarantineReason.TORN.value
     sop_instance_uid, stored = staged.instance.sop_instance_uid, False
     async with attempt.lock(sop_instance_uid):
-        if is_torn and not await _is_all_there_is(attempt, arrival):
-            return False
+        if is_torn and _is_asked_again(attempt, arrival):
+            attempt.arrived[sop_instance_uid] = staged.dataset_sha256
+            return True  # Its sender did what it could; a failure might end the rest.
+        if is_torn:
+            await _tell_torn(attempt, staged)
         if not is_converted or await _is_let_pass(attempt, staged):
             stored = await _store_everywhere(attempt, staged)
     attempt.arrived[sop_instance_uid] = staged.dataset_sha256
@@ -69,21 +72,22 @@ async def _is_let_pass(attempt: Attempt, staged: StagedInstance) -> bool:
     return not waits
 
 
-async def _is_all_there_is(attempt: Attempt, arrival: Arrival) -> bool:
-    """Say whether what came cut off is to be kept so: asked for again, it came the same.
+def _is_asked_again(attempt: Attempt, arrival: Arrival) -> bool:
+    """Say whether what came cut off is left out, as it was cut on its way perhaps.
 
-    Then it is what the source has, and a person is told before it is stored: once that has a
-    receipt, nobody asks for it again.
+    It is missing then, or a second pull of the whole study follows. Come twice the same, it is what
+    the source has; what nobody would ask for again is taken at once.
     """
-    staged = arrival.staged
-    assert staged.instance is not None
-    sop_instance_uid = staged.instance.sop_instance_uid
+    assert arrival.staged.instance is not None
+    sop_instance_uid = arrival.staged.instance.sop_instance_uid
     before = attempt.torn.get(sop_instance_uid)
-    attempt.torn[sop_instance_uid] = staged.dataset_sha256
-    if before != staged.dataset_sha256 and not arrival.unexpected:
-        if before is not None:
-            attempt.lost = "some came cut off, each time elsewhere"
-        return False
+    attempt.torn[sop_instance_uid] = arrival.staged.dataset_sha256
+    is_pulled_again = attempt.completeness == "WEAK" or not arrival.unexpected
+    return before != arrival.staged.dataset_sha256 and is_pulled_again
+
+
+async def _tell_torn(attempt: Attempt, staged: StagedInstance) -> None:
+    """Tell a person before it is stored: once that has a receipt, nobody asks for it again."""
     await attempt.find(
         "instance_torn",
         QuarantineReason.TORN,
@@ -91,7 +95,6 @@ async def _is_all_there_is(attempt: Attempt, arrival: Arrival) -> bool:
         dataset_sha256=staged.dataset_sha256,
         size_bytes=staged.size_bytes,
     )
-    return True
 
 
 async def keep_beside(attempt: Attempt, arrival: Arrival) -> bool:

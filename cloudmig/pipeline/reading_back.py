@@ -11,25 +11,35 @@ the data set counts, and where that differs too, its elements and the bitstream 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cloudmig import manifest
 from cloudmig.catalog.records import BadInstance, CopyToVerify
 from cloudmig.dicom.compare import Comparison
 from cloudmig.dicom.digest import FileDigests, StreamDigests
-from cloudmig.errors import CloudmigError, DestinationUnavailable, ObjectArchived
+from cloudmig.errors import (
+    CloudmigError,
+    DestinationRefused,
+    DestinationUnavailable,
+    ObjectArchived,
+)
 from cloudmig.manifest import InstanceRecord, ManifestUnreadable
 from cloudmig.model.instance import ARCHIVE_CLASSES, Location
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.second_copy import StudyBeside, is_same_data_set
 from cloudmig.ports import Destination
 
-__all__ = ["Look", "read_copy"]
+__all__ = ["Look", "Rest", "read_copy"]
+
+#: Waits for as long as a store is left alone.
+Rest = Callable[[], Awaitable[None]]
 
 _READS_AT_ONCE = 8
+_NOBODY = "2.25.0"  #: A SOP Instance UID that nothing has: the UUID of zeros (PS3.5 B.2).
 #: The ways to verify one object, the weakest first: a copy is verified as its weakest object is.
 _WAYS = ("STORE_CHECKSUM", "READ_BACK_ELEMENTS", "READ_BACK")
 
@@ -45,8 +55,8 @@ class Look:
     equal: Counter[str] = field(default_factory=Counter)  #: Instances by what of them is equal.
     #: What differs in its bytes, and no other copy is there to compare its elements with.
     without_reference: list[InstanceRecord] = field(default_factory=list)
-    #: What cannot be read while the store answers, and what it said: no verdict is possible.
-    unreadable: dict[str, str] = field(default_factory=dict)
+    #: What cannot be read while the store answers, and what that said: no verdict is possible.
+    unreadable: list[tuple[InstanceRecord, str]] = field(default_factory=list)
 
     def settle(self, record: InstanceRecord, compared: Comparison) -> None:
         """Take in how an instance without a reference compares with one that was found since."""
@@ -70,21 +80,18 @@ class Look:
         return next((way for way in _WAYS if way in self.ways), "READ_BACK")
 
 
-class _Unreadable(Exception):  # noqa: N818 - named for what happened, as in errors.py
-    """One object cannot be read, though its store answers."""
-
-
 async def read_copy(
     destination: Destination,
     copy: CopyToVerify,
     beside: StudyBeside | None,
     *,
-    carefully: bool = False,
+    rest: Rest | None = None,
 ) -> Look:
     """Compare a copy with its manifest; with `beside`, elements with other copies, too.
 
-    Raises `DestinationError` when it cannot be read. With `carefully` only where the store itself
-    does not answer: an object that cannot be read is named, and the next is looked at.
+    Raises `DestinationError` when it cannot be read. With `rest`, which waits while the store is
+    left alone, only where the store itself does not answer: it is read slowly then, an object that
+    cannot be read is named, and the next is looked at.
     """
     look = Look()
     held = await destination.get_evidence(copy.manifest_key)
@@ -99,16 +106,19 @@ async def read_copy(
     except ManifestUnreadable as error:
         raise AssertionError("a manifest of ours with the right digest is readable") from error
     digests = {each.dataset_sha256: each for each in listed.instances}
-    reader = _Reader(destination, digests, beside, look, copy.manifest_key if carefully else "")
+    reader = _Reader(destination, digests, beside, look, rest)
     # One at a time, one that fails over and over is not taken for the store.
-    at_once = asyncio.Semaphore(1 if carefully else _READS_AT_ONCE)
+    at_once = asyncio.Semaphore(_READS_AT_ONCE if rest is None else 1)
 
     async def check(record: InstanceRecord) -> BadInstance | None:
         async with at_once:
             try:
                 return await reader.check(record)
-            except _Unreadable as error:
-                look.unreadable[record.sop_instance_uid] = str(error)
+            except (DestinationUnavailable, DestinationRefused) as error:
+                if rest is None:
+                    raise
+                await reader.see_that_it_answers(record)
+                look.unreadable.append((record, str(error)))
                 return None
 
     try:
@@ -129,7 +139,7 @@ class _Reader:
     others: Mapping[str, InstanceRecord]  #: By data set digest.
     beside: StudyBeside | None
     look: Look
-    manifest_key: str  #: To be asked for, to tell an object from its store; empty: nobody asks.
+    rest: Rest | None  #: Where an object that cannot be read is told from a store that is down.
 
     async def check(self, record: InstanceRecord) -> BadInstance | None:
         """Return what is wrong with one object, or None."""
@@ -177,11 +187,11 @@ class _Reader:
             try:
                 async for piece in self.destination.read(place):
                     digests.update(piece)
-            except DestinationUnavailable as error:
-                if not await self._is_there(place):
+            except DestinationUnavailable:
+                if self.rest is not None:
+                    await self.see_that_it_answers(record)
+                if await self.destination.find(Location(place.key)) is None:
                     return None
-                if last and self.manifest_key:
-                    raise _Unreadable(str(error)) from error
                 if last:
                     raise
                 continue
@@ -189,16 +199,13 @@ class _Reader:
                 break
         return digests.result()
 
-    async def _is_there(self, place: Location) -> bool:
-        """Ask whether an object is there that cannot be read. Raises where the store is down."""
-        try:
-            return await self.destination.find(Location(place.key)) is not None
-        except DestinationUnavailable:
-            # A folder reads what it finds. The evidence of a DICOMweb store lies elsewhere.
-            if not self.manifest_key or self.beside is not None:
-                raise
-            await self.destination.get_evidence(self.manifest_key)
-            return True
+    async def see_that_it_answers(self, record: InstanceRecord) -> None:
+        """Ask for what is not there, in the place of an object. Raises where the store is down."""
+        assert self.rest is not None, "asked where it is to be told apart"
+        await self.rest()
+        folder = record.location.key.rpartition("/")[0]
+        with contextlib.suppress(DestinationRefused):  # That is an answer.
+            await self.destination.find(Location(f"{folder}/{_NOBODY}.dcm"))
 
     def _agrees(self, found: FileDigests, record: InstanceRecord) -> bool:
         if self.beside is not None and is_same_data_set(found, record):

@@ -12,6 +12,7 @@ from cloudmig.catalog.records import CopyToVerify
 from cloudmig.dicom.compare import Comparison
 from cloudmig.manifest import InstanceRecord
 from cloudmig.model.instance import ExpectedInstance, Location, StagedInstance
+from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import InstanceRef
 from cloudmig.pipeline.comparing import compare_with_held
 from cloudmig.pipeline.parts import Parts
@@ -62,10 +63,14 @@ def _expected(copy: CopyToVerify, record: InstanceRecord) -> ExpectedInstance:
     return ExpectedInstance(ref, record.sop_class_uid)
 
 
+#: Where something is wrong with it, and it may be the very data set that was stored.
+_AS_RECORDED = {"", QuarantineReason.TORN.value}
+
+
 def _recorded(arrival: Arrival, wanted: dict[str, InstanceRecord]) -> InstanceRecord | None:
     """Return the record that an arrival has exactly the data set of."""
     staged: StagedInstance = arrival.staged
-    if arrival.trouble or staged.instance is None:
+    if arrival.trouble not in _AS_RECORDED or staged.instance is None:
         return None
     record = wanted.get(staged.instance.sop_instance_uid)
     if record is None or (staged.dataset_sha256, staged.transfer_syntax_uid) != (

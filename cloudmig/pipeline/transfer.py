@@ -49,6 +49,9 @@ NO_IMAGES_RULE = "no images (built in)"
 #: What is said of a study that lacks what came under the name of another transfer syntax.
 MISLABELLED = "some came with plain pixels under the name of a compressed transfer syntax"
 
+#: What is said of one that lacks what came cut off, and never twice alike.
+CUT_ELSEWHERE = "some came cut off, each time elsewhere"
+
 #: Instances asked for one at a time when asking for several makes the source fall over.
 _ONE_BY_ONE_MAX = 500
 
@@ -132,11 +135,16 @@ async def _transfer(parts: Parts, job: TransferJob, *, last_try: bool) -> Ending
         await parts.catalog.call(Catalog.record_strays, job, attempt.strays)
     missing, wanted = attempt.missing(), attempt.wanted()
     unread = attempt.unread - missing.keys()
-    if wanted and not last_try:
-        raise RetrieveIncomplete(f"{len(wanted)} of {len(attempt.expected)} did not arrive")
+    cut_off = {uid for uid in attempt.torn.keys() - attempt.refused.keys() if attempt.lacks(uid)}
+    attempt.unexpected |= cut_off - attempt.expected.keys()
+    if (wanted or cut_off) and not last_try:
+        count = len(wanted.keys() | cut_off)
+        raise RetrieveIncomplete(f"{count} of {len(attempt.expected)} did not arrive")
     if unread and not last_try:
         raise RetrieveIncomplete(f"further contents of {len(unread)} did not arrive")
-    if wanted or unread - attempt.too_large:
+    if cut_off:
+        attempt.lost = CUT_ELSEWHERE
+    if wanted or cut_off or unread - attempt.too_large:
         attempt.reasons.append(QuarantineReason.MISSING_INSTANCES)
     if attempt.too_large & (missing.keys() | unread):
         attempt.reasons.append(QuarantineReason.TOO_LARGE)
@@ -174,9 +182,7 @@ async def begin(
     attempt = Attempt(parts, job, source, work, copies)
     attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}
     attempt.completeness = "SET" if listing.complete else "WEAK"
-    # Released, what came torn is asked for once more: perhaps there is a whole one by now.
-    is_mended = any(item.reason is QuarantineReason.TORN for item in work.released)
-    attempt.whole = listing.whole or is_mended
+    attempt.whole = listing.whole
     for copy in copies.values():
         if copy.row.manifest_revision:
             await evidence.adopt_manifest(attempt, copy)
@@ -248,7 +254,7 @@ async def _pull_everything(attempt: Attempt, *, last_try: bool) -> None:
     if attempt.completeness == "WEAK":
         await completeness.two_equal_pulls(attempt, pull)
         return
-    first = attempt.expected if attempt.whole else attempt.missing()
+    first = attempt.expected if attempt.whole else attempt.missing() | attempt.perhaps_mended()
     if not first and not attempt.whole and not attempt.unlisted:
         return
     whole = len(first) == len(attempt.expected)

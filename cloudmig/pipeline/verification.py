@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import BadInstance, CopyToVerify, Detail
-from cloudmig.errors import CloudmigError, DestinationUnavailable, SourceError
+from cloudmig.errors import (
+    CloudmigError,
+    DestinationRefused,
+    DestinationUnavailable,
+    SourceError,
+)
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.reading_back import Look, read_copy
@@ -61,7 +66,8 @@ class VerifySummary:
     without_reference: int = 0
     asked: int = 0  #: Instances that a source was asked for, to compare with.
     unanswered: int = 0  #: Copies left unverified because the source did not answer.
-    #: Copies left unverified: objects of theirs cannot be read, though the store answers.
+    #: Copies of which objects cannot be read, though the store answers: without a verdict, unless
+    #: another object of theirs differs.
     unreadable: int = 0
     extras: int = 0  #: Objects in no manifest; only the cloud's code looks for them.
 
@@ -81,13 +87,13 @@ async def verify_copies(
     """
     summary = VerifySummary()
 
-    second_copies, one_at_a_time = SecondCopies(opened), asyncio.Lock()
+    second_copies, turns = SecondCopies(opened), _Turns()
 
     async def verify(copy: CopyToVerify) -> None:
         destination = opened.destination(copy.destination, copy.source)
         is_web = opened.config.destinations[copy.destination].is_dicomweb
         beside = second_copies.beside(copy) if is_web else None
-        look = await _look(opened, copy, destination, beside, one_at_a_time)
+        look = await _look(opened, copy, destination, beside, turns)
         await _judge(opened, copy, destination, look, sources, summary)
 
     await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
@@ -157,28 +163,53 @@ def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance, **detail: st
     return Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
 
 
+class _Turns:
+    """Some copies are read at once, or one alone."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(_COPIES_AT_ONCE)
+        self._alone = asyncio.Lock()
+
+    @property
+    def beside_others(self) -> asyncio.Semaphore:
+        return self._free
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None, None]:
+        """Wait until nobody reads, and let nobody begin."""
+        async with self._alone, AsyncExitStack() as held:
+            for _ in range(_COPIES_AT_ONCE):
+                await held.enter_async_context(self._free)
+            yield
+
+
 async def _look(
     parts: Parts,
     copy: CopyToVerify,
     destination: Destination,
     beside: StudyBeside | None,
-    one_at_a_time: asyncio.Lock,
+    turns: _Turns,
 ) -> Look:
     """Read a copy; where that fails, once more, one object after the other.
 
-    So one that can never be read, on a damaged disk say, keeps no other from its verdict.
+    So one that can never be read, on a damaged disk say, keeps no other from its verdict. Alone,
+    because many that fail at once look like a store that is down, which is left alone then.
     """
     try:
-        return await read_copy(destination, copy, beside)
-    except DestinationUnavailable as error:
+        async with turns.beside_others:
+            return await read_copy(destination, copy, beside)
+    except (DestinationUnavailable, DestinationRefused) as error:
         parts.reporter.event(
             "verify.reading_again", destination=copy.destination, message=str(error)
         )
-    async with one_at_a_time:
-        # Many that failed at once look like a store that is down: it is left alone for a while.
+
+    async def rest() -> None:
         breakers = parts.breakers.get(copy.destination, ())
         await asyncio.sleep(max((each.seconds_until_probe for each in breakers), default=0.0))
-        return await read_copy(destination, copy, beside, carefully=True)
+
+    async with turns.alone():
+        await rest()
+        return await read_copy(destination, copy, beside, rest=rest)
 
 
 async def _judge(
@@ -195,13 +226,19 @@ async def _judge(
     if sources is not None and asked:
         is_answered = await _ask(sources, copy, destination, look)
         summary.asked += asked * is_answered
+    unreadable = [
+        (BadInstance(record.sop_instance_uid, "unreadable", record.location.key), why)
+        for record, why in look.unreadable
+    ]
     room = max(0, FINDINGS_MAX - len(summary.findings))
-    for sop_instance_uid, why in list(look.unreadable.items())[:room]:
-        bad = BadInstance(sop_instance_uid, "unreadable", "")
-        summary.findings.append(found(parts.reporter, copy, bad, why=why))
-    if look.unreadable and not look.bad:
+    summary.findings += [
+        found(parts.reporter, copy, bad, why=why) for bad, why in unreadable[:room]
+    ]
+    summary.unreadable += bool(unreadable)
+    if unreadable and not look.bad:
+        named = [bad for bad, _ in unreadable]
+        await parts.catalog.call(Catalog.record_unreadable, copy, named, parts.now())
         summary.copies += 1
-        summary.unreadable += 1
         return
     if not is_answered and len(look.bad) == asked:
         summary.copies += 1

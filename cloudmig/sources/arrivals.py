@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from cloudmig.dicom.ending import TAIL_BYTES, ends_early, ends_with_its_pixels
+from cloudmig.dicom.ending import ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import (
     PIXEL_DATA,
     UNDEFINED,
@@ -34,7 +34,7 @@ __all__ = [
     "judge_identity", "staged_instance",
 ]  # fmt: skip
 
-#: Of an object so much is looked at, at most, to find where its pixels begin: while the loop waits.
+#: Of an object so much is looked at between two long elements: the event loop waits meanwhile.
 _WALKED_BYTES_MAX = 1 << 20
 
 
@@ -145,7 +145,7 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
 def is_torn(held: StagedBytes, transfer_syntax_uid: str) -> bool:
     """Say whether a data set ends before its last element does: its sender cut it off.
 
-    What does not show in its first bytes and its last ones is not called torn.
+    What does not show in its long elements and the bytes between these is not called torn.
     """
     start, size_bytes = held.dataset_offset, held.size_bytes
     try:
@@ -159,13 +159,12 @@ def is_torn(held: StagedBytes, transfer_syntax_uid: str) -> bool:
                 tail=bytes(whole[-8:]),
             ):
                 return False
-            with memoryview(whole) as view, view[start : start + _WALKED_BYTES_MAX] as beginning:
+            with memoryview(whole) as view, view[start:] as dataset:
                 return ends_early(
-                    beginning,
+                    dataset,
                     transfer_syntax_uid,
                     size_bytes=size_bytes - start,
-                    tail=bytes(view[-TAIL_BYTES:]),
-                    bytes_max=_WALKED_BYTES_MAX,
+                    walked_bytes_max=_WALKED_BYTES_MAX,
                 )
     except OSError:
         return False  # Whoever stores it finds out.

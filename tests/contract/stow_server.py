@@ -74,6 +74,7 @@ class ScriptedStow:
     rejects: set[str] = field(default_factory=set)  #: SOP Instance UIDs that spoil a request.
     #: SOP Instance UIDs that it never keeps, with the status and the reason of its answer.
     refuses: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)  #: 500 to whoever wants to read these.
     tokens: list[str] = field(default_factory=list)  #: Accepted; empty asks for nothing.
     token_life_s: float | None = None
     token_status: int = 0  #: Answered instead of a token.
@@ -218,6 +219,8 @@ class ScriptedStow:
         self.retrieved.append(key[1])
         if key not in self.held:
             return web.Response(status=404, text=CANARY)
+        if key[1] in self.unreadable:
+            return web.Response(status=500, text=CANARY)
         assert "transfer-syntax=*" in request.headers["Accept"]
         part = b"--xyz\r\nContent-Type: application/dicom\r\n\r\n" + self.held[key]
         kind = 'multipart/related; type="application/dicom"; boundary=xyz'

@@ -31,32 +31,48 @@ async def moved(tmp_path: Path) -> FolderWorld:
     return world
 
 
+LEFT = pytest.mark.parametrize(
+    ("is_left", "said"), [(True, "is empty"), (False, "cannot be opened")],
+    ids=["where it was mounted", "nothing"],
+)  # fmt: skip
+
+
+@LEFT
 async def test_a_run_waits_for_the_disk_and_writes_nothing_below_its_name(
-    moved: FolderWorld,
+    is_left: bool, said: str, moved: FolderWorld
 ) -> None:
     away = moved.folder / "away"
     moved.store.rename(away)
+    if is_left:
+        moved.store.mkdir()
     running = asyncio.create_task(moved.run())
     while not moved.reporter.named("study.put_back"):
         assert not running.done()
         await asyncio.sleep(0.01)
 
-    assert not list(moved.store.iterdir()), "an open run made the folder, and left it empty"
-    moved.store.rmdir()
+    assert moved.store.exists() == is_left
+    if is_left:
+        assert not list(moved.store.iterdir())
+        moved.store.rmdir()
     away.rename(moved.store)
     await running
 
     for told in moved.reporter.named("destination.down"):
-        assert "empty" in str(told["message"])
+        assert said in str(told["message"])
         assert "mounted" in str(told["hint"])
     assert len(moved.stored()) == 5
 
 
-async def test_a_disk_that_is_away_is_no_missing_object(moved: FolderWorld) -> None:
+@LEFT
+async def test_a_disk_that_is_away_is_no_missing_object(
+    is_left: bool, said: str, moved: FolderWorld
+) -> None:
     moved.store.rename(moved.folder / "away")
+    if is_left:
+        moved.store.mkdir()
 
     async with open_agent(load(moved.config), moved.reporter) as parts:
-        with pytest.raises(DestinationUnavailable, match="its folder is empty"):
+        with pytest.raises(DestinationUnavailable, match=f"its folder {said}"):
             await verify_copies(parts, again=True)
 
     with Catalog.open(load(moved.config).agent.catalog_url) as catalog:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from cloudmig.catalog import Catalog
+from cloudmig.demo.oddities import without_images
 from cloudmig.demo.pacs import Script
+from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
 from cloudmig.model.references import StudyRef
 from cloudmig.staging import StagingLimits
@@ -74,10 +77,12 @@ async def test_a_whole_one_is_fetched_with_the_release_and_stored_beside_it(
         assert (await world.explain_everything()).closed == 1
 
 
+@pytest.mark.parametrize("image_find", [True, False], ids=["listed", "by equal pulls"])
 async def test_what_is_cut_elsewhere_each_time_is_never_taken_for_the_instance(
-    tmp_path: Path,
+    image_find: bool, tmp_path: Path
 ) -> None:
-    world = World(tmp_path, STUDIES, Script(torn=frozenset({UID}), changing=frozenset({UID})))
+    cut = frozenset({UID})
+    world = World(tmp_path, STUDIES, Script(torn=cut, changing=cut, image_find=image_find))
     with world.serving():
         await world.migrate()
         await world.explain_everything()
@@ -86,6 +91,59 @@ async def test_what_is_cut_elsewhere_each_time_is_never_taken_for_the_instance(
     assert UID not in world.held()
     [told] = world.reporter.named("study.quarantined")
     assert "cut off" in str(told["cause"])
+
+
+@pytest.mark.parametrize("retrieve", ["c-move", "c-get"])
+async def test_without_a_list_what_was_cut_on_its_way_once_is_taken_whole(
+    retrieve: str, tmp_path: Path
+) -> None:
+    script = Script(torn=frozenset({UID}), torn_times=1, image_find=False)
+    world = World(tmp_path, STUDIES, script, retrieve)
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+
+    assert world.quarantined() == {}
+    assert world.held() == world.truth()
+
+
+async def test_a_study_that_is_gone_when_it_is_released_is_not_closed_with_an_image_missing(
+    tmp_path: Path,
+) -> None:
+    lost = STUDIES[0].instances()[1].sop_instance_uid
+    script = Script(torn=frozenset({UID}), missing=frozenset({lost}))
+    world = World(tmp_path, STUDIES, script)
+    with world.serving():
+        await world.migrate()
+        assert world.quarantined() == {FIRST: {"missing_instances", "torn"}}
+        world.pacs._state.holdings = Holdings([without_images(STUDIES[0]), STUDIES[1]])
+
+        await released(world)
+
+        assert world.quarantined() == {FIRST: {"nothing_listed"}}
+        await world.explain_everything()
+
+
+async def test_a_repair_after_a_release_asks_for_no_more_than_what_is_bad_or_was_torn(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, STUDIES, ALWAYS)
+    with world.serving():
+        await world.migrate()
+        await released(world)
+        await world.explain_everything()
+        bad, other = (each.sop_instance_uid for each in STUDIES[0].instances()[1:3])
+        [path] = (tmp_path / "store").rglob(f"{bad}.dcm")
+        path.unlink()
+        await world.verify(again=True)
+        sent = Counter(world.pacs.counters.sent)
+
+        await world.run()
+
+        more = world.pacs.counters.sent - sent
+        assert (more[bad], more[other]) == (1, 0)
+        await world.explain_everything()
+        assert world.quarantined() == {}
 
 
 async def test_an_attempt_that_dies_before_it_is_stored_tells_it_once_more(

@@ -247,9 +247,7 @@ class _Intake:
         if isinstance(arrival, int):
             held.release()
             return arrival
-        # What is torn is asked for again: a failure might end the rest of what comes.
-        is_settled_now = arrival.trouble in {"", QuarantineReason.TORN.value}
-        return SUCCESS if is_settled_now and not arrival.unexpected else arrival.outcome()
+        return arrival.outcome() if arrival.unexpected or arrival.trouble else SUCCESS
 
     async def _answered_later(self, status: int | Awaitable[bool]) -> int:
         if not isinstance(status, int):

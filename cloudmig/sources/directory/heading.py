@@ -11,7 +11,7 @@ import mmap
 import os
 from dataclasses import dataclass, field, replace
 
-from cloudmig.dicom.ending import TAIL_BYTES, ends_early, ends_with_its_pixels
+from cloudmig.dicom.ending import ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import HeaderUnreadable, read_elements, uid_text
 from cloudmig.dicom.part10 import NotPart10, read_file_meta, read_prefix
 from cloudmig.model.files import FileKind
@@ -109,8 +109,7 @@ def _is_torn(
                 dataset,
                 transfer_syntax_uid,
                 size_bytes=size_bytes - offset,
-                tail=os.pread(file, TAIL_BYTES, max(0, size_bytes - TAIL_BYTES)),
-                bytes_max=bytes_max,
+                walked_bytes_max=bytes_max,
             )
 
 
