@@ -154,3 +154,18 @@ async def test_it_is_not_done_beside_a_run(tmp_path: Path) -> None:
             assert lock is not None
             with run_lock(lock), pytest.raises(CatalogError, match="another cloudmig run"):
                 await verify_with_sources(parts)
+
+
+async def test_what_the_source_holds_cut_off_is_a_witness_of_what_was_stored(
+    tmp_path: Path,
+) -> None:
+    """It has the very data set that the manifest names, so the verdict is not for want of one."""
+    torn = STUDIES[0].instances()[0].sop_instance_uid
+    async with ScriptedStow().running() as server:
+        world = alone(tmp_path, server, script=Script(torn=frozenset({torn})))
+        with world.serving():
+            await world.migrate()
+            rewrite(server)
+            summary = await verify_and_ask(world)
+    assert [each.sop_instance_uid for each in summary.findings] == [torn]
+    assert (summary.asked, summary.without_reference) == (4, 0)
