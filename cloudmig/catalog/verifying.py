@@ -93,18 +93,10 @@ class VerificationCalls(EndingCalls):
         """
         assert agreed != bool(findings), "a verdict agrees, or says what differs"
         with self._writing() as connection:
-            transfer = self._lock_study(connection, copy.source, copy.study)
-            table = schema.copy.c
-            held = connection.execute(
-                sa.select(schema.copy).where(
-                    table.copy_id == copy.copy_id,
-                    table.manifest_revision == copy.manifest_revision,
-                    table.manifest_sha256 == copy.manifest_sha256,
-                    table.state.in_([CopyState.STORED.value, CopyState.VERIFIED.value]),
-                )
-            ).one_or_none()
-            if held is None or transfer is None or transfer.state == TransferState.MOVING.value:
+            seen = self._lock_seen(connection, copy)
+            if seen is None:
                 return None
+            transfer, held = seen
             said = Judgement(how, tuple(findings), at, at, detail or {})
             return self._judge(connection, transfer, held, said)
 
@@ -113,23 +105,19 @@ class VerificationCalls(EndingCalls):
     ) -> None:
         """Note what of a copy cannot be read, and take an earlier verdict back.
 
-        Changes nothing where the copy has been written since.
+        Changes nothing where `record_verdict` would not.
         """
         with self._writing() as connection:
-            transfer = self._lock_study(connection, copy.source, copy.study)
-            table = schema.copy.c
-            touched = connection.execute(
+            seen = self._lock_seen(connection, copy)
+            if seen is None:
+                return
+            transfer, held = seen
+            advance_copy(CopyState(held.state), CopyState.STORED)
+            connection.execute(
                 sa.update(schema.copy)
-                .where(
-                    table.copy_id == copy.copy_id,
-                    table.manifest_revision == copy.manifest_revision,
-                    table.manifest_sha256 == copy.manifest_sha256,
-                    table.state.in_([CopyState.STORED.value, CopyState.VERIFIED.value]),
-                )
+                .where(schema.copy.c.copy_id == held.copy_id)
                 .values(state=CopyState.STORED.value, verdict_how=None, verified_at=None)
             )
-            if transfer is None or touched.rowcount != 1:
-                return
             self._append(
                 connection,
                 "copy_unreadable",
@@ -140,6 +128,27 @@ class VerificationCalls(EndingCalls):
                 attempt=transfer.attempt,
                 detail={"unreadable": len(unreadable), "named": _named(unreadable)},
             )
+
+    def _lock_seen(
+        self, connection: sa.Connection, copy: CopyToVerify
+    ) -> tuple[AnyRow, AnyRow] | None:
+        """Lock the study of a copy that was looked at; return the rows of both.
+
+        Returns None when the copy has been written since, or is just being written.
+        """
+        transfer = self._lock_study(connection, copy.source, copy.study)
+        table = schema.copy.c
+        held = connection.execute(
+            sa.select(schema.copy).where(
+                table.copy_id == copy.copy_id,
+                table.manifest_revision == copy.manifest_revision,
+                table.manifest_sha256 == copy.manifest_sha256,
+                table.state.in_([CopyState.STORED.value, CopyState.VERIFIED.value]),
+            )
+        ).one_or_none()
+        if held is None or transfer is None or transfer.state == TransferState.MOVING.value:
+            return None
+        return transfer, held
 
     def _judge(
         self, connection: sa.Connection, transfer: AnyRow, held: AnyRow, said: Judgement

@@ -10,8 +10,8 @@ import pytest
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.cloud_verdicts import Heard, Word
-from cloudmig.catalog.records import RestoreRow
-from cloudmig.catalog.replay import rebuild_restores
+from cloudmig.catalog.records import BadInstance, RestoreRow
+from cloudmig.catalog.replay import as_replayed, rebuild, rebuild_restores
 from cloudmig.errors import CatalogError
 from cloudmig.messages import ObjectFinding, ObjectVerdict, StudyVerdict
 from cloudmig.model.extra_object import ExtraObject
@@ -134,6 +134,43 @@ def test_a_read_back_is_a_word_like_any_other(catalog: Catalog) -> None:
 
     assert hear(catalog, a_verdict(ALTERED, minutes=-1)).word is Word.OLDER
     assert hear(catalog, a_verdict(minutes=1)).word is Word.AGREED
+
+
+UNREADABLE = BadInstance(ALTERED.sop_instance_uid, "unreadable", ALTERED.key)
+
+
+def test_what_cannot_be_read_takes_the_verdict_back_and_the_ledger_says_so(
+    catalog: Catalog,
+) -> None:
+    a_stored_study(catalog)
+    [copy] = catalog.copies_to_verify()
+    agree(catalog, copy)
+
+    catalog.record_unreadable(copy, [UNREADABLE], NOW)
+
+    assert copy_state(catalog) is CopyState.STORED
+    assert catalog.copies_to_verify() == [copy]
+    row = catalog.transfer("main", STUDY)
+    assert row is not None
+    assert rebuild(catalog.ledger())["main", STUDY.study_instance_uid] == as_replayed(row)
+
+
+def test_what_cannot_be_read_changes_nothing_while_another_copy_is_made(
+    catalog: Catalog,
+) -> None:
+    """As a verdict does not: whoever makes it may just be writing this one, too."""
+    a_stored_study(catalog, "archive", "second")
+    first, second = catalog.copies_to_verify()
+    agree(catalog, first)
+    catalog.record_verdict(
+        second, agreed=False, how="READ_BACK", findings=[UNREADABLE], at=after(1)
+    )
+    claim(catalog)
+
+    catalog.record_unreadable(first, [UNREADABLE], after(2))
+
+    assert copy_state(catalog) is CopyState.VERIFIED
+    assert "copy_unreadable" not in kinds(catalog)
 
 
 def test_a_verdict_on_a_replaced_manifest_is_superseded(catalog: Catalog) -> None:
