@@ -119,9 +119,8 @@ class _Figures:
         """Count studies, copies and findings of the whole catalog, as often as that is cheap."""
         while True:
             started = time.monotonic()
-            with contextlib.suppress(
-                CatalogError
-            ):  # Whoever moves meets it, too, and waits or ends.
+            # Whoever moves meets it, too, and waits or ends.
+            with contextlib.suppress(CatalogError):
                 self._counted = await self._count()
             took_s = time.monotonic() - started
             await asyncio.sleep(max(_COUNT_EVERY_S, _COUNT_SHARE * took_s))

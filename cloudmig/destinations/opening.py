@@ -134,9 +134,10 @@ def _local(name: str, settings: StoreSettings, profile: StoreProfile, *, is_used
     if not root.is_absolute():
         raise ConfigError("a file URL needs an absolute path", hint="file:///srv/images")
     try:
-        if not is_used:  # Else it would be made on whatever disk its own is not mounted over.
+        if is_used:  # To make it would be to make it on the disk that its own is mounted over.
+            root.stat()
+        else:
             root.mkdir(parents=True, exist_ok=True)
-        root.stat()
         files = LocalFiles(root, is_used=is_used)
         return Backend(store=LocalStore(root), profile=profile, files=files)
     except OSError as error:

@@ -14,9 +14,8 @@ from typing import Literal
 from cloudmig.dicom.header import (
     DEFLATED,
     EXPLICIT_VR_BIG_ENDIAN,
-    FLOAT_PIXEL_DATA,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    PIXEL_DATA,
+    PIXEL_TAGS,
     UNDEFINED,
     EndsEarly,
     HeaderUnreadable,
@@ -80,7 +79,7 @@ def ends_early(  # noqa: PLR0911 - one for each way in which it is known
             is_last = at + len(window) == size_bytes
             try:
                 for tag, start, value_bytes in walk_elements(window, transfer_syntax_uid):
-                    if FLOAT_PIXEL_DATA <= tag <= PIXEL_DATA:
+                    if tag in PIXEL_TAGS:
                         return _value_ends_early(dataset, at + start, value_bytes, size_bytes)
                     next_at = None if value_bytes == UNDEFINED else at + start + value_bytes
                 if is_last:

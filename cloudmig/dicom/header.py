@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 __all__ = [
-    "FLOAT_PIXEL_DATA", "PIXEL_DATA", "EndsEarly", "HeaderUnreadable", "Identity",
-    "find_pixel_data", "read_elements", "read_identity", "walk_elements",
+    "PIXEL_DATA", "PIXEL_TAGS", "EndsEarly", "HeaderUnreadable", "Identity", "read_elements",
+    "read_identity", "walk_elements",
 ]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -38,7 +38,8 @@ SOP_INSTANCE_UID = 0x00080018
 STUDY_INSTANCE_UID = 0x0020000D
 SERIES_INSTANCE_UID = 0x0020000E
 PIXEL_DATA = 0x7FE00010
-FLOAT_PIXEL_DATA = 0x7FE00008  #: The first of those that stand for pixels.
+#: Float, double float and other pixel data: (7FE0,0008) to (7FE0,0010).
+PIXEL_TAGS = range(0x7FE00008, PIXEL_DATA + 1)
 _IDENTITY = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
 
 
@@ -144,24 +145,6 @@ def walk_elements(
             position += length
     if position > end or any(data[position:end]):  # Some pad what they write with zeros.
         raise EndsEarly("ends in the middle of an element")
-
-
-def find_pixel_data(
-    data: bytes | bytearray | memoryview, transfer_syntax_uid: str
-) -> tuple[int, int, int] | None:
-    """Return tag, offset and length of the pixels: (7FE0,0008) to (7FE0,0010), None without any.
-
-    Raises `EndsEarly` where the data end before them.
-    """
-    try:
-        for found in walk_elements(data, transfer_syntax_uid):
-            if FLOAT_PIXEL_DATA <= found[0] <= PIXEL_DATA:
-                return found
-    except EndsEarly:
-        raise
-    except HeaderUnreadable:
-        return None  # Something else stands behind the elements; they are all there.
-    return None
 
 
 def _skip_undefined(

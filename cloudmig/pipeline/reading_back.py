@@ -56,7 +56,7 @@ class Look:
     #: What differs in its bytes, and no other copy is there to compare its elements with.
     without_reference: list[InstanceRecord] = field(default_factory=list)
     #: What cannot be read while the store answers, and what that said: no verdict is possible.
-    unreadable: list[tuple[InstanceRecord, str]] = field(default_factory=list)
+    unreadable: list[tuple[BadInstance, str]] = field(default_factory=list)
 
     def settle(self, record: InstanceRecord, compared: Comparison) -> None:
         """Take in how an instance without a reference compares with one that was found since."""
@@ -118,7 +118,7 @@ async def read_copy(
                 if rest is None:
                     raise
                 await reader.see_that_it_answers(record)
-                look.unreadable.append((record, str(error)))
+                look.unreadable.append((_bad(record, "unreadable", None, ""), str(error)))
                 return None
 
     try:

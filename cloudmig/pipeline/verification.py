@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -90,11 +90,7 @@ async def verify_copies(
     second_copies, turns = SecondCopies(opened), _Turns()
 
     async def verify(copy: CopyToVerify) -> None:
-        destination = opened.destination(copy.destination, copy.source)
-        is_web = opened.config.destinations[copy.destination].is_dicomweb
-        beside = second_copies.beside(copy) if is_web else None
-        look = await _look(opened, copy, destination, beside, turns)
-        await _judge(opened, copy, destination, look, sources, summary)
+        await _verify_copy(opened, copy, second_copies, sources, turns, summary)
 
     await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
     return summary
@@ -147,10 +143,11 @@ async def stored_copies(
         after = page[-1].copy_id
 
 
-def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance, **detail: str) -> Finding:
-    """Tell what is wrong with a copy, and return it."""
+def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance, why: str = "") -> Finding:
+    """Tell what is wrong with a copy, and return it; `why` is what its store said of it."""
     study = copy.study.study_instance_uid
     tags = {"differences": bad.differences} if bad.differences else {}
+    said = {"why": why} if why else {}
     reporter.event(
         "verify.difference",
         destination=copy.destination,
@@ -158,7 +155,7 @@ def found(reporter: Reporter, copy: CopyToVerify, bad: BadInstance, **detail: st
         instance=bad.sop_instance_uid,
         finding=bad.finding,
         **tags,
-        **detail,
+        **said,
     )
     return Finding(copy.source, copy.destination, study, bad.sop_instance_uid, bad.finding)
 
@@ -212,31 +209,26 @@ async def _look(
         return await read_copy(destination, copy, beside, rest=rest)
 
 
-async def _judge(
+async def _verify_copy(
     parts: Parts,
     copy: CopyToVerify,
-    destination: Destination,
-    look: Look,
+    second_copies: SecondCopies,
     sources: SourceReference | None,
+    turns: _Turns,
     summary: VerifySummary,
 ) -> None:
-    """Write the verdict on what was seen of a copy, unless there can be none."""
+    destination = parts.destination(copy.destination, copy.source)
     is_web = parts.config.destinations[copy.destination].is_dicomweb
+    beside = second_copies.beside(copy) if is_web else None
+    look = await _look(parts, copy, destination, beside, turns)
     asked, is_answered = len(look.without_reference), True
     if sources is not None and asked:
         is_answered = await _ask(sources, copy, destination, look)
         summary.asked += asked * is_answered
-    unreadable = [
-        (BadInstance(record.sop_instance_uid, "unreadable", record.location.key), why)
-        for record, why in look.unreadable
-    ]
-    room = max(0, FINDINGS_MAX - len(summary.findings))
-    summary.findings += [
-        found(parts.reporter, copy, bad, why=why) for bad, why in unreadable[:room]
-    ]
-    summary.unreadable += bool(unreadable)
-    if unreadable and not look.bad:
-        named = [bad for bad, _ in unreadable]
+    _tell(parts, copy, look.unreadable, summary)
+    summary.unreadable += bool(look.unreadable)
+    if look.unreadable and not look.bad:
+        named = [bad for bad, _ in look.unreadable]
         await parts.catalog.call(Catalog.record_unreadable, copy, named, parts.now())
         summary.copies += 1
         return
@@ -265,8 +257,18 @@ async def _judge(
     summary.how[look.how] += 1
     summary.agreed += not look.bad
     summary.failed += bool(look.bad)
+    _tell(parts, copy, [(bad, "") for bad in look.bad], summary)
+
+
+def _tell(
+    parts: Parts,
+    copy: CopyToVerify,
+    named: Sequence[tuple[BadInstance, str]],
+    summary: VerifySummary,
+) -> None:
+    """Tell of what is wrong, and why, as much as the summary has room for."""
     room = max(0, FINDINGS_MAX - len(summary.findings))
-    summary.findings += [found(parts.reporter, copy, each) for each in look.bad[:room]]
+    summary.findings += [found(parts.reporter, copy, bad, why) for bad, why in named[:room]]
 
 
 async def _ask(

@@ -16,12 +16,12 @@ from typing import Generic, Self, TypeVar
 from cloudmig.dicom.ending import ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import (
     PIXEL_DATA,
+    PIXEL_TAGS,
     UNDEFINED,
-    EndsEarly,
     HeaderUnreadable,
     Identity,
-    find_pixel_data,
     read_identity,
+    walk_elements,
 )
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.quarantine import QuarantineReason
@@ -134,12 +134,12 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
     There (7FE0,0010) consists of fragments, its length is undefined (PS3.5 A.4): with that name on
     it nobody could read the image.
     """
-    try:
-        with _data_set(held) as dataset:
-            pixels = find_pixel_data(dataset, transfer_syntax_uid)
-    except (EndsEarly, OSError):
-        return False  # Where no pixels can be found, nothing is wrong with them.
-    return pixels is not None and pixels[0] == PIXEL_DATA and pixels[2] != UNDEFINED
+    # Where no pixels can be found, nothing is wrong with them.
+    with contextlib.suppress(HeaderUnreadable, OSError), _data_set(held) as dataset:
+        for tag, _, length in walk_elements(dataset, transfer_syntax_uid):
+            if tag in PIXEL_TAGS:
+                return tag == PIXEL_DATA and length != UNDEFINED
+    return False
 
 
 def is_torn(held: StagedBytes, transfer_syntax_uid: str) -> bool:

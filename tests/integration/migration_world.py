@@ -34,7 +34,10 @@ from cloudmig.config import load
 from cloudmig.demo.pacs import Script, ScriptedPacs
 from cloudmig.demo.studies import Series, Study, StudyMaker, made_up_uid
 from cloudmig.demo.workplace import free_port
+from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.errors import CatalogUnavailable
+from cloudmig.model.references import StudyRef
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
 from cloudmig.pipeline.closure import ClosingStatement, close
@@ -45,7 +48,8 @@ from cloudmig.sources.dimse import DimseSource
 from tests.peers.part10 import NotPart10, dataset_sha256
 
 __all__ = [
-    "TODAY", "Recorder", "World", "a_study", "catalog_falls_silent", "free_port", "held_in_folder",
+    "TODAY", "AtPutBack", "Recorder", "World", "a_study", "catalog_falls_silent", "free_port",
+    "held_in_folder", "let_breakers",
 ]  # fmt: skip
 
 TODAY = dt.date(2026, 1, 1)
@@ -66,6 +70,16 @@ def catalog_falls_silent(
 
     monkeypatch.setattr(Catalog, method.__name__, call)
     monkeypatch.setattr("cloudmig.agent.rounds._PAUSE_FIRST_S", 0.01)
+
+
+def let_breakers(monkeypatch: pytest.MonkeyPatch, policy: BreakerPolicy) -> None:
+    """Let every breaker go by a policy that a test can wait for."""
+
+    def breaker(inner: ObjectKeeper, given: BreakerPolicy | None) -> BreakerDestination:
+        assert given is None
+        return BreakerDestination(inner, policy)
+
+    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", breaker)
 
 
 def a_study(
@@ -99,6 +113,20 @@ class Recorder:
 
     def named(self, name: str) -> list[dict[str, object]]:
         return [fields for told, fields in self.told if told == name]
+
+
+class AtPutBack(Recorder):
+    """Does something when an attempt at a study has failed: each time, or at one of them."""
+
+    def __init__(self, then: Callable[[], None], *, at: int | None = None) -> None:
+        super().__init__()
+        self._then = then
+        self._at = at
+
+    def event(self, name: str, **fields: object) -> None:
+        super().event(name, **fields)
+        if name == "study.put_back" and self._at in {None, len(self.named(name))}:
+            self._then()
 
 
 @dataclass
@@ -203,6 +231,17 @@ class World:
     async def close(self) -> ClosingStatement:
         async with self.opened() as parts:
             return await close(parts)
+
+    async def release(self, study_instance_uid: str) -> None:
+        """Let a person release a study."""
+        async with self.opened() as parts:
+            await parts.catalog.call(
+                Catalog.release,
+                "main",
+                StudyRef(study_instance_uid),
+                at=parts.now(),
+                note="looked at",
+            )
 
     async def migrate(self) -> RunSummary:
         """Inventory, plan, run."""

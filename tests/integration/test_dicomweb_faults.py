@@ -20,11 +20,10 @@ import pytest
 import trustme
 from aiohttp import web
 
-from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
-from cloudmig.destinations.wrapping import ObjectKeeper
+from cloudmig.destinations.breaker import BreakerPolicy
 from cloudmig.model.states import TransferState
 from tests.contract.stow_server import Answer, Reset, ScriptedStow
-from tests.integration.migration_world import World, a_study
+from tests.integration.migration_world import World, a_study, let_breakers
 from tests.peers.part10 import NotPart10, dataset_sha256
 
 STUDIES = [a_study(number, series=(3,)) for number in (1, 2)]
@@ -260,11 +259,7 @@ CELLS = [
 
 @pytest.fixture(autouse=True)
 def impatient_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def impatient(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
-        assert policy is None
-        return BreakerDestination(inner, BreakerPolicy(failures_max=10, pause_s=0.2))
-
-    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", impatient)
+    let_breakers(monkeypatch, BreakerPolicy(failures_max=10, pause_s=0.2))
 
 
 def homes(stage: Stage) -> Mapping[str, Mapping[str, Any]]:

@@ -11,10 +11,9 @@ import pytest
 
 from cloudmig.agent.service import run_agent
 from cloudmig.demo.pacs import Script
-from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
-from cloudmig.destinations.wrapping import ObjectKeeper
+from cloudmig.destinations.breaker import BreakerPolicy
 from tests.contract.stow_server import Answer, Reset, ScriptedStow
-from tests.integration.migration_world import World, a_study, free_port
+from tests.integration.migration_world import World, a_study, free_port, let_breakers
 from tests.peers.part10 import dataset_sha256
 
 STUDIES = [a_study(number, series=(3, 2)) for number in range(1, 5)]
@@ -137,11 +136,7 @@ async def test_what_may_not_become_a_member_goes_to_the_bucket_only(tmp_path: Pa
 async def test_a_store_that_is_down_holds_nobody_back_and_catches_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def impatient(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
-        assert policy is None
-        return BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
-
-    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", impatient)
+    let_breakers(monkeypatch, BreakerPolicy(failures_max=3, pause_s=0.3))
     server = ScriptedStow(port=free_port())
     server.url = f"http://127.0.0.1:{server.port}/dicom-web"
     world = World(tmp_path, STUDIES, destinations=two_homes(tmp_path, server))

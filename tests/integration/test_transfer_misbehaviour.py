@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cloudmig.demo.oddities import (
 from cloudmig.demo.pacs import Fault, Script
 from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Instance, Study
-from tests.integration.migration_world import Recorder, World, a_study
+from tests.integration.migration_world import AtPutBack, World, a_study
 
 
 @pytest.fixture(autouse=True)
@@ -35,19 +35,6 @@ WAYS = ("c-move", "c-get")
 BOTH_WAYS = pytest.mark.parametrize("retrieve", WAYS)
 #: `make test` takes each habit one way, in turn; `make acceptance` takes each both ways.
 EVERYTHING = os.environ.get("CLOUDMIG_ACCEPTANCE") == "1"
-
-
-class AtPutBack(Recorder):
-    """Does something whenever an attempt at a study has failed."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        super().__init__()
-        self._then = then
-
-    def event(self, name: str, **fields: object) -> None:
-        if name == "study.put_back":
-            self._then()
-        super().event(name, **fields)
 
 
 def uid_of(study: Study, position: int = 0) -> str:

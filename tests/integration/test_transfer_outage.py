@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,16 @@ from cloudmig.agent.service import RunSummary, run_agent
 from cloudmig.catalog import Catalog
 from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
-from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
-from cloudmig.destinations.wrapping import ObjectKeeper
+from cloudmig.destinations.breaker import BreakerPolicy
 from cloudmig.model.states import CopyState
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.migration_world import (
-    Recorder,
+    AtPutBack,
     World,
     a_study,
     catalog_falls_silent,
     free_port,
+    let_breakers,
 )
 from tests.peers.part10 import dataset_sha256
 
@@ -72,11 +72,7 @@ def world_with_a_home_down(
 
 @pytest.fixture(autouse=True)
 def quick_breakers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
-        assert policy is None
-        return BreakerDestination(inner, BreakerPolicy(failures_max=3, pause_s=0.3))
-
-    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", quick)
+    let_breakers(monkeypatch, BreakerPolicy(failures_max=3, pause_s=0.3))
 
 
 async def test_a_long_outage_of_one_store_costs_the_pacs_one_more_pull(tmp_path: Path) -> None:
@@ -254,20 +250,6 @@ async def test_a_bug_beside_a_run_does_not_pass_for_its_end(
         await world.migrate()
 
 
-class AtTheLastPutBack(Recorder):
-    """Calls `then` when so many studies were put back, which waited for a home that is down."""
-
-    def __init__(self, studies: int, then: Callable[[], None]) -> None:
-        super().__init__()
-        self._studies = studies
-        self._then = then
-
-    def event(self, name: str, **fields: object) -> None:
-        super().event(name, **fields)
-        if name == "study.put_back" and len(self.named("study.put_back")) == self._studies:
-            self._then()
-
-
 async def test_a_home_whose_folder_cannot_be_opened_at_the_start_holds_no_other_back(
     tmp_path: Path,
 ) -> None:
@@ -287,7 +269,7 @@ async def test_a_home_whose_folder_cannot_be_opened_at_the_start_holds_no_other_
         world.pacs._state.holdings = Holdings(STUDIES[:3])
         (tmp_path / "dr").rename(tmp_path / "elsewhere")
         (tmp_path / "dr").touch()
-        world.reporter = AtTheLastPutBack(2, mount_again)
+        world.reporter = AtPutBack(mount_again, at=2)
         summary = await world.migrate()
 
         assert not summary.halted

@@ -12,7 +12,6 @@ from cloudmig.demo.oddities import without_images
 from cloudmig.demo.pacs import Script
 from cloudmig.demo.pacs.holdings import Holdings
 from cloudmig.demo.studies import Study
-from cloudmig.model.references import StudyRef
 from cloudmig.staging import StagingLimits
 from tests.contract.web_archive import WebScript
 from tests.integration.migration_world import World, a_study
@@ -26,10 +25,7 @@ ALWAYS = Script(torn=frozenset({UID}))
 
 async def released(world: World) -> None:
     """Let a person release the first study, and move it again."""
-    async with world.opened() as parts:
-        await parts.catalog.call(
-            Catalog.release, "main", StudyRef(FIRST), at=parts.now(), note="looked at"
-        )
+    await world.release(FIRST)
     await world.run()
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from cloudmig.demo.studies import Study
-from cloudmig.destinations.breaker import BreakerDestination, BreakerPolicy
+from cloudmig.destinations.breaker import BreakerPolicy
 from cloudmig.destinations.object_store import ObjectStoreDestination
 from cloudmig.destinations.retrying import RetryPolicy
-from cloudmig.destinations.wrapping import ObjectKeeper
 from cloudmig.errors import DestinationRefused, DestinationUnavailable
 from cloudmig.model.instance import Location
 from tests.contract.stow_server import ScriptedStow
-from tests.integration.migration_world import World, a_study
+from tests.integration.migration_world import World, a_study, let_breakers
+from tests.integration.test_verify_elements import two_homes
 
 STUDIES = [a_study(number, series=(6, 6)) for number in range(1, 7)]
 FIRST = STUDIES[0]
@@ -29,14 +29,10 @@ FIRST = STUDIES[0]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breakers and retries count as they always do, and wait for less."""
 
-    def breaker(inner: ObjectKeeper, policy: BreakerPolicy | None) -> BreakerDestination:
-        assert policy is None
-        return BreakerDestination(inner, BreakerPolicy(pause_s=0.3))
-
     def retries(*, attempts_max: int) -> RetryPolicy:
         return RetryPolicy(attempts_max=attempts_max, wait_first_s=0.01, wait_max_s=0.01)
 
-    monkeypatch.setattr("cloudmig.destinations.opening.BreakerDestination", breaker)
+    let_breakers(monkeypatch, BreakerPolicy(pause_s=0.3))
     monkeypatch.setattr("cloudmig.bootstrap.destinations.RetryPolicy", retries)
 
 
@@ -139,11 +135,7 @@ async def test_one_instance_that_a_dicomweb_store_cannot_give_is_no_store_that_i
     tmp_path: Path,
 ) -> None:
     async with ScriptedStow().running() as server:
-        homes = {
-            "store": {"url": f"file://{tmp_path / 'store'}"},
-            "web": {"url": server.url, "evidence": "store", "dicomweb": {"profile": "orthanc"}},
-        }
-        world = World(tmp_path, STUDIES[:3], destinations=homes)
+        world = World(tmp_path, STUDIES[:3], destinations=two_homes(tmp_path, server))
         with world.serving():
             await world.migrate()
             server.unreadable = {FIRST.instances()[0].sop_instance_uid}

@@ -8,7 +8,6 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from cloudmig.catalog import Catalog
-from cloudmig.model.references import StudyRef
 from tests.contract.web_archive import WebScript
 from tests.integration.migration_world import a_study
 from tests.integration.web_source_world import WebWorld
@@ -36,9 +35,7 @@ async def test_one_that_converts_against_its_own_word_is_not_taken_until_a_perso
         async with world.opened() as parts:
             items = await parts.catalog.call(Catalog.quarantine_items)
             assert DeflatedExplicitVRLittleEndian in {each.detail.get("came_in") for each in items}
-            await parts.catalog.call(
-                Catalog.release, "main", StudyRef(study), at=parts.now(), note="as it comes"
-            )
+        await world.release(study)
 
         await world.run()
 
@@ -54,9 +51,7 @@ async def test_one_that_has_learned_to_send_what_it_holds_is_believed_after_a_re
         await world.migrate()
         assert world.quarantined() == {STUDIES[0].study_instance_uid: {"converted"}}
         world.archive.script = WebScript(tells_syntaxes=True)
-        async with world.opened() as parts:
-            study = StudyRef(STUDIES[0].study_instance_uid)
-            await parts.catalog.call(Catalog.release, "main", study, at=parts.now(), note="mended")
+        await world.release(STUDIES[0].study_instance_uid)
 
         await world.run()
 
