@@ -17,6 +17,8 @@ BIN := $(VENV)/bin
 INFRA_VENV := .venv-infra
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q
+#: The tests of a file share what they start, and stay together. Real peers have one machine.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope
 #: Where the counts of the runs are kept for .ci/run.
 REPORTS := .cache/reports
 SEEDS ?= 25
@@ -37,7 +39,7 @@ demo: $(VENV)/.demo-ready  ## migrate made-up studies on this machine, killed in
 	@$(BIN)/python -m cloudmig demo
 
 test: setup  ## run the tests that need nothing but Python
-	@$(PYTEST) --junitxml=$(REPORTS)/test.xml tests
+	@$(PYTEST) $(SIDE_BY_SIDE) --junitxml=$(REPORTS)/test.xml tests
 
 test-peers: setup  ## install or find real PACS and stores, then run the tests against them
 	@tests/peers/install.sh
