@@ -67,6 +67,19 @@ _UID = sa.String(64)
 _Name = sa.String(128)
 _Sha256 = sa.String(64)
 _Key = sa.String(1024)
+
+
+class _ToldText(sa.types.TypeDecorator[str]):
+    """Text as a stranger gave it. PostgreSQL takes no NUL, SQLite shows nothing behind one."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        """Mark the places of NULs: values of a fixed length, with the rest of an older one."""
+        return None if value is None else value.replace("\0", "\ufffd")
+
+
 #: Seconds since 1970 by the database's clock: leases do not trust the clocks of agents.
 _Epoch = sa.Double
 
@@ -109,9 +122,9 @@ study = sa.Table(
     sa.Column("source", _Name, nullable=False),
     sa.Column("study_instance_uid", _UID, nullable=False),
     sa.Column("study_date", sa.Date),
-    sa.Column("study_date_text", sa.Text, nullable=False),
-    sa.Column("study_time_text", sa.Text, nullable=False),
-    sa.Column("modalities", sa.Text, nullable=False),  # CT\SR, as DICOM joins values
+    sa.Column("study_date_text", _ToldText, nullable=False),
+    sa.Column("study_time_text", _ToldText, nullable=False),
+    sa.Column("modalities", _ToldText, nullable=False),  # CT\SR, as DICOM joins values
     sa.Column("instances_claimed", sa.Integer),
     sa.Column("first_seen_at", UtcTime, nullable=False),
     sa.Column("last_sweep_id", _Number, nullable=False),
@@ -223,7 +236,7 @@ open_instance = sa.Table(
     sa.Column("transfer_id", sa.ForeignKey("transfer.transfer_id"), primary_key=True),
     sa.Column("sop_instance_uid", _UID, primary_key=True),
     sa.Column("series_instance_uid", _UID, nullable=False),
-    sa.Column("sop_class_uid", sa.Text, nullable=False),
+    sa.Column("sop_class_uid", _ToldText, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -236,7 +249,7 @@ open_receipt = sa.Table(
     # Empty for the first content of a SOP Instance UID; a conflict lies beside it, by its digest.
     sa.Column("beside", _Sha256, primary_key=True),
     sa.Column("series_instance_uid", _UID, nullable=False),
-    sa.Column("sop_class_uid", sa.Text, nullable=False),
+    sa.Column("sop_class_uid", _ToldText, nullable=False),
     sa.Column("transfer_syntax_uid", sa.Text, nullable=False),
     sa.Column("slot", sa.String(16), nullable=False),
     sa.Column("key", _Key, nullable=False),

@@ -72,6 +72,22 @@ def test_a_study_comes_out_as_it_was_answered(catalog: Catalog) -> None:
     assert catalog.study("annex", summary.study) is None
 
 
+def test_a_nul_within_an_answer_stops_no_inventory(catalog: Catalog) -> None:
+    """Some archives hand out a field of a fixed length, with the rest of an older value."""
+    sweep = catalog.begin_sweep("main", NOW)
+    told = {"PatientName": "DOE^JOHN\0^X", "PatientID": "12\x0034"}
+    summary = StudySummary(a_study(), "2024\x000229", "1015\x0000", ("CT\0R",), 1, "key", told)
+
+    catalog.record_answer(sweep, Answer("universal", 1, "complete"), [summary], NOW)
+
+    found = catalog.study("main", summary.study)
+    assert found is not None
+    assert (found.study_date, found.study_date_text) == (None, "2024\ufffd0229")
+    assert (found.study_time_text, found.modalities) == ("1015\ufffd00", ("CT\ufffdR",))
+    [kept] = catalog.study_answers("main", summary.study)
+    assert kept.answer == told
+
+
 def test_every_distinct_answer_is_kept_and_equal_ones_only_once(catalog: Catalog) -> None:
     sweep = catalog.begin_sweep("main", NOW)
     first = a_summary()
