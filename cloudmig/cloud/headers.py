@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from cloudmig.dicom.header import (
+    NAMING_TAGS,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -55,7 +56,9 @@ def read_header(beginning: bytes | bytearray) -> Header:
     try:
         offset, transfer_syntax_uid = read_prefix(beginning)
         data_set = memoryview(beginning)[offset:]
-        found = read_elements(data_set, transfer_syntax_uid, _WANTED, last=SERIES_INSTANCE_UID)
+        found = read_elements(
+            data_set, transfer_syntax_uid, _WANTED, last=SERIES_INSTANCE_UID, needed=NAMING_TAGS
+        )
     except (NotPart10, HeaderUnreadable) as error:
         raise HeaderTorn(str(error), more_may_tell=beginning[128:132] == b"DICM") from error
     modality = found.get(_MODALITY, b"").decode("ascii", "replace").strip("\0 ")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 __all__ = [
-    "PIXEL_DATA", "PIXEL_TAGS", "EndsEarly", "HeaderUnreadable", "Identity", "read_elements",
-    "read_identity", "walk_elements",
+    "NAMING_TAGS", "PIXEL_DATA", "PIXEL_TAGS", "EndsEarly",
+    "HeaderUnreadable", "Identity", "read_elements", "read_identity", "walk_elements",
 ]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -40,7 +41,9 @@ SERIES_INSTANCE_UID = 0x0020000E
 PIXEL_DATA = 0x7FE00010
 #: Float, double float and other pixel data: (7FE0,0008) to (7FE0,0010).
 PIXEL_TAGS = range(0x7FE00008, PIXEL_DATA + 1)
-_IDENTITY = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
+#: What an object needs to have a place. Not all have a SOP class.
+NAMING_TAGS = frozenset({SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
+_IDENTITY = NAMING_TAGS | {SOP_CLASS_UID}
 
 
 class HeaderUnreadable(ValueError):
@@ -63,7 +66,9 @@ class Identity:
 
 def read_identity(data: bytes | bytearray | memoryview, transfer_syntax_uid: str) -> Identity:
     """Return the UIDs of an encoded data set. Raises `HeaderUnreadable`."""
-    found = read_elements(data, transfer_syntax_uid, _IDENTITY, last=SERIES_INSTANCE_UID)
+    found = read_elements(
+        data, transfer_syntax_uid, _IDENTITY, last=SERIES_INSTANCE_UID, needed=NAMING_TAGS
+    )
     return Identity(
         sop_class_uid=uid_text(found.get(SOP_CLASS_UID, b"")),
         sop_instance_uid=uid_text(found.get(SOP_INSTANCE_UID, b"")),
@@ -83,24 +88,33 @@ def read_elements(
     wanted: Collection[int],
     *,
     last: int,
+    needed: AbstractSet[int] = frozenset(),
     is_whole: bool = True,
 ) -> dict[int, bytes]:
     """Return the raw values of `wanted` top-level tags up to the tag `last`.
 
     Tags are integers, group in the high half. Elements out of order (seen in old archives) end the
-    walk only when their tag is past `last`. Where `data` is not the whole data set, that must be in
-    it. Raises `HeaderUnreadable`.
+    walk only when their tag is past `last`, and not while one of `needed` may still come before
+    the pixels. Where `data` is not the whole data set, that must be in it. Raises
+    `HeaderUnreadable`.
     """
     if transfer_syntax_uid in DEFLATED:
         data, is_whole = _inflate(data)
     found: dict[int, bytes] = {}
-    for tag, start, length in walk_elements(data, transfer_syntax_uid):
-        if tag > last:
-            return found
-        if length != UNDEFINED and tag in wanted:
-            if start + length > len(data):
-                raise EndsEarly("ends in the middle of a value")
-            found[tag] = bytes(data[start : start + length])
+    is_past = False
+    try:
+        for tag, start, length in walk_elements(data, transfer_syntax_uid):
+            is_past = is_past or tag > last
+            if tag > last and (needed <= found.keys() or tag >= PIXEL_TAGS[0]):
+                return found
+            if length != UNDEFINED and tag in wanted:
+                if start + length > len(data):
+                    raise EndsEarly("ends in the middle of a value")
+                found[tag] = bytes(data[start : start + length])
+    except HeaderUnreadable as error:
+        if is_past and (is_whole or not isinstance(error, EndsEarly)):
+            return found  # It has been read; more of it was only hoped for.
+        raise
     if not is_whole:
         raise EndsEarly("ends before its header does")
     return found
@@ -148,7 +162,11 @@ def walk_elements(
 
 
 def _skip_undefined(
-    data: bytes | bytearray | memoryview, position: int, order: str, *, implicit: bool
+    data: bytes | bytearray | memoryview,
+    position: int,
+    order: str,
+    *,
+    implicit: bool,
 ) -> int:
     """Return the position after a sequence of undefined length, however deep it nests."""
     tag_length = struct.Struct(order + "HHI").unpack_from

@@ -19,6 +19,7 @@ from pydicom.sequence import Sequence
 from cloudmig.dicom.header import (
     DEFLATED,
     STUDY_INSTANCE_UID,
+    EndsEarly,
     HeaderUnreadable,
     Identity,
     read_elements,
@@ -143,6 +144,44 @@ def test_elements_out_of_order_are_found_up_to_the_last() -> None:
     series = struct.pack("<HHI", 0x0020, 0x000E, 4) + b"1.4\0"
 
     assert read_identity(study + sop + series, IMPLICIT) == Identity("", "1.3", "1.2", "1.4")
+
+
+def moved(element: bytes, *, behind: bytes, syntax: str) -> bytes:
+    """Return an image with one of its elements elsewhere."""
+    data = encoded(an_image(), syntax)
+    start = data.index(element)
+    end = data.index(b"\x20\x00\x0e\x00", start)
+    rest = data[:start] + data[end:]
+    return rest + data[start:end] + behind
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+def test_a_uid_behind_an_element_that_should_come_later_is_found(syntax: str) -> None:
+    """What it is called stands there, and every reader finds it."""
+    pixels = struct.pack("<HHI" if syntax == IMPLICIT else "<HH4xI", 0x7FE0, 0x0010, 1 << 30)
+    for behind in (b"", pixels, b"\x30\x00\x01"):
+        data = moved(b"\x20\x00\x0d\x00", behind=behind, syntax=syntax)
+
+        assert read_identity(data, syntax) == IDENTITY
+
+
+def test_what_is_missing_is_not_looked_for_behind_the_pixels() -> None:
+    data = struct.pack("<HHI", 0x7FE0, 0x0010, 2) + b"PX"
+    data += struct.pack("<HHI", 0x0008, 0x0018, 4) + b"1.3\0"
+
+    assert read_identity(data, IMPLICIT).sop_instance_uid == ""
+    with pytest.raises(EndsEarly):
+        read_elements(data[:6], IMPLICIT, {0x00080018}, last=0x00080018, needed={0x00080018})
+
+
+def test_what_was_read_is_given_where_more_of_it_may_be_in_the_rest_of_the_file() -> None:
+    rows = struct.pack("<HHI", 0x0028, 0x0010, 2) + b"\1\0"
+    study, uids = STUDY_INSTANCE_UID, frozenset({STUDY_INSTANCE_UID})
+
+    assert read_elements(rows + rows[:3], IMPLICIT, uids, last=study, needed=uids) == {}
+    with pytest.raises(EndsEarly):
+        read_elements(rows, IMPLICIT, uids, last=study, needed=uids, is_whole=False)
+    assert read_elements(rows, IMPLICIT, uids, last=study, is_whole=False) == {}
 
 
 def test_any_element_can_be_asked_for() -> None:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from cloudmig.dicom.ending import ends_early, ends_with_its_pixels
-from cloudmig.dicom.header import HeaderUnreadable, read_elements, uid_text
+from cloudmig.dicom.header import NAMING_TAGS, HeaderUnreadable, read_elements, uid_text
 from cloudmig.dicom.part10 import NotPart10, read_file_meta, read_prefix
 from cloudmig.model.files import FileKind
 from cloudmig.model.references import is_usable_uid
@@ -138,7 +138,14 @@ def _read(data: bytes | memoryview, *, is_whole: bool) -> Heading:
     with contextlib.ExitStack() as views:
         views.enter_context(view)
         dataset = views.enter_context(view[offset:])
-        found = read_elements(dataset, transfer_syntax_uid, _WANTED, last=_LAST, is_whole=is_whole)
+        found = read_elements(
+            dataset,
+            transfer_syntax_uid,
+            _WANTED,
+            last=_LAST,
+            needed=NAMING_TAGS,
+            is_whole=is_whole,
+        )
     sop_class, sop, study, series = (
         uid_text(found.get(tag, b""))[:_TEXT_CHARS_MAX]
         for tag in (_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID)
