@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from cloudmig.dicom.header import (
     DEFLATED,
     EXPLICIT_VR_BIG_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR,
     PIXEL_DATA,
+    UNKNOWN_VRS,
 )
 
 __all__ = ["PIXEL_DATA", "DataSet", "Element", "Torn", "as_fragments", "as_items", "read_data_set"]
@@ -62,7 +63,7 @@ def read_data_set(data: memoryview, transfer_syntax_uid: str) -> DataSet:
     order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
     walk = _Walk(data, order)
     found, _ = walk.elements(
-        0, len(data), implicit=transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN, path="", depth=0
+        0, len(data), implicit=transfer_syntax_uid in IMPLICIT_VR, path="", depth=0
     )
     return found
 
@@ -165,7 +166,7 @@ class _Walk:
             return b"", self._head(self._data, position)[2], position + 8
         _, _, vr, length = self._explicit_head(self._data, position)
         position += 8
-        if not (vr.isalpha() and vr.isupper()):
+        if not (vr.isalpha() and vr.isupper()) and vr not in UNKNOWN_VRS:
             raise Torn(path)
         if vr in _LONG_VRS:
             if position + 4 > end:

@@ -14,7 +14,7 @@ from typing import Literal
 from cloudmig.dicom.header import (
     DEFLATED,
     EXPLICIT_VR_BIG_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR,
     PIXEL_TAGS,
     UNDEFINED,
     EndsEarly,
@@ -48,7 +48,7 @@ def ends_with_its_pixels(
     order: Literal["big", "little"] = (
         "big" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "little"
     )
-    head = 8 if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN else 12
+    head = 8 if transfer_syntax_uid in IMPLICIT_VR else 12
     at = start - 1
     for _ in range(_FOUND_MAX):  # The first may be an icon's.
         at = beginning.find(_PIXEL_DATA_ITSELF[order], at + 1, end)

@@ -14,11 +14,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 __all__ = [
-    "NAMING_TAGS", "PIXEL_DATA", "PIXEL_TAGS", "EndsEarly",
+    "IMPLICIT_VR", "NAMING_TAGS", "PIXEL_DATA", "PIXEL_TAGS", "UNKNOWN_VRS", "EndsEarly",
     "HeaderUnreadable", "Identity", "read_elements", "read_identity", "walk_elements",
 ]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+#: Data sets in implicit VR. GE's own differs from the standard's in the byte order of the pixels.
+IMPLICIT_VR = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, "1.2.840.113619.5.2"})
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 #: Deflated data sets: PS3.5 A.5, and JPIP Referenced Deflate, A.7.
 DEFLATED = frozenset(
@@ -31,6 +33,9 @@ UNDEFINED = 0xFFFFFFFF  #: A length that only the end of the value tells (PS3.5 
 _LONG_VRS = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
+#: Written by some where they did not know the VR; like other unknown ones with a short length.
+UNKNOWN_VRS = frozenset({b"??", b"--"})
+_ITEM_LITTLE_ENDIAN = b"\xfe\xff\x00\xe0"
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ELEMENTS_MAX = 200_000  #: In what is walked; a header with more is an attack, not an image.
 
@@ -129,7 +134,7 @@ def walk_elements(
     the data end before an element does; that of the last one is noticed after it was yielded.
     """
     order = ">" if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else "<"
-    implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    implicit = transfer_syntax_uid in IMPLICIT_VR
     position, end = 0, len(data)
     short = struct.Struct(order + "HH2sH").unpack_from
     plain = struct.Struct(order + "HHI").unpack_from
@@ -150,15 +155,37 @@ def walk_elements(
                     raise EndsEarly("ends in the middle of an element")
                 (length,) = struct.unpack_from(order + "I", data, position)
                 position += 4
-            elif not vr.isalpha():
+            elif not vr.isalpha() and vr not in UNKNOWN_VRS:
                 raise HeaderUnreadable("an element has no value representation")
         yield group << 16 | element, position, length
         if length == UNDEFINED:
-            position = _skip_undefined(data, position, order, implicit=implicit or vr == b"UN")
+            position = _skip_somehow(data, position, order, implicit=implicit or vr == b"UN")
         else:
             position += length
     if position > end or any(data[position:end]):  # Some pad what they write with zeros.
         raise EndsEarly("ends in the middle of an element")
+
+
+def _skip_somehow(
+    data: bytes | bytearray | memoryview, position: int, order: str, *, implicit: bool
+) -> int:
+    """Return the position after a sequence of undefined length, also if it is coded otherwise.
+
+    Old software left the items of a private sequence as they were, when it wrote explicit what it
+    had in implicit VR, and wrote explicit what belongs into UN (CP 246 of DICOM).
+    """
+    try:
+        return _skip_undefined(data, position, order, implicit=implicit)
+    except HeaderUnreadable as error:
+        head = bytes(data[position : position + 14])  # Of its first item, and what is in that.
+        seen_order = "<" if head.startswith(_ITEM_LITTLE_ENDIAN) else ">"
+        seen_implicit = not head[12:].isalpha()
+        if (seen_order, seen_implicit) == (order, implicit):
+            raise
+        try:
+            return _skip_undefined(data, position, seen_order, implicit=seen_implicit)
+        except HeaderUnreadable as other:
+            raise error if isinstance(error, EndsEarly) else other from None
 
 
 def _skip_undefined(

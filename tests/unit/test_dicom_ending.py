@@ -179,6 +179,58 @@ async def test_a_whole_arrival_is_whole_and_one_cut_anywhere_is_torn(
             assert await arrives_torn(dataset[: end - lost]), lost
 
 
+def private_sequence(group: int, vr: bytes, inner: str, syntax: str) -> bytes:
+    """Return a private sequence of undefined length, its items in the VR of another syntax."""
+    order = ">" if inner == BIG else "<"
+    code = element(0x00080100, b"SH", b"CODE", inner) + element(0x00080102, b"SH", b"DCM ", inner)
+    head = struct.pack(order + "HHI", 0xFFFE, 0xE000, UNDEFINED)
+    ends = struct.pack(order + "HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    tag = struct.pack((">" if syntax == BIG else "<") + "HH", group, 0x1001)
+    if syntax == IMPLICIT:
+        return tag + b"\xff\xff\xff\xff" + head + code + ends
+    return tag + vr + bytes(2) + b"\xff\xff\xff\xff" + head + code + ends
+
+
+@pytest.mark.parametrize(
+    ("syntax", "vr", "inner"),
+    [(EXPLICIT, b"SQ", IMPLICIT), (EXPLICIT, b"UN", EXPLICIT), (BIG, b"UN", BIG),
+     (BIG, b"UN", IMPLICIT), (IMPLICIT, b"", EXPLICIT)],
+)  # fmt: skip
+def test_a_sequence_whose_items_are_coded_otherwise_makes_no_torn_or_unreadable_file(
+    syntax: str, vr: bytes, inner: str, tmp_path: Path
+) -> None:
+    """As old software left them when it wrote explicit what it had in implicit VR (CP 246)."""
+    prefix, plain = file_prefix(CT, "1.2.3.40", syntax), header(syntax)
+    report = element(0x0040A730, b"SQ", b"", syntax)
+    before, behind = (private_sequence(group, vr, inner, syntax) for group in (0x0019, 0x0029))
+    at = plain.index(element(0x0020000D, b"UI", b"1.2.30", syntax))
+    rows = element(0x00280010, b"US", b"\1\1", syntax)
+    body = prefix + plain[:at] + before + plain[at:] + rows + behind
+
+    assert kind_of(body + report, tmp_path / "a") is FileKind.INSTANCE
+    for lost in range(1, len(behind) - 1):  # One zero may be padding.
+        assert kind_of(body[:-lost], tmp_path / "a") is FileKind.TORN, lost
+
+
+@pytest.mark.parametrize("vr", [b"??", b"--"])
+def test_an_element_of_a_vr_that_its_writer_did_not_know_makes_no_unreadable_file(
+    vr: bytes, tmp_path: Path
+) -> None:
+    prefix, odd = file_prefix(CT, "1.2.3.40", EXPLICIT), element(0x00091001, vr, b"abcd")
+    at = header().index(element(0x0020000D, b"UI", b"1.2.30"))
+    for rest in (pixels(), element(0x0040A730, b"SQ", item(PIXELS))):
+        body = prefix + header()[:at] + odd + header()[at:] + odd + rest
+        assert kind_of(body, tmp_path / "a") is FileKind.INSTANCE
+        assert kind_of(body[:-1], tmp_path / "a") is FileKind.TORN
+
+
+def test_the_private_syntax_of_ge_is_implicit(tmp_path: Path) -> None:
+    body = file_prefix(CT, "1.2.3.40", "1.2.840.113619.5.2") + header(IMPLICIT) + pixels(IMPLICIT)
+
+    assert kind_of(body, tmp_path / "a") is FileKind.INSTANCE
+    assert kind_of(body[:-1], tmp_path / "a") is FileKind.TORN
+
+
 def test_zeros_behind_the_last_element_are_no_beginning_of_another(tmp_path: Path) -> None:
     prefix = file_prefix(CT, "1.2.3.40", EXPLICIT)
     report = header() + element(0x0040A730, b"SQ", item(PIXELS))
