@@ -18,7 +18,8 @@ IMPLEMENTATION_CLASS_UID = "2.25.207276357322716971911581537223729775924"
 _PREAMBLE = bytes(128) + b"DICM"
 _VERSION = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01"  # (0002,0001) = 00 01
 _LONG_VRS = frozenset({b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"})
-_TRANSFER_SYNTAX = 0x0010
+_GROUP_LENGTH, _TRANSFER_SYNTAX, _IMPLEMENTATION = 0x0000, 0x0010, 0x0012
+_GROUP_LENGTH_ENDS = 144
 _VALUE_BYTES_MAX = 0xFFFE
 #: A group 0002 larger than this is no group 0002.
 PREFIX_BYTES_MAX = 1 << 20
@@ -62,6 +63,7 @@ def read_file_meta(data: bytes | bytearray | memoryview) -> tuple[int, dict[int,
     """Return the offset of the data set, and the values of group 0002 by element number.
 
     It is walked element by element: its group length is optional in the field. Raises `NotPart10`.
+    What we wrote ends where it says: some data sets have elements of group 0002 themselves.
     """
     if bytes(data[128:132]) != b"DICM":
         raise NotPart10("no DICM after the preamble")
@@ -79,8 +81,16 @@ def read_file_meta(data: bytes | bytearray | memoryview) -> tuple[int, dict[int,
             if position > PREFIX_BYTES_MAX:
                 raise NotPart10("group 0002 has no end")
             meta[element] = bytes(data[start:position])
+            if element == _IMPLEMENTATION and _is_end_of_ours(meta, position):
+                break
     except struct.error:
         # A file may end with group 0002 (an empty data set); a shorter one is torn.
         if position != len(data):
             raise NotPart10("group 0002 is torn") from None
     return position, meta
+
+
+def _is_end_of_ours(meta: dict[int, bytes], position: int) -> bool:
+    written = int.from_bytes(meta.get(_GROUP_LENGTH, b""), "little")
+    is_ours = meta[_IMPLEMENTATION].rstrip(b"\0") == IMPLEMENTATION_CLASS_UID.encode("ascii")
+    return is_ours and position == _GROUP_LENGTH_ENDS + written

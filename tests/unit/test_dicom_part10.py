@@ -54,6 +54,24 @@ def test_others_can_read_what_we_write() -> None:
     assert read.SOPClassUID == "1.2"
 
 
+@pytest.mark.parametrize(
+    "data_set",
+    [
+        element(0x0010, b"UI", b"1.2.840.10008.1.2.1\0") + DATA_SET,
+        struct.pack("<HHI", 2, 0x0010, 18) + b"1.2.840.10008.1.2\0" + DATA_SET,
+        element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode() + b"\0") + DATA_SET,
+    ],
+    ids=["explicit", "implicit", "of ours"],
+)
+def test_elements_of_group_0002_within_a_data_set_stay_part_of_it(data_set: bytes) -> None:
+    """Some send them: what is stored must be found again as it came."""
+    assert read_prefix(PREFIX + data_set) == (len(PREFIX), SYNTAX)
+    digests = StreamDigests()
+    for at in range(0, len(PREFIX + data_set), 7):
+        digests.update((PREFIX + data_set)[at : at + 7])
+    assert digests.result().dataset_sha256 == hashlib.sha256(data_set).hexdigest()
+
+
 @given(st.from_regex(r"[0-9.]{0,64}", fullmatch=True), st.binary(max_size=64))
 def test_what_we_write_we_find_again(sop_instance_uid: str, data: bytes) -> None:
     prefix = file_prefix(CT, sop_instance_uid, SYNTAX)
