@@ -34,6 +34,7 @@ __all__ = [
     "judge_identity", "staged_instance",
 ]  # fmt: skip
 
+_ITEM = b"\xfe\xff\x00\xe0"
 #: Of an object so much is looked at between two long elements: the event loop waits meanwhile.
 _WALKED_BYTES_MAX = 1 << 20
 
@@ -136,9 +137,11 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
     """
     # Where no pixels can be found, nothing is wrong with them.
     with contextlib.suppress(HeaderUnreadable, OSError), _data_set(held) as dataset:
-        for tag, _, length in walk_elements(dataset, transfer_syntax_uid):
+        for tag, start, length in walk_elements(dataset, transfer_syntax_uid):
             if tag in PIXEL_TAGS:
-                return tag == PIXEL_DATA and length != UNDEFINED
+                # Some give the fragments a length, and an image may have been left without pixels.
+                is_plain = length not in {0, UNDEFINED} and dataset[start : start + 4] != _ITEM
+                return tag == PIXEL_DATA and is_plain
     return False
 
 
