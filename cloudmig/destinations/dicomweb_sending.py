@@ -15,7 +15,7 @@ repeats a store comes by `deliver`, which looks first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from cloudmig.destinations.bodies import StagedBody, map_spooled
@@ -36,7 +36,7 @@ from cloudmig.dicomweb.multipart import PartBytes
 from cloudmig.errors import DestinationUnavailable, SpoolFull
 from cloudmig.model.instance import Receipt, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
-from cloudmig.model.references import StudyRef
+from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = ["StudySender"]
 
@@ -84,11 +84,11 @@ class StudySender:
     async def deliver(self, study: StudyRef, orders: Sequence[Order]) -> None:
         """Send what the store does not list yet; compare what it does."""
         try:
-            there = await self._presence.of(study)
+            there = await self._presence.of(study, [order.instance for order in orders])
         except DicomWebFailed as error:
             raise translate(error) from error
-        known = [order for order in orders if order.sop_instance_uid in there]
-        new = [order for order in orders if order.sop_instance_uid not in there]
+        known = [order for order in orders if order.instance in there]
+        new = [order for order in orders if order.instance not in there]
         async with asyncio.TaskGroup() as group:
             for order in known:
                 group.create_task(self._judge(study, order, fresh=False))
@@ -167,10 +167,14 @@ class StudySender:
             return []
         if self._profile.confirm == "read":
             async with asyncio.TaskGroup() as group:
-                for order in orders:
-                    group.create_task(self._judge(study, order, fresh=True))
-            return []
-        listed = {order.sop_instance_uid for order in orders}
+                reads = [
+                    group.create_task(self._judge(study, each, fresh=True, is_listed=False))
+                    for each in orders
+                ]
+            why = "named as stored, and cannot be read"
+            settled = zip(orders, reads, strict=True)
+            return [_Doubt(order, why) for order, read in settled if not read.result()]
+        listed: Collection[InstanceRef] = [order.instance for order in orders]
         if self._profile.confirm == "look":
             try:
                 listed = await self._presence.look(study, list(listed))
@@ -179,20 +183,18 @@ class StudySender:
                     order.fail(translate(error))
                 return []
         for order in orders:
-            if order.sop_instance_uid in listed:
-                self._take(study, order)
+            if order.instance in listed:
+                self._take(order)
                 order.settle(Stored(self._receipt_of(order.staged), fresh=True))
         why = "named as stored, and not listed"
-        return [_Doubt(each, why) for each in orders if each.sop_instance_uid not in listed]
+        return [_Doubt(each, why) for each in orders if each.instance not in listed]
 
     async def _look(
         self, study: StudyRef, doubts: Sequence[_Doubt], reply: StoreReply, *, is_alone: bool
     ) -> None:
         """Look for what an answer leaves open, and decide about what is not there."""
         try:
-            listed = await self._presence.look(
-                study, [doubt.order.sop_instance_uid for doubt in doubts]
-            )
+            listed = await self._presence.look(study, [doubt.order.instance for doubt in doubts])
         except DicomWebFailed as error:
             for doubt in doubts:
                 doubt.order.fail(translate(error))
@@ -201,11 +203,11 @@ class StudySender:
         again = [
             doubt.order
             for doubt in doubts
-            if whole_refused and doubt.is_unnamed and doubt.order.sop_instance_uid not in listed
+            if whole_refused and doubt.is_unnamed and doubt.order.instance not in listed
         ]
 
         async def seek(doubt: _Doubt) -> None:
-            is_listed = doubt.order.sop_instance_uid in listed
+            is_listed = doubt.order.instance in listed
             if not await self._judge(study, doubt.order, fresh=True, is_listed=is_listed):
                 self._give_up(doubt, reply, is_alone=is_alone)
 
@@ -261,14 +263,14 @@ class StudySender:
             self._presence.forget(study)
             order.fail(DestinationUnavailable("store: it is said to be there, and cannot be read"))
         elif held.dataset_sha256 == order.staged.dataset_sha256:
-            self._take(study, order)
+            self._take(order)
             order.settle(Stored(held, fresh=fresh))
         else:
             order.settle(Taken(held))
         return True
 
-    def _take(self, study: StudyRef, order: Order) -> None:
-        self._presence.add(study, order.sop_instance_uid)
+    def _take(self, order: Order) -> None:
+        self._presence.add(order.instance)
         self._suspects.acquit(order.sop_instance_uid)
 
 

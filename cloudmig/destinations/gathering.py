@@ -14,7 +14,7 @@ from functools import partial
 from cloudmig.errors import CloudmigError, DestinationError, DestinationUnavailable
 from cloudmig.model.instance import StagedInstance
 from cloudmig.model.outcome import StoreOutcome
-from cloudmig.model.references import StudyRef
+from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = ["Gathering", "Order"]
 
@@ -27,9 +27,13 @@ class Order:
     outcome: asyncio.Future[StoreOutcome]
 
     @property
-    def sop_instance_uid(self) -> str:
+    def instance(self) -> InstanceRef:
         assert self.staged.instance is not None, "only named instances are sent"
-        return self.staged.instance.sop_instance_uid
+        return self.staged.instance
+
+    @property
+    def sop_instance_uid(self) -> str:
+        return self.instance.sop_instance_uid
 
     def settle(self, outcome: StoreOutcome) -> None:
         """Tell how it ended. Who no longer waits is not told."""

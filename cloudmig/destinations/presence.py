@@ -1,4 +1,8 @@
-"""Which instances of a study a DICOMweb store lists: asked once, and anew whenever in doubt."""
+"""Which instances of a study a DICOMweb store lists: asked once, and anew whenever in doubt.
+
+One SOP Instance UID may be in two series of a study, as two objects: a row that names the other
+series says nothing of ours.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ from dataclasses import dataclass, field
 
 from cloudmig.destinations.dicomweb_profiles import DicomWebProfile
 from cloudmig.dicomweb import DicomWebClient
-from cloudmig.model.references import StudyRef
+from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = ["Presence"]
+
+_Row = tuple[str, str]  # Series, empty where the row leaves it out, and instance.
 
 _STUDIES_MAX = 64
 _AGE_MAX_S = 300.0
@@ -23,7 +29,7 @@ _ONE_BY_ONE_MAX = 4
 
 @dataclass(slots=True)
 class _Listed:
-    uids: set[str] | None = None
+    rows: set[_Row] | None = None
     asked_at_s: float = 0.0
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -39,40 +45,52 @@ class Presence:
         self._now = now
         self._studies: OrderedDict[StudyRef, _Listed] = OrderedDict()
 
-    async def of(self, study: StudyRef) -> Collection[str]:
-        """Return the SOP Instance UIDs listed in the study, as they were a short while ago."""
+    async def of(
+        self, study: StudyRef, instances: Collection[InstanceRef]
+    ) -> Collection[InstanceRef]:
+        """Return which of these are listed in the study, or were a short while ago."""
+        rows = await self._rows_of(study)
+        return {each for each in instances if _is_among(each, rows)}
+
+    async def _rows_of(self, study: StudyRef) -> Collection[_Row]:
         listed = self._studies.setdefault(study, _Listed())
         self._studies.move_to_end(study)
         while len(self._studies) > _STUDIES_MAX:
             self._studies.popitem(last=False)
         async with listed.asking:
-            if listed.uids is None or self._now() - listed.asked_at_s > _AGE_MAX_S:
+            if listed.rows is None or self._now() - listed.asked_at_s > _AGE_MAX_S:
                 listed.asked_at_s = self._now()
-                listed.uids = await self._client.find_instances(
+                listed.rows = await self._client.find_instances(
                     study, rows_max=self._profile.rows_max
                 )
-            return listed.uids
+            return listed.rows
 
-    async def look(self, study: StudyRef, sop_instance_uids: Sequence[str]) -> set[str]:
+    async def look(
+        self, study: StudyRef, instances: Sequence[InstanceRef]
+    ) -> Collection[InstanceRef]:
         """Return which of these are listed now."""
-        wanted = set(sop_instance_uids)
-        if not self._profile.uid_lists and len(wanted) > _ONE_BY_ONE_MAX:
+        if not self._profile.uid_lists and len(instances) > _ONE_BY_ONE_MAX:
             self.forget(study)
-            return wanted & set(await self.of(study))
-        found: set[str] = set()
+            return await self.of(study, instances)
+        found: set[_Row] = set()
         step = _UIDS_A_QUERY if self._profile.uid_lists else 1
-        for start in range(0, len(sop_instance_uids), step):
-            some = sop_instance_uids[start : start + step]
+        for start in range(0, len(instances), step):
+            some = [each.sop_instance_uid for each in instances[start : start + step]]
             found |= await self._client.find_instances(study, some, rows_max=self._profile.rows_max)
         # A server that does not understand the question gives all of the study.
-        return wanted & found
+        return {each for each in instances if _is_among(each, found)}
 
-    def add(self, study: StudyRef, sop_instance_uid: str) -> None:
+    def add(self, instance: InstanceRef) -> None:
         """Take note that an instance was stored."""
-        listed = self._studies.get(study)
-        if listed is not None and listed.uids is not None:
-            listed.uids.add(sop_instance_uid)
+        listed = self._studies.get(instance.study)
+        if listed is not None and listed.rows is not None:
+            listed.rows.add((instance.series_instance_uid, instance.sop_instance_uid))
 
     def forget(self, study: StudyRef) -> None:
         """Ask again the next time: something is not known of a store in this study."""
         self._studies.pop(study, None)
+
+
+def _is_among(instance: InstanceRef, rows: Collection[_Row]) -> bool:
+    series_instance_uid, uid = instance.series_instance_uid, instance.sop_instance_uid
+    return (series_instance_uid, uid) in rows or ("", uid) in rows

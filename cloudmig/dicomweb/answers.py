@@ -22,6 +22,7 @@ _REFERENCED_SOP_INSTANCE_UID = "00081155"
 _WARNING_REASON = "00081196"
 _FAILURE_REASON = "00081197"
 _SOP_INSTANCE_UID = "00080018"
+_SERIES_INSTANCE_UID = "0020000E"
 
 
 class AnswerUnreadable(ValueError):  # noqa: N818 - named for what happened, as in errors.py
@@ -67,14 +68,21 @@ def read_store_answer(body: bytes) -> StoreAnswer:
     return StoreAnswer(stored, failed, tuple(unnamed))
 
 
-def read_rows(body: bytes) -> list[str]:
-    """Return the SOP Instance UIDs of a query's answer in DICOM JSON (PS3.18 10.6.3, F.2)."""
+def read_rows(body: bytes) -> list[tuple[str, str]]:
+    """Return series and instance of each row of a query's answer (PS3.18 10.6.3, F.2).
+
+    A row that leaves its series out has an empty one.
+    """
     if not body.strip():
         return []
     rows = read_json(body)
     if not isinstance(rows, list):
         raise AnswerUnreadable("a query is answered with a list")
-    return [uid for row in rows if (uid := _uid(row, _SOP_INSTANCE_UID))]
+    return [
+        (_uid(row, _SERIES_INSTANCE_UID), uid)
+        for row in rows
+        if (uid := _uid(row, _SOP_INSTANCE_UID))
+    ]
 
 
 def read_json(text: bytes) -> Any:  # noqa: ANN401 - JSON

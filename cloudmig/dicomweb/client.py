@@ -156,8 +156,8 @@ class DicomWebClient:
 
     async def find_instances(
         self, study: StudyRef, sop_instance_uids: Sequence[str] = (), *, rows_max: int = 0
-    ) -> set[str]:
-        """Return which SOP Instance UIDs the server lists in a study (QIDO-RS).
+    ) -> set[tuple[str, str]]:
+        """Return series and SOP Instance UID of what the server lists in a study (QIDO-RS).
 
         With some named, it is asked for these only (UID list matching, PS3.18 8.3.4.1). `rows_max`
         is how many rows it gives at most at a time; 0 where that is unknown.
@@ -165,7 +165,7 @@ class DicomWebClient:
         query: list[tuple[str, str]] = []
         if sop_instance_uids:
             query.append(("SOPInstanceUID", ",".join(sop_instance_uids)))
-        found: set[str] = set()
+        found: set[tuple[str, str]] = set()
         for _ in range(_PAGES_MAX):
             page = [("offset", str(len(found)))] if found else []
             page += [("limit", str(rows_max))] if rows_max else []
@@ -178,7 +178,9 @@ class DicomWebClient:
                 break
         return found
 
-    async def _rows(self, study: StudyRef, query: Sequence[tuple[str, str]]) -> list[str]:
+    async def _rows(
+        self, study: StudyRef, query: Sequence[tuple[str, str]]
+    ) -> list[tuple[str, str]]:
         path = f"/studies/{study.study_instance_uid}/instances"
         async with self._asked("GET", path, accept=_JSON, query=query) as response:
             if response.status in {204, 404}:

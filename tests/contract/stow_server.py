@@ -83,6 +83,8 @@ class ScriptedStow:
     queries: list[str] = field(default_factory=list)
     retrieved: list[str] = field(default_factory=list)
     held: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    #: Study and SOP Instance UID of what is in this series only, and listed with it.
+    in_another_series: dict[tuple[str, str], str] = field(default_factory=dict)
     at_once: int = 0
     at_once_max: int = 0
     hold: asyncio.Event | None = None  #: Store requests wait for it.
@@ -187,21 +189,23 @@ class ScriptedStow:
         if self.query_status != 200:
             return web.Response(status=self.query_status, text=CANARY)
         study = request.match_info["study"]
-        uids = [uid for of, uid in self.held if of == study and not self.lists_late]
+        found = [(uid, "") for of, uid in self.held if of == study and not self.lists_late]
+        found += [(uid, it) for (of, uid), it in self.in_another_series.items() if of == study]
         wanted = request.query.get("SOPInstanceUID", "")
         if wanted and (self.takes_uid_lists or "," not in wanted):
-            uids = [uid for uid in uids if uid in wanted.split(",")]
+            found = [each for each in found if each[0] in wanted.split(",")]
         elif wanted:
-            uids = []
+            found = []
         limit = min(int(request.query.get("limit", "100000")), self.rows_max or 100_000)
         offset = int(request.query.get("offset", "0"))
         rows = [
             {"00080018": {"vr": "UI", "Value": [uid]}, "00100010": {"Value": [CANARY]}}
-            for uid in uids[offset : offset + limit]
+            | ({"0020000E": {"vr": "UI", "Value": [series]}} if series else {})
+            for uid, series in found[offset : offset + limit]
         ]
         return web.Response(
             body=json.dumps(rows).encode(),
-            status=206 if self.says_more and offset + limit < len(uids) else 200,
+            status=206 if self.says_more and offset + limit < len(found) else 200,
             content_type="application/dicom+json",
         )
 

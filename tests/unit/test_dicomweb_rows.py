@@ -31,7 +31,7 @@ async def test_one_badly_written_name_hides_no_study(body: bytes, name: str) -> 
 def test_nor_does_it_hide_what_a_store_lists() -> None:
     body = b'[{"00080018":{"Value":["1.2.3"]},"00100010":{"Value":["M\xfcller\x1b"]}}]'
 
-    assert read_rows(body) == ["1.2.3"]
+    assert read_rows(body) == [("", "1.2.3")]
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[", b'"\xff"', b"\xff", b"<x>", b"cb([])"])
