@@ -6,6 +6,7 @@
     failed, or not named   look for it, and whether it can be read: a list may lag behind
     and not there          final reason -> Refused; else try later, and alone
     whole request refused  413: in halves; 400, 409, 422: one by one
+    broken off, 500, 502   try later, and alone: a server may break at the same one every time
 
 A success counts for an instance only when the answer names it (PS3.18 10.5.3). Nothing of an
 answer's text gets into an error. Nothing is sent again here that may have arrived: whoever
@@ -33,7 +34,7 @@ from cloudmig.destinations.suspects import Suspects
 from cloudmig.dicomweb import DicomWebClient, DicomWebFailed, RelatedBody
 from cloudmig.dicomweb.client import StoreReply
 from cloudmig.dicomweb.multipart import PartBytes
-from cloudmig.errors import DestinationUnavailable, SpoolFull
+from cloudmig.errors import DestinationError, DestinationUnavailable, SpoolFull
 from cloudmig.model.instance import Receipt, StagedInstance
 from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.references import InstanceRef, StudyRef
@@ -44,6 +45,8 @@ _READS_AT_ONCE = 4
 _PAUSE_MAX_S = 60.0
 #: Statuses that refuse a request for what is in it, perhaps in one part of it.
 _CONTENT_REFUSED = frozenset({400, 409, 413, 422})
+#: Statuses that no instance is to blame for.
+_BUSY = frozenset({408, 425, 429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,9 @@ class StudySender:
             failure = translate(error)
             for order in sent:
                 if error.is_sent and error.status is None:
-                    self._suspects.accuse(order.sop_instance_uid, is_alone=False)
-                order.fail(failure)
+                    self._blame(order, failure, is_alone=len(sent) == 1, broke=True)
+                else:
+                    order.fail(failure)
             return
         self._not_before_s = self._now() + reply.retry_after_s
         if is_refusal(reply.status):
@@ -139,13 +143,14 @@ class StudySender:
         if not doubts:
             return
         self._presence.forget(study)
-        if reply.status >= 500 or reply.status in {408, 425, 429}:
+        if reply.status >= 500 or reply.status in _BUSY:
             # Busy or broken: asking it more questions now would not help. `deliver` looks.
-            is_alone = len(orders) == 1
+            failure = error_for_status(reply.status, doing="store")
             for doubt in doubts:
-                if reply.status == 500:
-                    self._suspects.accuse(doubt.order.sop_instance_uid, is_alone=is_alone)
-                doubt.order.fail(error_for_status(reply.status, doing="store"))
+                if reply.status in _BUSY:
+                    doubt.order.fail(failure)
+                else:
+                    self._blame(doubt.order, failure, is_alone=len(orders) == 1, broke=True)
             return
         await self._look(study, doubts, reply, is_alone=len(orders) == 1)
 
@@ -224,7 +229,8 @@ class StudySender:
         elif is_alone and reply.status == 413:
             doubt.order.settle(Refused("store: HTTP 413; too large for this store"))
         else:
-            self._blame(doubt, is_alone=is_alone)
+            failure = DestinationUnavailable(f"store: {doubt.why}; it is not there")
+            self._blame(doubt.order, failure, is_alone=is_alone)
 
     async def _narrower(self, study: StudyRef, orders: Sequence[Order], status: int) -> None:
         """Send again what was certainly not stored, in requests that hold less."""
@@ -238,11 +244,15 @@ class StudySender:
         for order in orders:
             await self._request(study, [order])
 
-    def _blame(self, doubt: _Doubt, *, is_alone: bool) -> None:
-        if self._suspects.accuse(doubt.order.sop_instance_uid, is_alone=is_alone):
-            doubt.order.settle(Refused(f"store: {doubt.why}; the store took others meanwhile"))
+    def _blame(
+        self, order: Order, failure: DestinationError, *, is_alone: bool, broke: bool = False
+    ) -> None:
+        """Let it be tried later, unless it has failed alone too often."""
+        uid = order.sop_instance_uid
+        if self._suspects.accuse(uid, is_alone=is_alone, broke=broke):
+            order.settle(Refused(f"{failure}; the store took others meanwhile"))
         else:
-            doubt.order.fail(DestinationUnavailable(f"store: {doubt.why}; it is not there"))
+            order.fail(failure)
 
     async def _judge(
         self, study: StudyRef, order: Order, *, fresh: bool, is_listed: bool = True

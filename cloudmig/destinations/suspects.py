@@ -2,7 +2,9 @@
 
 An instance that failed together with others is sent alone the next time. One that fails alone as
 often as any call is tried is to blame only if the store took others between its failures, or after
-a long time: a full disk gives the same answers, and a store in trouble gives them at random.
+a long time: a full disk gives the same answers, and a store in trouble gives them at random. One at
+which the store breaks, or the connection to it, is to blame after twice as many failures; and after
+a long time only if no other one is suspected, or the store may be down.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ class Suspects:
     def __contains__(self, sop_instance_uid: object) -> bool:
         return sop_instance_uid in self._records
 
-    def accuse(self, sop_instance_uid: str, *, is_alone: bool) -> bool:
-        """Take note of a failure; say whether the instance itself is to blame."""
+    def accuse(self, sop_instance_uid: str, *, is_alone: bool, broke: bool = False) -> bool:
+        """Take note of a failure, of the store itself if it broke; say if this one is to blame."""
         record = self._records.setdefault(sop_instance_uid, _Record(self._now(), self._stored))
         self._records.move_to_end(sop_instance_uid)
         if len(self._records) > _SUSPECTS_MAX:
@@ -47,9 +49,11 @@ class Suspects:
         record.failures_alone += is_alone
         if record.failures_alone <= 1:
             record.stored_before = self._stored
-        if self._now() - record.since_s >= self._patience_s and record.failures_alone > 1:
+        is_late = self._now() - record.since_s >= self._patience_s and record.failures_alone > 1
+        if is_late and (not broke or len(self._records) == 1):
             return True
-        return record.failures_alone >= _FAILURES_MIN and self._stored > record.stored_before
+        failures_min = 2 * _FAILURES_MIN if broke else _FAILURES_MIN
+        return record.failures_alone >= failures_min and self._stored > record.stored_before
 
     def acquit(self, sop_instance_uid: str) -> None:
         """Take note that the store took an instance."""

@@ -7,7 +7,7 @@ import pytest
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.model.outcome import Refused, Stored
 from tests.contract.destination_contract import bytes_of
-from tests.contract.stow_server import Answer
+from tests.contract.stow_server import Answer, Reset
 from tests.integration.dicomweb_world import a_study_of, open_web, outcomes_of
 
 
@@ -42,3 +42,60 @@ async def test_where_a_store_keeps_one_of_two_series_the_other_is_refused(profil
             outcomes_of(await web.store_all([other]))
 
     assert [type(each) for each in results] == [DestinationUnavailable] * 4 + [Refused]
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 0], ids=["500", "502", "504", "reset"])
+async def test_an_instance_that_breaks_the_store_whenever_it_comes_is_refused(status: int) -> None:
+    """As a file that a parser fails at, or one too large for a server that hangs up on it."""
+    bad, *others = a_study_of(12)
+    fault = Answer(status, keeps=0, body=b"") if status else Reset()
+    results = []
+    async with open_web() as web:
+        for other in others:
+            web.server.script = [fault]
+            results += await web.store_all([bad])
+            outcomes_of(await web.store_all([other]))
+
+    assert [type(each) for each in results[:9]] == [DestinationUnavailable] * 9
+    assert isinstance(results[9], Refused)
+    assert "took others" in results[9].reason
+
+
+@pytest.mark.parametrize("fault", [Answer(500, keeps=0), Reset()], ids=["500", "reset"])
+async def test_a_store_that_breaks_at_everything_for_a_long_time_refuses_nothing(
+    fault: Answer | Reset,
+) -> None:
+    first, second = a_study_of(2)
+    clock = [0.0]
+    async with open_web(patience_s=3600, now=lambda: clock[0]) as web:
+        for _ in range(20):
+            web.server.script = [fault]
+            results = await web.store_all([first])
+            web.server.script = [fault]
+            results += await web.store_all([second])
+            assert [type(each) for each in results] == [DestinationUnavailable] * 2
+            clock[0] += 400
+
+
+async def test_the_last_instance_that_breaks_the_store_is_given_up_after_a_long_time() -> None:
+    good, bad = a_study_of(2)
+    clock = [0.0]
+    results = []
+    async with open_web(patience_s=3600, now=lambda: clock[0]) as web:
+        outcomes_of(await web.store_all([good]))
+        for _ in range(3):
+            web.server.script = [Answer(500, keeps=0)]
+            results += await web.store_all([bad])
+            clock[0] += 1801
+
+    assert [type(each) for each in results] == [DestinationUnavailable] * 2 + [Refused]
+
+
+async def test_a_store_that_is_busy_blames_nobody() -> None:
+    bad, *others = a_study_of(12)
+    async with open_web() as web:
+        for other in others:
+            web.server.script = [Answer(503, keeps=0)]
+            [result] = await web.store_all([bad])
+            assert isinstance(result, DestinationUnavailable)
+            outcomes_of(await web.store_all([other]))
