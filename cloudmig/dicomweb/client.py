@@ -34,6 +34,7 @@ _JSON = "application/dicom+json"
 _AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _READ_PIECE_BYTES = 256 << 10
 _PAGES_MAX = 10_000
+_ROWS_OF_A_LONG_LIST = 1000
 
 
 class DicomWebFailed(Exception):  # noqa: N818 - named for what happened, as in errors.py
@@ -128,6 +129,7 @@ class DicomWebClient:
         self._ssl = ssl_context
         self._limits = limits or HttpLimits()
         self._session: aiohttp.ClientSession | None = None
+        self._rows_max = 0  #: Of a page of a list, once a whole one was too long.
 
     @property
     def limits(self) -> HttpLimits:
@@ -167,9 +169,16 @@ class DicomWebClient:
             query.append(("SOPInstanceUID", ",".join(sop_instance_uids)))
         found: set[tuple[str, str]] = set()
         for _ in range(_PAGES_MAX):
+            limit = rows_max or self._rows_max
             page = [("offset", str(len(found)))] if found else []
-            page += [("limit", str(rows_max))] if rows_max else []
-            rows = await self._rows(study, [*query, *page])
+            page += [("limit", str(limit))] if limit else []
+            try:
+                rows = await self._rows(study, [*query, *page])
+            except DicomWebFailed as error:
+                if error.status != 413 or limit:
+                    raise
+                self._rows_max = _ROWS_OF_A_LONG_LIST  # From now on: it is asked for too often.
+                continue
             before = len(found)
             found |= set(rows)
             if len(found) == before:
@@ -190,9 +199,9 @@ class DicomWebClient:
             said = await self._read(response)
             if said == b"":
                 _check_end(response, "query", "answer")
+        if said is None:
+            raise DicomWebFailed("query: the answer is too long", status=413, is_sent=True)
         try:
-            if said is None:
-                raise AnswerUnreadable("too long")
             return read_rows(said)
         except AnswerUnreadable as error:
             raise DicomWebFailed(f"query: {error}", is_sent=True) from error

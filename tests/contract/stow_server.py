@@ -65,6 +65,7 @@ class ScriptedStow:
     script: list[Answer | Reset] = field(default_factory=list)  #: For the next store requests.
     speaks_xml: bool = False
     rows_max: int = 0  #: Rows of a query it gives at most; 0 for all.
+    rows_without_limit: int = 0  #: The same where no limit is asked for.
     takes_uid_lists: bool = True
     query_status: int = 200
     says_more: bool = False  #: 206 where there are more rows.
@@ -196,7 +197,10 @@ class ScriptedStow:
             found = [each for each in found if each[0] in wanted.split(",")]
         elif wanted:
             found = []
-        limit = min(int(request.query.get("limit", "100000")), self.rows_max or 100_000)
+        rows_max = self.rows_max or 100_000
+        if "limit" not in request.query:
+            rows_max = self.rows_without_limit or rows_max
+        limit = min(int(request.query.get("limit", "100000")), rows_max)
         offset = int(request.query.get("offset", "0"))
         rows = [
             {"00080018": {"vr": "UI", "Value": [uid]}, "00100010": {"Value": [CANARY]}}

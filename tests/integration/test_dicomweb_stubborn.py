@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cloudmig.dicomweb import HttpLimits
 from cloudmig.errors import DestinationUnavailable
 from cloudmig.model.outcome import Refused, Stored
 from tests.contract.destination_contract import bytes_of
-from tests.contract.stow_server import Answer, Reset
+from tests.contract.stow_server import Answer, Reset, ScriptedStow
 from tests.integration.dicomweb_world import a_study_of, open_web, outcomes_of
 
 
@@ -99,3 +100,19 @@ async def test_a_store_that_is_busy_blames_nobody() -> None:
             [result] = await web.store_all([bad])
             assert isinstance(result, DestinationUnavailable)
             outcomes_of(await web.store_all([other]))
+
+
+async def test_a_list_longer_than_any_we_take_is_asked_for_in_pages() -> None:
+    """A study of 30,000 instances is one: without a limit, a server gives all rows at once."""
+    items = a_study_of(30)
+    limits = HttpLimits(answer_bytes_max=2000)
+    async with open_web(ScriptedStow(rows_max=5), profile="plain", limits=limits) as web:
+        web.server.rows_without_limit = 30
+        outcomes_of(await web.store_all(items))
+        web.server.queries.clear()
+
+        again = outcomes_of(await web.store_all(items))
+
+        assert all("limit=" in each for each in web.server.queries)
+        assert len(web.server.held) == sum(len(each.sop_instance_uids) for each in web.server.sent)
+    assert all(isinstance(each, Stored) for each in again)
