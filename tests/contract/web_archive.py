@@ -57,6 +57,7 @@ class WebScript:
     # Searches
     page_rows_max: int = 0  #: Gives no more at once, whatever limit was asked for.
     ignores_offset: bool = False
+    offset_max: int = 0  #: 400 to whoever asks for rows further on.
     says_more: str = ""  #: "206" or "warning", where there is more.
     xml_only: bool = False
     takes_included: bool = True  #: False: 400 for any includefield.
@@ -209,6 +210,8 @@ class ScriptedArchive:
         script = self.script
         limit = min(int(request.query["limit"]), script.page_rows_max or 1_000_000)
         offset = 0 if script.ignores_offset else int(request.query.get("offset", "0"))
+        if script.offset_max and offset > script.offset_max:
+            return web.Response(status=400, text=CANARY)
         if script.reorders and offset % 2:
             rows.reverse()
         page = rows[max(0, offset - (script.repeats_last_row and offset > 0)) : offset + limit]

@@ -56,10 +56,12 @@ async def test_a_whole_migration_asks_once_for_each_instance(tmp_path: Path) -> 
     WebScript(study_rows_max=2),
     WebScript(ignores_dates=True),
     WebScript(ignores_offset=True),
+    WebScript(page_rows_max=1, offset_max=2),
     WebScript(bare_instances=True, part_pause_s=0.01),
     WebScript(strays=2),
 ], ids=["capped pages", "206", "warning and repeated rows", "xml", "no includes", "404 for nothing",
-        "too broad", "silent limit", "dates ignored", "offset ignored", "slow", "strays"],
+        "too broad", "silent limit", "dates ignored", "offset ignored", "no far pages", "slow",
+        "strays"],
 )  # fmt: skip
 async def test_habits_that_cost_nothing_but_questions(script: WebScript, tmp_path: Path) -> None:
     async with WebWorld.of(tmp_path, STUDIES, script) as world:

@@ -134,7 +134,7 @@ class Searches:
             self._note_busy(reply)
             if reply.status in _NOT_FOUND and not self._has_answered:
                 await self.ping()  # Nothing of the kind, or no DICOMweb service at all?
-            self._refused(reply, keys)
+            self._refused(reply, is_narrow=bool(keys or offset))
         self._has_answered = True
         try:
             rows = await read_data_sets(reply.body, reply.content_type)
@@ -168,10 +168,13 @@ class Searches:
         if reply.status in BUSY_STATUSES:
             self._lanes.slower(reply.retry_after_s)
 
-    def _refused(self, reply: SearchReply, keys: Keys) -> NoReturn:
-        """Raise what the status of a reply means to this search."""
+    def _refused(self, reply: SearchReply, *, is_narrow: bool) -> NoReturn:
+        """Raise what the status of a reply means to this search.
+
+        To a 400 there may be more than bad searches: some servers give no row beyond the 10,000th.
+        """
         status = reply.status
-        if status == 413 or (status == 400 and keys):
+        if status == 413 or (status == 400 and is_narrow):
             raise QueryTruncated(f"search: HTTP {status}")
         if status in _NOT_FOUND:
             raise StudyUnknown
