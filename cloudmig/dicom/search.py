@@ -1,7 +1,8 @@
 """Questions and answers of QIDO-RS: keys of a search (PS3.18 8.3.4), rows as keyword -> text.
 
 A row is a data set in DICOM JSON (PS3.18 annex F), whoever it was read from. It is evidence given
-by a stranger: what breaks its form is left out.
+by a stranger: what breaks its form is left out, but for tags in small letters and a single value
+that is not in a list, which writers of JSON make of it.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def _texts(row: Mapping[str, Any], keywords: Iterable[str]) -> dict[str, str]:
     for keyword in keywords:
         tag = tag_for_keyword(keyword)
         assert tag is not None, f"no such keyword: {keyword}"
-        attribute = row.get(f"{tag:08X}")
+        attribute = row.get(f"{tag:08X}", row.get(f"{tag:08x}"))
         if isinstance(attribute, dict):
             values = attribute.get("Value")
-            some = values[:_VALUES_MAX] if isinstance(values, list) else []
+            some = values[:_VALUES_MAX] if isinstance(values, list) else [values]
             text = "\\".join(map(_text, some))[:_TEXT_CHARS_MAX]
             # JSON may hold halves of a character, which nothing can write down.
             answer[keyword] = text.encode("utf-8", "replace").decode("utf-8")

@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 
 #: What is not quoted goes up to the next semicolon, whatever a token may hold (RFC 9110 5.6.2).
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+_TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _ESCAPED = re.compile(r"\\(.)")
 _PERSON_NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _PERSON_NAME_PARTS = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
@@ -34,6 +35,8 @@ async def read_data_sets(body: bytes, content_type: str) -> list[Row]:
     if text.startswith(b"<"):
         return [_from_xml(text)]
     rows = read_json(text)
+    if isinstance(rows, dict) and any(map(_TAG.fullmatch, rows)):
+        rows = [rows]  # Some make no list of a single row.
     if not isinstance(rows, list):
         raise AnswerUnreadable("a search is answered with a list")
     return [row for row in rows if isinstance(row, dict)]

@@ -28,13 +28,25 @@ async def test_one_badly_written_name_hides_no_study(body: bytes, name: str) -> 
     assert answer["PatientName"] == name
 
 
+@pytest.mark.parametrize("body", [
+    b'[{"0020000d":{"vr":"UI","Value":["1.2.3"]}}]', b'[{"0020000D":{"vr":"UI","Value":"1.2.3"}}]',
+    b'{"0020000D":{"vr":"UI","Value":["1.2.3"]}}',
+], ids=["small letters", "no list of values", "no list of rows"])  # fmt: skip
+async def test_a_row_in_a_form_of_its_own_is_still_a_row(body: bytes) -> None:
+    [row] = await read_data_sets(body, "application/dicom+json")
+
+    assert study_answer(row)["StudyInstanceUID"] == "1.2.3"
+
+
 def test_nor_does_it_hide_what_a_store_lists() -> None:
     body = b'[{"00080018":{"Value":["1.2.3"]},"00100010":{"Value":["M\xfcller\x1b"]}}]'
 
     assert read_rows(body) == [("", "1.2.3")]
 
 
-@pytest.mark.parametrize("body", [b"{}", b"[", b'"\xff"', b"\xff", b"<x>", b"cb([])"])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"error":"no"}', b"[", b'"\xff"', b"\xff", b"<x>", b"cb([])"]
+)
 async def test_what_is_no_list_is_no_answer(body: bytes) -> None:
     with pytest.raises(AnswerUnreadable):
         await read_data_sets(body, "application/dicom+json")
