@@ -29,6 +29,13 @@ _HINTS = {
     415: "the service takes no application/dicom",
     501: "the service does not take this request: is STOW-RS switched on there?",
 }
+_RETRIEVE_HINTS = {
+    405: "nothing can be read there: is WADO-RS switched on?",
+    406: "the service does not send objects as they are stored (transfer-syntax=*), so that nothing"
+    " there can be compared",
+    415: "nothing can be read there: is WADO-RS switched on?",
+    501: "nothing can be read there: is WADO-RS switched on?",
+}
 
 #: Final by themselves (PS3.18 table I.2-2, PS3.4 table B.2-1): SOP class not supported, refused.
 _FINAL = frozenset({0x0122, 0x0124})
@@ -41,7 +48,8 @@ def translate(error: DicomWebFailed) -> DestinationError:
     if error.is_unknown:
         return DestinationRefused(str(error), hint=_UNKNOWN_HINT)
     if error.status is not None and is_refusal(error.status):
-        return error_for_status(error.status, doing="ask")
+        doing = "retrieve" if error.is_retrieve else "ask"
+        return error_for_status(error.status, doing=doing)
     return DestinationUnavailable(str(error))
 
 
@@ -57,7 +65,8 @@ def error_for_status(status: int, *, doing: str) -> DestinationError:
             f"{doing}: HTTP {status}", hint="redirects are not followed: correct the url"
         )
     if is_refusal(status):
-        return DestinationRefused(f"{doing}: HTTP {status}", hint=_HINTS[status])
+        hint = (_RETRIEVE_HINTS if doing == "retrieve" else {}).get(status, _HINTS[status])
+        return DestinationRefused(f"{doing}: HTTP {status}", hint=hint)
     return DestinationUnavailable(f"{doing}: HTTP {status}")
 
 

@@ -45,6 +45,7 @@ class DicomWebFailed(Exception):  # noqa: N818 - named for what happened, as in 
         message: str,
         *,
         status: int | None = None,
+        is_retrieve: bool = False,
         retry_after_s: float = 0.0,
         is_untrusted: bool = False,
         is_unknown: bool = False,
@@ -52,6 +53,7 @@ class DicomWebFailed(Exception):  # noqa: N818 - named for what happened, as in 
     ) -> None:
         super().__init__(message)
         self.status = status  #: None where no usable answer came.
+        self.is_retrieve = is_retrieve  #: An object was asked for, no list.
         self.retry_after_s = retry_after_s
         self.is_untrusted = is_untrusted  #: The server's certificate is not one we believe.
         self.is_unknown = is_unknown  #: We have no credentials to show, and shall get none.
@@ -391,6 +393,7 @@ def _failed(doing: str, response: aiohttp.ClientResponse) -> DicomWebFailed:
     return DicomWebFailed(
         f"{doing}: HTTP {response.status}",
         status=response.status,
+        is_retrieve=doing == "retrieve",
         retry_after_s=retry_after_s(response.headers),
         is_sent=True,
     )

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
+from aiohttp import web
 
 from cloudmig.dicomweb import HttpLimits
-from cloudmig.errors import DestinationUnavailable
+from cloudmig.errors import DestinationRefused, DestinationUnavailable
 from cloudmig.model.outcome import Refused, Stored
 from tests.contract.destination_contract import bytes_of
 from tests.contract.stow_server import Answer, Reset, ScriptedStow
 from tests.integration.dicomweb_world import a_study_of, open_web, outcomes_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.mark.parametrize("profile", ["plain", "orthanc", "dcm4chee"])
@@ -18,13 +23,13 @@ async def test_the_same_uid_in_another_series_is_another_object(profile: str) ->
     [item] = a_study_of(1)
     assert item.instance is not None
     key = item.instance.study_instance_uid, item.instance.sop_instance_uid
-    async with open_web(profile=profile) as web:
-        web.server.in_another_series[key] = "1.2.9"
+    async with open_web(profile=profile) as both:
+        both.server.in_another_series[key] = "1.2.9"
 
-        [outcome] = outcomes_of(await web.store_all([item]))
+        [outcome] = outcomes_of(await both.store_all([item]))
 
-        assert web.held(item) == bytes_of(item)
-        assert len(web.server.sent) == 1
+        assert both.held(item) == bytes_of(item)
+        assert len(both.server.sent) == 1
     assert isinstance(outcome, Stored)
 
 
@@ -35,12 +40,12 @@ async def test_where_a_store_keeps_one_of_two_series_the_other_is_refused(profil
     assert bad.instance is not None
     key = bad.instance.study_instance_uid, bad.instance.sop_instance_uid
     results = []
-    async with open_web(profile=profile) as web:
-        web.server.in_another_series[key] = "1.2.9"
+    async with open_web(profile=profile) as both:
+        both.server.in_another_series[key] = "1.2.9"
         for other in others:
-            web.server.script = [Answer(200, keeps=0, says_stored=True)]
-            results += await web.store_all([bad])
-            outcomes_of(await web.store_all([other]))
+            both.server.script = [Answer(200, keeps=0, says_stored=True)]
+            results += await both.store_all([bad])
+            outcomes_of(await both.store_all([other]))
 
     assert [type(each) for each in results] == [DestinationUnavailable] * 4 + [Refused]
 
@@ -51,11 +56,11 @@ async def test_an_instance_that_breaks_the_store_whenever_it_comes_is_refused(st
     bad, *others = a_study_of(12)
     fault = Answer(status, keeps=0, body=b"") if status else Reset()
     results = []
-    async with open_web() as web:
+    async with open_web() as both:
         for other in others:
-            web.server.script = [fault]
-            results += await web.store_all([bad])
-            outcomes_of(await web.store_all([other]))
+            both.server.script = [fault]
+            results += await both.store_all([bad])
+            outcomes_of(await both.store_all([other]))
 
     assert [type(each) for each in results[:9]] == [DestinationUnavailable] * 9
     assert isinstance(results[9], Refused)
@@ -68,12 +73,12 @@ async def test_a_store_that_breaks_at_everything_for_a_long_time_refuses_nothing
 ) -> None:
     first, second = a_study_of(2)
     clock = [0.0]
-    async with open_web(patience_s=3600, now=lambda: clock[0]) as web:
+    async with open_web(patience_s=3600, now=lambda: clock[0]) as both:
         for _ in range(20):
-            web.server.script = [fault]
-            results = await web.store_all([first])
-            web.server.script = [fault]
-            results += await web.store_all([second])
+            both.server.script = [fault]
+            results = await both.store_all([first])
+            both.server.script = [fault]
+            results += await both.store_all([second])
             assert [type(each) for each in results] == [DestinationUnavailable] * 2
             clock[0] += 400
 
@@ -82,11 +87,11 @@ async def test_the_last_instance_that_breaks_the_store_is_given_up_after_a_long_
     good, bad = a_study_of(2)
     clock = [0.0]
     results = []
-    async with open_web(patience_s=3600, now=lambda: clock[0]) as web:
-        outcomes_of(await web.store_all([good]))
+    async with open_web(patience_s=3600, now=lambda: clock[0]) as both:
+        outcomes_of(await both.store_all([good]))
         for _ in range(3):
-            web.server.script = [Answer(500, keeps=0)]
-            results += await web.store_all([bad])
+            both.server.script = [Answer(500, keeps=0)]
+            results += await both.store_all([bad])
             clock[0] += 1801
 
     assert [type(each) for each in results] == [DestinationUnavailable] * 2 + [Refused]
@@ -94,25 +99,42 @@ async def test_the_last_instance_that_breaks_the_store_is_given_up_after_a_long_
 
 async def test_a_store_that_is_busy_blames_nobody() -> None:
     bad, *others = a_study_of(12)
-    async with open_web() as web:
+    async with open_web() as both:
         for other in others:
-            web.server.script = [Answer(503, keeps=0)]
-            [result] = await web.store_all([bad])
+            both.server.script = [Answer(503, keeps=0)]
+            [result] = await both.store_all([bad])
             assert isinstance(result, DestinationUnavailable)
-            outcomes_of(await web.store_all([other]))
+            outcomes_of(await both.store_all([other]))
 
 
 async def test_a_list_longer_than_any_we_take_is_asked_for_in_pages() -> None:
     """A study of 30,000 instances is one: without a limit, a server gives all rows at once."""
     items = a_study_of(30)
     limits = HttpLimits(answer_bytes_max=2000)
-    async with open_web(ScriptedStow(rows_max=5), profile="plain", limits=limits) as web:
-        web.server.rows_without_limit = 30
-        outcomes_of(await web.store_all(items))
-        web.server.queries.clear()
+    async with open_web(ScriptedStow(rows_max=5), profile="plain", limits=limits) as both:
+        both.server.rows_without_limit = 30
+        outcomes_of(await both.store_all(items))
+        both.server.queries.clear()
 
-        again = outcomes_of(await web.store_all(items))
+        again = outcomes_of(await both.store_all(items))
 
-        assert all("limit=" in each for each in web.server.queries)
-        assert len(web.server.held) == sum(len(each.sop_instance_uids) for each in web.server.sent)
+        assert all("limit=" in each for each in both.server.queries)
+        assert len(both.server.held) == sum(
+            len(each.sop_instance_uids) for each in both.server.sent
+        )
     assert all(isinstance(each, Stored) for each in again)
+
+
+async def test_a_store_that_sends_nothing_as_it_is_stored_is_told_what_it_lacks() -> None:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if "transfer-syntax=*" in request.headers.get("Accept", ""):
+            return web.Response(status=406)
+        return await handler(request)
+
+    async with open_web(ScriptedStow(guards=[guard]), profile="dcm4chee") as both:
+        [error] = await both.store_all(a_study_of(1))
+
+    assert isinstance(error, DestinationRefused)
+    assert str(error) == "retrieve: HTTP 406"
+    assert "transfer-syntax" in error.hint
