@@ -5,7 +5,7 @@
     with a warning         read it back: a server may have altered it (PS3.18 10.5.3, B000H)
     failed, or not named   look for it, and whether it can be read: a list may lag behind
     and not there          final reason -> Refused; else try later, and alone
-    whole request refused  413: in halves; 400, 409, 422: one by one
+    whole request refused  413: in halves; 400, 409, 415, 422: one by one
     broken off, 500, 502   try later, and alone: a server may break at the same one every time
 
 A success counts for an instance only when the answer names it (PS3.18 10.5.3). Nothing of an
@@ -44,7 +44,12 @@ __all__ = ["StudySender"]
 _READS_AT_ONCE = 4
 _PAUSE_MAX_S = 60.0
 #: Statuses that refuse a request for what is in it, perhaps in one part of it.
-_CONTENT_REFUSED = frozenset({400, 409, 413, 422})
+_CONTENT_REFUSED = frozenset({400, 409, 413, 415, 422})
+#: What no second try of an instance alone changes.
+_ENDINGS = {
+    413: "too large for this store",
+    415: "this store takes others, but none in its form",
+}
 #: Statuses that no instance is to blame for.
 _BUSY = frozenset({408, 425, 429, 503})
 
@@ -127,7 +132,8 @@ class StudySender:
                     order.fail(failure)
             return
         self._not_before_s = self._now() + reply.retry_after_s
-        if is_refusal(reply.status):
+        is_of_content = reply.status == 415 and (len(sent) > 1 or self._suspects.took_others)
+        if is_refusal(reply.status) and not is_of_content:
             failure = error_for_status(reply.status, doing="store")
             for order in sent:
                 order.fail(failure)
@@ -226,8 +232,8 @@ class StudySender:
         """Refuse what is not there and never will be; the rest is tried later."""
         if doubt.is_final:
             doubt.order.settle(Refused(f"store: {doubt.why}"))
-        elif is_alone and reply.status == 413:
-            doubt.order.settle(Refused("store: HTTP 413; too large for this store"))
+        elif is_alone and reply.status in _ENDINGS:
+            doubt.order.settle(Refused(f"store: HTTP {reply.status}; {_ENDINGS[reply.status]}"))
         else:
             failure = DestinationUnavailable(f"store: {doubt.why}; it is not there")
             self._blame(doubt.order, failure, is_alone=is_alone)

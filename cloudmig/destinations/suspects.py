@@ -40,6 +40,11 @@ class Suspects:
     def __contains__(self, sop_instance_uid: object) -> bool:
         return sop_instance_uid in self._records
 
+    @property
+    def took_others(self) -> bool:
+        """True from the first instance that the store took."""
+        return self._stored > 0
+
     def accuse(self, sop_instance_uid: str, *, is_alone: bool, broke: bool = False) -> bool:
         """Take note of a failure, of the store itself if it broke; say if this one is to blame."""
         record = self._records.setdefault(sop_instance_uid, _Record(self._now(), self._stored))

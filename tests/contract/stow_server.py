@@ -73,6 +73,7 @@ class ScriptedStow:
     lists_late: bool = False  #: What it stores is there to be read, and in no list yet.
     body_bytes_max: int = 1 << 30  #: 413 above.
     rejects: set[str] = field(default_factory=set)  #: SOP Instance UIDs that spoil a request.
+    takes_not: set[str] = field(default_factory=set)  #: The same, of a form it does not take.
     #: SOP Instance UIDs that it never keeps, with the status and the reason of its answer.
     refuses: dict[str, tuple[int, int]] = field(default_factory=dict)
     unreadable: set[str] = field(default_factory=set)  #: 500 to whoever wants to read these.
@@ -150,6 +151,8 @@ class ScriptedStow:
             return web.Response(status=413, text=CANARY)
         if told is None and self.rejects & set(uids):
             return web.Response(status=400, text=CANARY)
+        if self.takes_not & set(uids):
+            return web.Response(status=415, text=CANARY)
         if told is None and (refused := self.refuses.keys() & set(uids)):
             # What it keeps comes first: an answer names the rest as failed.
             parts.sort(key=lambda part: _uid_of(part) in refused)

@@ -138,3 +138,26 @@ async def test_a_store_that_sends_nothing_as_it_is_stored_is_told_what_it_lacks(
     assert isinstance(error, DestinationRefused)
     assert str(error) == "retrieve: HTTP 406"
     assert "transfer-syntax" in error.hint
+
+
+async def test_a_form_that_a_store_does_not_take_is_refused_alone() -> None:
+    """415 may be about one transfer syntax among others."""
+    *good, bad = a_study_of(4)
+    assert bad.instance is not None
+    async with open_web() as both:
+        both.server.takes_not = {bad.instance.sop_instance_uid}
+        outcomes = outcomes_of(await both.store_all([*good, bad]))
+
+        assert all(both.held(each) for each in good)
+    assert [type(each) for each in outcomes] == [Stored] * 3 + [Refused]
+    assert outcomes[-1] == Refused("store: HTTP 415; this store takes others, but none in its form")
+
+
+async def test_a_store_that_takes_no_form_at_all_needs_a_person() -> None:
+    items = a_study_of(3)
+    async with open_web() as both:
+        both.server.script = [Answer(415, keeps=0, body=b"")] * 4
+        results = await both.store_all(items)
+
+        assert len(both.server.sent) == 4
+    assert [type(each) for each in results] == [DestinationRefused] * 3
