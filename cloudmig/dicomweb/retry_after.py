@@ -28,6 +28,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 def _moment(text: str) -> dt.datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # The latter for numbers that no clock has.
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

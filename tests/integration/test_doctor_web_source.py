@@ -102,6 +102,18 @@ async def test_a_clock_that_is_off_is_told(tmp_path: Path) -> None:
     assert said["retrieve"].verdict is Verdict.OK
 
 
+@pytest.mark.parametrize("date", [
+    "Wed, 21 Oct 99999999999999999999 07:28:30 GMT", "Fri, 31 Dec 9999 23:59:59 -2300", "today",
+])  # fmt: skip
+async def test_a_date_that_is_none_is_not_told(date: str, tmp_path: Path) -> None:
+    archive = ScriptedArchive(STUDIES, headers={"Date": date})
+    async with archive.running():
+        said = await found(tmp_path, archive)
+
+    assert "clock" not in said
+    assert said["retrieve"].verdict is Verdict.OK
+
+
 @pytest.mark.parametrize("tells", [True, False])
 async def test_only_an_archive_that_says_what_it_holds_can_prove_it(
     tells: bool, tmp_path: Path

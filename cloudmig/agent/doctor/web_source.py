@@ -89,10 +89,11 @@ class _Examination:
     def _clock(self) -> Finding | None:
         """Compare the archive's clock with ours by the Date of its answer (RFC 9110 6.6.1)."""
         try:
-            theirs = email.utils.parsedate_to_datetime(self.source.searches.server_date)
-        except ValueError:
+            date = email.utils.parsedate_to_datetime(self.source.searches.server_date)
+            theirs = date.astimezone(dt.UTC)
+        except (ValueError, OverflowError):
             return None  # Not every server says.
-        off = abs(theirs.astimezone(dt.UTC) - dt.datetime.now(dt.UTC))
+        off = abs(theirs - dt.datetime.now(dt.UTC))
         if off <= _CLOCK_OFF_MAX:
             return None
         return warning(
