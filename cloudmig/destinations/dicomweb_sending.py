@@ -190,6 +190,7 @@ class StudySender:
             try:
                 listed = await self._presence.look(study, list(listed))
             except DicomWebFailed as error:
+                self._presence.forget(study)
                 for order in orders:
                     order.fail(translate(error))
                 return []
@@ -271,6 +272,8 @@ class StudySender:
             async with self._reads:
                 held = await self._read_back(order.staged)
         except DicomWebFailed as error:
+            # It may be there: whoever tries again has to look first, not to send it once more.
+            self._presence.forget(study)
             order.fail(translate(error))
             return True
         if held is None:

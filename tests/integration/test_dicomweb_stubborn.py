@@ -161,3 +161,28 @@ async def test_a_store_that_takes_no_form_at_all_needs_a_person() -> None:
 
         assert len(both.server.sent) == 4
     assert [type(each) for each in results] == [DestinationRefused] * 3
+
+
+@pytest.mark.parametrize("profile", ["plain", "dcm4chee"])
+async def test_what_was_stored_and_not_seen_is_looked_for_before_it_is_sent_again(
+    profile: str,
+) -> None:
+    """The look, or the reading, that has to confirm a success may fail by itself."""
+    failures = 1
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal failures
+        if request.method == "GET" and both.server.sent and failures:
+            failures -= 1
+            return web.Response(status=500)
+        return await handler(request)
+
+    [item] = a_study_of(1)
+    async with open_web(ScriptedStow(guards=[guard]), profile=profile) as both:
+        [error] = await both.store_all([item])
+        [outcome] = outcomes_of(await both.store_all([item]))
+
+        assert len(both.server.sent) == 1
+    assert isinstance(error, DestinationUnavailable)
+    assert isinstance(outcome, Stored)
