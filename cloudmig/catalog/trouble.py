@@ -27,6 +27,11 @@ _SQLITE_ADVICE = {
     "SQLITE_READONLY": ("the catalog is read-only", "check the rights on state_dir"),
     "SQLITE_CANTOPEN": ("the catalog cannot be opened", "check the rights on state_dir"),
 }
+#: It refuses the settings of our sessions, or hands the statements of one to another.
+_POOLER = (
+    "a connection pooler stands before the catalog",
+    "name PostgreSQL itself in the catalog setting, not PgBouncer or another pooler",
+)
 _POSTGRESQL_ADVICE = {
     "53100": ("the disk of the catalog is full", "free space on the PostgreSQL server"),
     "53": ("PostgreSQL is out of resources", "see the server's log: memory or connections"),
@@ -43,6 +48,8 @@ _POSTGRESQL_ADVICE = {
         "check user and password of the catalog setting, and pg_hba.conf",
     ),
     "3D": ("there is no such catalog database", "create it, or check the catalog setting"),
+    "26000": _POOLER,
+    "42P05": _POOLER,
     "TLS": ("no TLS with the catalog's server", "check sslmode and certificates in its setting"),
 }
 _SERVER_GONE = (
@@ -61,6 +68,7 @@ _NOT_LET_IN = {
         r'password|authentication|pg_hba\.conf|role ".*" does not exist|not permitted to log in'
     ),
     "TLS": re.compile(r"certificate|server does not support SSL|SSL was required"),
+    "42P05": re.compile(r"unsupported startup parameter"),
 }
 _WRONG_OPTION = re.compile(r"invalid (?:connection option|\w+ value:?) [^\n]*")
 
