@@ -50,13 +50,17 @@ def origin_of(parts: Parts, row: TransferRow, order: CopyOrder) -> CopyRow | str
         and copy.destination != order.destination
         and order.origin in {None, copy.destination}
     ]
-    proven = [copy for copy in verified if copy.verdict_how in _BYTE_FOR_BYTE]
+    # A home that was given up or has another name now: what lies there cannot be read.
+    there = [copy for copy in verified if copy.destination in parts.config.destinations]
+    proven = [copy for copy in there if copy.verdict_how in _BYTE_FOR_BYTE]
     readable = [copy for copy in proven if not _is_archived(parts, copy)]
     if readable:
         return readable[0]
     if proven:
         return "archived"
-    return "not byte for byte" if verified else "not verified"
+    if there:
+        return "not byte for byte"
+    return "not configured" if verified else "not verified"
 
 
 async def claim_from_copy(parts: Parts, job: TransferJob) -> tuple[CopyClaim, CopyRow] | None:

@@ -36,6 +36,10 @@ __all__ = ["copy", "finished_document", "forecast_document"]
 _SKIPPED = {
     "not verified": ("no verified copy elsewhere", "cloudmig verify, then again"),
     "not byte for byte": ("no copy elsewhere that was verified byte for byte", "cloudmig run"),
+    "not configured": (
+        "their verified copy lies at a destination that has left the configuration",
+        "put it back, then again",
+    ),
     "archived": ("their copy lies in an archive class", "restore it, or name another with --from"),
     "incomplete": ("their copy lacks what the source listed", "cloudmig quarantine list"),
     "in quarantine": ("they wait for a person", "cloudmig quarantine list"),

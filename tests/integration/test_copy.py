@@ -112,6 +112,34 @@ async def test_a_planned_copy_is_made_from_the_verified_one(tmp_path: Path) -> N
     await world.explain_everything()
 
 
+async def test_a_home_that_left_the_configuration_is_no_origin_and_holds_no_other_up(
+    tmp_path: Path,
+) -> None:
+    """One home of two is given up, or has another name now, and a third is to be filled."""
+    homes = folders(tmp_path, "archive", "dr", "third")
+    late = [{"name": "late", "modalities": ["MR"], "copy_to": ["archive"]}]
+    world = CopyWorld(
+        tmp_path,
+        (*STUDIES, a_study(7, modality="MR")),
+        destinations=homes,
+        rules=[*late, {"name": "everything", "copy_to": ["archive", "dr"]}],
+    )
+    await migrated(world)
+    world.destinations = {name: homes[name] for name in ("dr", "third")}
+    world.rules = [{"name": "everything", "copy_to": ["dr", "third"]}]
+    world.write_configuration()
+
+    forecast = await world.forecast("third", every=True)
+    summary = await world.copy("third", every=True)
+
+    told = (dict(forecast.origins), dict(forecast.skipped))
+    assert told == ({"dr": len(STUDIES)}, {"not configured": 1})
+    assert (summary.studies_copied, summary.halted) == (len(STUDIES), "")
+    assert dict(summary.skipped) == {"not configured": 1}
+    assert world.held("third") == world.held("dr")
+    assert set(world.states().values()) == {"stored", "closed"}, "the one left out is as it was"
+
+
 async def test_one_named_study_is_copied_alone(tmp_path: Path) -> None:
     world = CopyWorld(
         tmp_path, STUDIES, destinations=folders(tmp_path, "archive", "dr"), rules=ARCHIVE_ALONE
