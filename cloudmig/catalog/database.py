@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cloudmig.catalog import schema
 from cloudmig.catalog.trouble import translated
-from cloudmig.errors import CatalogError, ConfigError
+from cloudmig.errors import CatalogError, CatalogUnavailable, ConfigError
 
 __all__ = ["Database"]
 
@@ -115,13 +115,26 @@ class Database:
         came after it: a lease, whose holder dies with the same machine. It spares a disk flush.
         """
         engine = self._engine if durable else self._hasty
-        with translated("write"), engine.begin() as connection:
+        with self._forgetting_the_server(), translated("write"), engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
-        with translated("read"), self._reader.begin() as connection:
+        with self._forgetting_the_server(), translated("read"), self._reader.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _forgetting_the_server(self) -> Iterator[None]:
+        """Let the next call connect anew after what may pass.
+
+        A session keeps what it was told when it began. One that was led to a server which is only
+        a standby now, or to which no writing was allowed, answers and is of no use for ever.
+        """
+        try:
+            yield
+        except CatalogUnavailable:
+            self._engine.dispose()
+            raise
 
     def _clock(self, connection: sa.Connection) -> float:
         """Return the database's time in seconds since 1970."""

@@ -20,7 +20,7 @@ from alembic.runtime.migration import MigrationContext
 
 from cloudmig.catalog import Catalog, claiming, database, run_lock
 from cloudmig.catalog.schema import metadata
-from cloudmig.errors import CatalogError, ConfigError
+from cloudmig.errors import CatalogError, CatalogUnavailable, ConfigError
 from cloudmig.model.study import Answer, StudySummary
 from cloudmig.model.transfer import TransferJob
 from tests.catalog_studies import NOW, UrlFactory, a_study, plan, take_inventory
@@ -307,6 +307,21 @@ def test_an_agent_frozen_in_mid_transaction_holds_nobody_up_for_long(
         with pytest.raises(CatalogError, match="stood still"):
             freeze(frozen, living)
     assert [job.study for job in taken_over] == [a_study()]
+
+
+def test_a_session_that_may_not_write_is_not_kept_when_its_server_may(
+    postgresql: PostgresqlCluster,
+) -> None:
+    """So an agent went on asking a server that had handed its office over, for an hour."""
+    url = postgresql.fresh_url()
+    changed = f"ALTER DATABASE {sa.engine.make_url(url).database}"
+    postgresql.execute(f"{changed} SET default_transaction_read_only = on")
+    with Catalog.open(url) as catalog:
+        with pytest.raises(CatalogUnavailable, match="read-only"):
+            catalog.remember_upload("archive", "k/1.dcm", "upload-1")
+        postgresql.execute(f"{changed} RESET default_transaction_read_only")
+
+        catalog.remember_upload("archive", "k/1.dcm", "upload-1")
 
 
 def test_uploads_are_remembered_until_they_end(catalog: Catalog) -> None:
