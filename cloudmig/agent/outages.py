@@ -29,6 +29,10 @@ _PAUSE_MAX_S = 60.0
 _NO_ROOM_ATTEMPTS_MAX = 20
 #: A study whose copy is owed is not looked at again sooner: looking costs the PACS a query.
 _OWED_PAUSE_MIN_S = 1.0
+_OWED_PAUSE_MAX_S = 3600.0
+#: Nor are more of them looked at, all together: each that is only put back again takes the turn of
+#: a study that could be moved, and some 60 a second were all the turns there are.
+_OWED_LOOKS_PER_S = 20
 
 
 def outage_max_s(config: Configuration) -> float:
@@ -48,6 +52,7 @@ class Outages:
         self._successes: Counter[str] = Counter()  #: By source: attempts that met no error.
         self._busy_at: dict[int, int] = {}  #: Transfer -> successes when it last met "busy".
         self._store_down_since: dict[str, float] = {}
+        self._owed: set[int] = set()  #: Transfers that lack nothing but what some store is owed.
         self._no_room_since: float | None = None
         self._outage_max_s = outage_max_s(parts.config)
 
@@ -179,9 +184,18 @@ class Outages:
         """Return how long every destination will be left alone; 0 when one may be tried."""
         return min(self._waits_s(), default=0.0)
 
-    def seconds_until_all_probed(self) -> float:
-        """Return how long some destination will be left alone, for a study that is owed to it."""
-        return max(_OWED_PAUSE_MIN_S, *self._waits_s())
+    def owes_no_more(self, job: TransferJob) -> None:
+        """Note that a study is done with."""
+        self._owed.discard(job.transfer_id)
+
+    def seconds_to_owe(self, job: TransferJob) -> float:
+        """Return how long to leave a study alone of which some store is owed a copy.
+
+        Until that store is probed, and longer the more such studies there are.
+        """
+        self._owed.add(job.transfer_id)
+        in_turn_s = min(len(self._owed) / _OWED_LOOKS_PER_S, _OWED_PAUSE_MAX_S)
+        return max(_OWED_PAUSE_MIN_S, in_turn_s, *self._waits_s())
 
     async def judge(self, job: TransferJob, ending: Ending) -> Ending:
         """Take the failure off the study when it was the fault of a store, our disk or the source.

@@ -229,11 +229,12 @@ def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
     """After too many failures of its own a study waits for a person; before that, for a while."""
     settings = run.parts.config.agent
     if ending.state is not TransferState.PLANNED:
+        run.outages.owes_no_more(job)
         return ending
     if not ending.failed:
         if isinstance(ending.error, SpoolFull):
             return ending.with_delay(settings.backoff_s)
-        delay_s = 0.0 if ending.error else run.outages.seconds_until_all_probed()
+        delay_s = 0.0 if ending.error else run.outages.seconds_to_owe(job)
         return ending.with_delay(delay_s)
     failures = job.failures + 1
     if failures >= settings.attempts_max:

@@ -50,3 +50,21 @@ async def test_studies_that_meet_one_outage_together_do_not_make_it_longer() -> 
         assert not (await outages.judge(job, ending)).failed
 
     assert reporter.pauses_s == [1.0]
+
+
+def test_the_more_studies_a_store_is_owed_the_longer_each_is_left_alone() -> None:
+    """Some 300 of a store that refused us took every turn: nothing else moved, and no run ended."""
+    parts = SimpleNamespace(config=SimpleNamespace(destinations={}), breakers={})
+    outages = Outages(cast("Parts", parts))
+    jobs = [TransferJob(n, "main", StudyRef(f"1.2.{n}"), 1, 0, None, ()) for n in range(10_000)]
+
+    pauses_s = [outages.seconds_to_owe(job) for job in jobs]
+    again_s = outages.seconds_to_owe(jobs[0])
+    for job in jobs[1:]:
+        outages.owes_no_more(job)
+
+    assert pauses_s[0] == 1.0, "one alone is looked at every second"
+    assert pauses_s == sorted(pauses_s)
+    assert len(jobs) / pauses_s[-1] <= 20, "looks in a second, of all together"
+    assert again_s == pauses_s[-1], "the same study counts once"
+    assert outages.seconds_to_owe(jobs[0]) == 1.0, "those that are done with do not count"
