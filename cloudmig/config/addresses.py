@@ -5,9 +5,20 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-__all__ = ["folder_of", "folder_url", "is_web_address", "plain_address", "prefix_of"]
+__all__ = [
+    "folder_of", "folder_url", "is_host", "is_web_address", "plain_address", "prefix_of",
+]  # fmt: skip
 
 _PORTS = {"http": 80, "https": 443}
+
+
+def is_host(text: str) -> bool:
+    """Say whether a resolver can be asked for it: `10.0..5` has an empty label (RFC 1035 2.3.4)."""
+    try:
+        text.encode("idna")  # As the resolver does, whose UnicodeError no caller expects.
+    except UnicodeError:
+        return False
+    return bool(text) and text.isprintable() and " " not in text
 
 
 def is_web_address(text: str) -> bool:
@@ -17,7 +28,7 @@ def is_web_address(text: str) -> bool:
         has_port = parts.port != 0
     except ValueError:
         return False  # Its port is none, or its host is half an IPv6 address.
-    is_named = bool(parts.hostname) and parts.username is None and parts.password is None
+    is_named = is_host(parts.hostname or "") and parts.username is None and parts.password is None
     return parts.scheme in {"http", "https"} and has_port and is_named
 
 

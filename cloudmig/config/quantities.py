@@ -8,9 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cloudmig.config.addresses import is_host
+
 __all__ = [
-    "ARCHIVE_NAME", "MIB", "AeTitle", "ArchiveName", "Count", "Duration", "FilePath", "Port",
-    "Size", "StorageClass", "bytes_text",
+    "ARCHIVE_NAME", "MIB", "AeTitle", "ArchiveName", "Count", "Duration", "FilePath", "Host",
+    "Port", "Size", "StorageClass", "bytes_text",
 ]  # fmt: skip
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
@@ -20,6 +22,8 @@ _SIZE_UNITS = {
     "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
 }  # fmt: skip
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+#: A year. Beyond it, and with `inf`, timers of libraries overflow, and a deadline may be past.
+_DURATION_MAX_S = 366 * 86400.0
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 #: The pattern of `cloudmig.objects.ARCHIVE_NAME`. The two modules are siblings that may not know
@@ -70,6 +74,12 @@ def _ae_title(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if not is_host(text):
+        raise ValueError("must be a host's name or address, such as 10.0.0.5")
+    return text
+
+
 def _archive_name(text: str) -> str:
     if ARCHIVE_NAME.fullmatch(text) is None:
         raise ValueError(
@@ -95,9 +105,10 @@ def _path(value: object) -> object:
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0)]
-Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0)]
+Duration = Annotated[float, BeforeValidator(_duration), Field(gt=0, le=_DURATION_MAX_S)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Host = Annotated[str, AfterValidator(_host)]
 AeTitle = Annotated[str, AfterValidator(_ae_title)]
 ArchiveName = Annotated[str, AfterValidator(_archive_name)]
 StorageClass = Annotated[str, AfterValidator(_storage_class)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 import socket
 import urllib.parse
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from cloudmig.config.quantities import (
     Count,
     Duration,
     FilePath,
+    Host,
     Port,
     Size,
     StorageClass,
@@ -33,6 +35,10 @@ _SPOOL_BYTES_MAX = 8 << 30
 _SCHEMES = {"s3": "aws", "file": "file", "memory": "memory", "gs": "gcs", "az": "azure"}
 #: The schemes of a DICOMweb store, which has profiles of its own.
 _WEB_SCHEMES = frozenset({"https", "http"})
+
+#: What botocore takes for a bucket's name, and for the host of an endpoint: no underscore there.
+_S3_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_S3_HOST = re.compile(r"((?!-)[A-Za-z\d-]{1,63}(?<!-)(\.|$))+", re.ASCII)
 
 #: The names in `destinations/profiles.toml`; a test holds the two equal.
 Profile = Literal[
@@ -110,7 +116,7 @@ class AgentSettings(Section):
 class ListenSettings(Section):
     """`[listen]`: our storage SCP, to which the PACS sends in C-MOVE."""
 
-    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - peers are checked by address
+    host: Host = "0.0.0.0"  # noqa: S104 - peers are checked by address
     port: Port = 11112
     associations_max: Count = 64
     associations_per_peer_max: Count = 32
@@ -131,7 +137,7 @@ class ListenSettings(Section):
 class HealthSettings(Section):
     """`[health]`: where a run says how it is, without a password."""
 
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port
 
 
@@ -180,6 +186,8 @@ class DestinationSettings(Section):
             raise ValueError(f"names no bucket: {parts.scheme}://BUCKET/optional-prefix")
         if parts.password or parts.username or parts.query or parts.fragment:
             raise ValueError("must hold nothing but a bucket and a prefix")
+        if parts.scheme == "s3" and _S3_BUCKET.fullmatch(parts.netloc) is None:
+            raise ValueError("must name a bucket of letters, digits, dots, hyphens and underscores")
         if parts.scheme not in {"file", *_WEB_SCHEMES} and not _is_prefix(prefix_of(url)):
             raise ValueError("must have a prefix of plain names with one slash between them")
         if parts.scheme == "file":
@@ -208,6 +216,17 @@ class DestinationSettings(Section):
         if not is_web_address(endpoint):
             raise ValueError("must be an address like https://host:port, without credentials")
         return endpoint.rstrip("/")
+
+    @model_validator(mode="after")
+    def _botocore_takes_the_host(self) -> Self:
+        for name, address in (
+            ("endpoint", self.endpoint),
+            ("verdict_endpoint", self.verdict_endpoint),
+        ):
+            host = urllib.parse.urlsplit(address or "").hostname or ""
+            if host and self.scheme == "s3" and ":" not in host and not _S3_HOST.fullmatch(host):
+                raise ValueError(f"{name} must name a host by letters, digits and hyphens alone")
+        return self
 
     @model_validator(mode="after")
     def _credentials_together(self) -> Self:

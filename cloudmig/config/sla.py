@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from cloudmig.config.addresses import is_web_address
 from cloudmig.config.quantities import Count, Duration, Size
 from cloudmig.config.settings import Section
 from cloudmig.model.service_levels import DICOMWEB, ServiceLevels, TierLevel
@@ -51,9 +51,7 @@ class SlaSettings(Section):
     def _http(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        parts = urllib.parse.urlsplit(url)
-        plain = not (parts.username or parts.password or parts.query or parts.fragment)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or not plain:
+        if not is_web_address(url) or "?" in url or "#" in url:
             raise ValueError("must be a URL like https://host/dicom-web, without credentials")
         return url.rstrip("/")
 

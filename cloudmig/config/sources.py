@@ -11,7 +11,16 @@ from pydantic import Field, field_validator, model_validator
 
 from cloudmig.config.addresses import folder_of, is_web_address
 from cloudmig.config.dicomweb import WebCredentials
-from cloudmig.config.quantities import AeTitle, ArchiveName, Count, Duration, FilePath, Port, Size
+from cloudmig.config.quantities import (
+    AeTitle,
+    ArchiveName,
+    Count,
+    Duration,
+    FilePath,
+    Host,
+    Port,
+    Size,
+)
 from cloudmig.config.section import Section
 
 __all__ = [
@@ -38,7 +47,7 @@ class PeerSettings(Section):
     """A further address from which a PACS sends, written `AE_TITLE@host`."""
 
     aet: AeTitle
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +78,7 @@ class SourceSettings(Section):
 class PacsSettings(SourceSettings):
     """A PACS that speaks DIMSE: the source that has no url."""
 
-    host: Annotated[str, Field(min_length=1)]
+    host: Host
     port: Port
     aet: AeTitle
     ae_titles: Annotated[tuple[AeTitle, ...], Field(min_length=1)] = ("CLOUDMIG",)

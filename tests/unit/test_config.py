@@ -182,6 +182,18 @@ def test_every_mistake_is_named_at_once() -> None:
         ({"rules": []}, "there are no [[rules]]"),
         ({"sources__main__ae_titles": ["A", "A"]}, "names an AE title twice"),
         ({"sources__main__peers": ["10.0.0.7"]}, 'must look like "AE_TITLE@host"'),
+        ({"destinations__archive__url": "s3://my bucket/p"}, "must name a bucket of letters"),
+        (
+            {"destinations__archive__endpoint": "http://my_store:9000"},
+            "endpoint must name a host by letters, digits and hyphens alone",
+        ),
+        ({"agent__backoff_s": float("inf")}, "agent.backoff_s must be less than or equal to"),
+        ({"destinations__archive__timeout_s": "999 d"}, "timeout_s must be less than or equal to"),
+        ({"sources__main__peers": ["A@10.0..7"]}, "must be a host's name or address"),
+        ({"sources__main__host": "10.0..5"}, "sources.main.host must be a host's name or address"),
+        ({"sources__main__host": "10.0.0.5 "}, "sources.main.host must be a host's name"),
+        ({"listen__host": "0.0..0"}, "listen.host must be a host's name or address"),
+        ({"health": {"host": "x" * 64, "port": 9112}}, "health.host must be a host's name"),
     ],
 )
 def test_a_wrong_setting_or_relation_is_named(changes: dict[str, Any], words: str) -> None:
@@ -189,7 +201,7 @@ def test_a_wrong_setting_or_relation_is_named(changes: dict[str, Any], words: st
 
 
 @pytest.mark.parametrize(
-    "address", ["h:99999", "h:0", "h:hushhush", ":8042", "[::1", "u:hushhush@h"]
+    "address", ["h:99999", "h:0", "h:hushhush", ":8042", "[::1", "u:hushhush@h", "h..h", "h h"]
 )
 def test_an_address_of_a_web_source_that_nobody_can_ask_is_a_mistake(address: str) -> None:
     data = a_file()
@@ -201,10 +213,9 @@ def test_an_address_of_a_web_source_that_nobody_can_ask_is_a_mistake(address: st
     assert "hushhush" not in message
 
 
-@pytest.mark.parametrize("setting", ["url", "endpoint", "verdict_queue"])
-def test_an_address_of_a_store_that_nobody_can_ask_is_a_mistake(setting: str) -> None:
-    address = "https://h:99999/queue"
-
+@pytest.mark.parametrize("setting", ["url", "endpoint", "verdict_queue", "verdict_endpoint"])
+@pytest.mark.parametrize("address", ["https://h:99999/queue", "https://10.0..5/queue"])
+def test_an_address_of_a_store_that_nobody_can_ask_is_a_mistake(setting: str, address: str) -> None:
     message = mistakes_in(a_file(**{f"destinations__archive__{setting}": address}))
 
     assert f"destinations.archive.{setting} must be" in message

@@ -369,4 +369,4 @@ class _Examination:
 
 
 def _sentence(hint: str) -> str:
-    return f"{hint[:1].upper()}{hint[1:]}." if hint else ""
+    return f"{hint[:1].upper()}{hint[1:]}{'' if hint.endswith('?') else '.'}" if hint else ""
