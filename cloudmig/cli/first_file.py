@@ -160,8 +160,8 @@ class PacsSource:
     aet: str
     our_aet: str
     listen_port: int
-    retrieve: str
-    why: str
+    retrieve: str = "auto"
+    why: str = ""
 
     def text(self, archive: str) -> str:
         """Return its sections, and that of our listener."""
@@ -182,7 +182,7 @@ class WebSource:
     """A DICOMweb archive."""
 
     url: str
-    why: str
+    why: str = ""
 
     def text(self, archive: str) -> str:
         """Return its sections."""
@@ -210,8 +210,8 @@ class Viewer:
     """A DICOMweb store that gets a copy of every study beside the bucket's."""
 
     url: str
-    profile: str
-    why: str
+    profile: str = "plain"
+    why: str = ""
 
     def text(self) -> str:
         """Return its sections."""

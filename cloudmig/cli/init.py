@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated
@@ -135,32 +135,39 @@ def init(
     _refuse_to_overwrite(invocation.path)
     _refuse_a_missing_folder(invocation.path)
     invocation.log()
-    if address is not None and aet is not None:
-        source = _pacs(invocation, address, aet, our_aet, listen_port)
-    elif dicomweb is not None:
-        source = _web(dicomweb)
-    else:
-        assert folder is not None, "one of the three is given"
-        source = _folder(folder)
 
-    from cloudmig.cli.first_file import FirstFile, Viewer  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.cli import first_file  # noqa: PLC0415 - `--help` shall be quick
     from cloudmig.cli.first_look import look_at_web  # noqa: PLC0415
 
-    viewer = None
-    if stow is not None:
-        look = look_at_web(stow)
-        viewer = Viewer(stow, look.profile, look.why)
-    profile = _profile(bucket, endpoint)
-    text = FirstFile(
+    section: PacsSource | WebSource | FolderSource
+    if address is not None and aet is not None:
+        section = first_file.PacsSource(
+            host=address[0], port=address[1], aet=aet, our_aet=our_aet, listen_port=listen_port
+        )
+    elif dicomweb is not None:
+        section = first_file.WebSource(dicomweb)
+    else:
+        assert folder is not None, "one of the three is given"
+        section = first_file.FolderSource(str(folder.absolute()))
+    first = first_file.FirstFile(
         archive=archive,
-        source=source.section,
+        source=section,
         url=bucket,
         endpoint=endpoint,
         region=region or os.environ.get("AWS_REGION") or "us-east-1",
-        profile=profile,
-        viewer=viewer,
+        profile=_profile(bucket, None),
+        viewer=None if stow is None else first_file.Viewer(stow),
         spool=_spool(invocation.path),
-    ).text()
+    )
+    _refuse_mistakes(invocation.path, first.text())  # Nobody is asked under a wrong name.
+    source = _ask(invocation, section)
+    viewer = None
+    if stow is not None:
+        look = look_at_web(stow)
+        viewer = first_file.Viewer(stow, look.profile, look.why)
+    profile = _profile(bucket, endpoint)
+    text = replace(first, source=source.section, profile=profile, viewer=viewer).text()
+    _refuse_mistakes(invocation.path, text)
     _write(invocation.path, text)
     invocation.answer(
         {
@@ -174,42 +181,46 @@ def init(
     _tell(invocation, source, profile=profile, viewer=viewer)
 
 
-def _pacs(
-    invocation: Invocation, address: tuple[str, int], aet: str, our_aet: str, listen_port: int
-) -> _Source:
-    from cloudmig.cli.first_file import PacsSource  # noqa: PLC0415
+def _ask(invocation: Invocation, section: PacsSource | WebSource | FolderSource) -> _Source:
+    from cloudmig.cli.first_file import FolderSource, PacsSource  # noqa: PLC0415
+
+    if isinstance(section, PacsSource):
+        return _pacs(invocation, section)
+    return _folder(section) if isinstance(section, FolderSource) else _web(section)
+
+
+def _pacs(invocation: Invocation, section: PacsSource) -> _Source:
     from cloudmig.cli.first_look import look_at_pacs  # noqa: PLC0415
 
-    host, port = address
-    look = invocation.run(lambda: look_at_pacs(host, port, aet, our_aet))
-    section = PacsSource(
-        host=host, port=port, aet=aet, our_aet=our_aet, listen_port=listen_port,
-        retrieve=look.retrieve, why=look.why,
-    )  # fmt: skip
-    to_do = f"register the AE title {our_aet} at the PACS: this machine, port {listen_port}"
-    return _Source(
-        section, look.answers, look.why, look.hint, "" if look.retrieve == "c-get" else to_do
+    look = invocation.run(
+        lambda: look_at_pacs(section.host, section.port, section.aet, section.our_aet)
     )
+    to_do = (
+        f"register the AE title {section.our_aet} at the PACS: this machine, port"
+        f" {section.listen_port}"
+    )
+    return _Source(
+        replace(section, retrieve=look.retrieve, why=look.why), look.answers, look.why, look.hint,
+        "" if look.retrieve == "c-get" else to_do,
+    )  # fmt: skip
 
 
-def _web(url: str) -> _Source:
-    from cloudmig.cli.first_file import WebSource  # noqa: PLC0415
+def _web(section: WebSource) -> _Source:
     from cloudmig.cli.first_look import look_at_web  # noqa: PLC0415
 
-    look = look_at_web(url)
-    section = WebSource(url, look.why)
+    look = look_at_web(section.url)
     to_do = "fill in the credentials of the archive in the file"
     words = look.why.replace("It ", "The archive ", 1) or "The archive answers."
-    return _Source(section, look.answers, words, "", to_do if look.wants_credentials else "")
+    return _Source(
+        replace(section, why=look.why), look.answers, words, "",
+        to_do if look.wants_credentials else "",
+    )  # fmt: skip
 
 
-def _folder(path: Path) -> _Source:
-    from cloudmig.cli.first_file import FolderSource  # noqa: PLC0415
-
-    whole = path.absolute()
-    there = whole.is_dir()
-    words = "" if there else f"There is no folder {whole} yet."
-    return _Source(FolderSource(str(whole)), there, words)
+def _folder(section: FolderSource) -> _Source:
+    path = Path(section.path)
+    words = f"{path} is no folder." if path.exists() else f"There is no folder {path} yet."
+    return _Source(section, path.is_dir(), "" if path.is_dir() else words)
 
 
 def _refuse_to_overwrite(path: Path) -> None:
@@ -257,7 +268,7 @@ def _spool(path: Path) -> str:
     return "8 GiB" if free > 16 * _GIB else f"{max(64, free // (2 << 20))} MiB"
 
 
-def _write(path: Path, text: str) -> None:
+def _refuse_mistakes(path: Path, text: str) -> None:
     from cloudmig.config import parse  # noqa: PLC0415
     from cloudmig.errors import ConfigError  # noqa: PLC0415
 
@@ -269,6 +280,11 @@ def _write(path: Path, text: str) -> None:
             f"nothing was written, because of what the options say:\n{mistakes}",
             hint="Correct the option; cloudmig init --help",
         ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    from cloudmig.errors import ConfigError  # noqa: PLC0415
+
     try:
         encoded = text.encode()
     except UnicodeEncodeError as error:

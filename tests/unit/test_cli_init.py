@@ -135,6 +135,28 @@ def test_wrong_options_write_nothing_and_are_named_together(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("aet", ["", "SEVENTEEN_LETTERS", "B\u00dcRO"])
+def test_a_name_that_no_request_can_carry_is_refused_before_the_pacs_is_asked(
+    path: Path, aet: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedPacs([], Script(), destinations={}, aet="PACS") as pacs:
+        assert init(path, pacs=f"127.0.0.1:{pacs.port}", aet=aet) == 2
+
+    assert "sources.main.aet must" in capfd.readouterr().err
+    assert not path.exists()
+
+
+def test_a_file_where_a_folder_is_wanted_is_told_as_such(
+    path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export = tmp_path / "export.zip"
+    export.touch()
+
+    assert write(path, "--folder", str(export), "--bucket", "s3://b/p") == 0
+
+    assert f"{export} is no folder." in capfd.readouterr().out
+
+
 @pytest.mark.parametrize("pacs", ["pacs.example", ":104", "host:", "host:x"])
 def test_a_pacs_without_host_or_port_is_a_usage_error(
     path: Path, pacs: str, capfd: pytest.CaptureFixture[str]
