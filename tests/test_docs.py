@@ -158,3 +158,21 @@ def test_the_picture_of_the_demo_loads_nothing_from_elsewhere() -> None:
     for shown in ("SIGKILL", "Resumed", "0&#160;unexplained", "judge"):
         assert shown in picture, shown
     assert "PROBLEM" not in picture
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_heading_stands_once_in_a_page(name: str) -> None:
+    text = re.sub(r"(?ms)^```.*?^```", "", TEXTS[name])
+    headings = re.findall(r"(?m)^(#{1,2} .+|### .+)$", text)
+
+    assert sorted(headings) == sorted(set(headings))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_row_hangs_below_the_head_of_a_table(name: str) -> None:
+    """A row after an empty line is shown as text."""
+    text = re.sub(r"(?m)^\{\w+\}$", "| |", TEXTS[name])  # A template has rows filled in there.
+    for block in re.findall(r"(?m)(?:^\|.*\n?)+", text):
+        rows = block.splitlines()
+        assert len(rows) > 1, rows[0]
+        assert set(rows[1]) <= set("|-: "), rows[0]
