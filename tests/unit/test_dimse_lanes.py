@@ -115,6 +115,21 @@ async def test_alone_waits_for_the_others_and_keeps_them_out() -> None:
         await asyncio.gather(alone, late)
 
 
+async def test_who_gives_up_being_alone_keeps_nobody_out_any_more() -> None:
+    group = lanes(FakePacs(), count=1)
+    await group._enter(alone=False)
+    other, leave = await occupied(group)
+    alone, _ = await occupied(group, alone=True)
+
+    await group._leave("A")  # Wakes both, the other one first; it lets the one go first that then
+    alone.cancel()  # gives up.
+    leave.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(other, alone, return_exceptions=True)
+
+    assert in_use(group) == 0
+
+
 async def test_alone_on_one_title_leaves_the_other_title_to_the_rest() -> None:
     group = lanes(FakePacs(), "A", "B", count=4)
     alone, leave_alone = await occupied(group, alone=True)

@@ -94,6 +94,9 @@ class Lanes:
             self._wanted_alone += alone
             try:
                 await self._changed.wait_for(lambda: self._free(alone=alone) is not None)
+            except BaseException:
+                self._changed.notify_all()  # Who let us go first looks again.
+                raise
             finally:
                 self._wanted_alone -= alone
             calling_aet = self._free(alone=alone)
