@@ -320,15 +320,19 @@ async def _compare(
 async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:
     """Keep what may not become a member of the study under its digest, for a person."""
     reason = QuarantineReason(trouble or QuarantineReason.UNUSABLE_UID.value)
-    is_kept = False
+    is_kept, is_owed = False, False
     for copy in attempt.open_copies():
         try:
             outcome = await copy.destination.store(staged, slot=Slot.QUARANTINE)
         except DestinationUnavailable as error:
             copy.owed = copy.owed or str(error)
-            return False
+            is_owed = True
+            continue
         assert not isinstance(outcome, Taken), "a quarantine key holds its own digest"
         is_kept = is_kept or isinstance(outcome, Stored)  # A DICOMweb store takes no such thing.
+    if is_owed and not is_kept:
+        return False  # Nobody has it; it comes again.
+    # Also where one owes it: that copy may be made from another, and no manifest names this.
     await attempt.find(
         "object_quarantined",
         reason,
@@ -336,4 +340,4 @@ async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) ->
         file_sha256=staged.file_sha256,
         size_bytes=staged.size_bytes,
     )
-    return is_kept
+    return is_kept and not is_owed

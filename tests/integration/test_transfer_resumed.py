@@ -188,3 +188,22 @@ async def test_a_study_that_grows_after_its_move_is_not_closed_without_a_word(
 
     [told] = closing.disagreements["main"]
     assert told.endswith("were moved: 1; they have grown since, or the counts are wrong")
+
+
+async def test_what_no_key_can_name_is_told_of_although_another_home_is_down(
+    tmp_path: Path,
+) -> None:
+    """The home that is down gets its copy from the other one, where nothing names that object."""
+    down = {
+        "url": "s3://images", "endpoint": "http://127.0.0.1:1", "access_key_id": "a",
+        "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
+    }  # fmt: skip
+    homes = {"down": down, "store": {"url": f"file://{tmp_path / 'store'}"}}
+    world = World(tmp_path, [without_uid(FIRST)], destinations=homes)
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        await world.run()
+
+    assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
+    assert len(list((tmp_path / "store" / "v1" / "main" / "quarantine").iterdir())) == 1
