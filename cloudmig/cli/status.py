@@ -84,8 +84,15 @@ def status(
 
 
 def _print_pseudonym(invocation: Invocation, uid: str) -> None:
-    from cloudmig.telemetry import Pseudonyms  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.errors import ConfigError  # noqa: PLC0415 - `--help` shall be quick
+    from cloudmig.model.references import is_usable_uid  # noqa: PLC0415
+    from cloudmig.telemetry import Pseudonyms  # noqa: PLC0415
 
+    if not is_usable_uid(uid):  # Of a UID with a blank behind it another name would come.
+        raise ConfigError(
+            "that is no UID: digits and dots, 64 of them at most",
+            hint="What a pseudonym stands for, --resolve says.",
+        )
     state_dir = invocation.configuration().agent.state_dir
     name = Pseudonyms.from_state_dir(state_dir).of(uid)
     invocation.answer({"pseudonym": name, "study_instance_uid": uid})

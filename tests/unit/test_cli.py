@@ -110,6 +110,15 @@ def test_a_missing_configuration_is_told_to_a_person(
     assert "Traceback" not in shown.err
 
 
+@pytest.mark.parametrize("uid", ["1.2.3 ", "1..2", "st-8f3a91c2d4e0", ""])
+def test_a_pseudonym_is_not_made_of_what_is_no_uid(
+    uid: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be found in no log line."""
+    assert run("status", "--pseudonym", uid) == ExitCode.CONFIGURATION
+    assert "that is no UID" in capsys.readouterr().err
+
+
 def test_the_same_is_told_to_a_program(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run("status", "--json", "--config", str(tmp_path / "none.toml")) == 2
 
