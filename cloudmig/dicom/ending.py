@@ -29,6 +29,7 @@ _ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _PIECE_BYTES = 1 << 20
 #: How often something is looked at again: what a stranger made may not hold us up.
 _FOUND_MAX, _WALKS_MAX, _FRAGMENTS_MAX = 100, 64, 100_000
+_ELEMENTS_MAX = 200_000  #: In all walks.
 
 
 def ends_with_its_pixels(
@@ -72,8 +73,10 @@ def ends_early(  # noqa: PLR0911 - one for each way in which it is known
     """
     if transfer_syntax_uid in DEFLATED:
         return len(dataset) == size_bytes and _stops_inflating(dataset, walked_bytes_max)
-    at = 0
+    at = elements = 0
     for _ in range(_WALKS_MAX):
+        if elements > _ELEMENTS_MAX:
+            return False
         next_at: int | None = at
         with dataset[at : at + walked_bytes_max] as window:
             is_last = at + len(window) == size_bytes
@@ -81,6 +84,7 @@ def ends_early(  # noqa: PLR0911 - one for each way in which it is known
                 for tag, start, value_bytes in walk_elements(window, transfer_syntax_uid):
                     if tag in PIXEL_TAGS:
                         return _value_ends_early(dataset, at + start, value_bytes, size_bytes)
+                    elements += 1
                     next_at = None if value_bytes == UNDEFINED else at + start + value_bytes
                 if is_last:
                     return False

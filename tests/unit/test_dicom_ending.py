@@ -6,12 +6,14 @@ import csv
 import os
 import random
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cloudmig.dicom.ending import ends_early
 from cloudmig.dicom.part10 import file_prefix
 from cloudmig.model.files import FileKind
 from cloudmig.sources.arrivals import is_torn
@@ -246,6 +248,16 @@ def test_only_so_much_of_a_file_is_looked_at(tmp_path: Path) -> None:
 
     assert kind_of(body[:-2], tmp_path / "a", header_bytes_max=200_000) is FileKind.INSTANCE
     assert kind_of(body[:-2], tmp_path / "a", header_bytes_max=2 << 20) is FileKind.TORN
+
+
+def test_a_crowd_of_tiny_elements_holds_nobody_up() -> None:
+    """The event loop waits meanwhile."""
+    crowd = memoryview(element(0x00091001, b"", b"", IMPLICIT) * (4 << 20))
+    before = time.process_time()
+
+    ends_early(crowd, IMPLICIT, size_bytes=len(crowd), walked_bytes_max=1 << 20)
+
+    assert time.process_time() - before < 0.6
 
 
 def test_a_deflated_bomb_costs_no_memory_and_is_no_torn_file(tmp_path: Path) -> None:
