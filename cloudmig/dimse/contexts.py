@@ -19,6 +19,7 @@ __all__ = [
     "LOSSLESS_TRANSFER_SYNTAX_UIDS",
     "LOSSY_TRANSFER_SYNTAX_UIDS",
     "QUERY_TRANSFER_SYNTAX_UIDS",
+    "RARE_TRANSFER_SYNTAX_UIDS",
     "STORAGE_SOP_CLASS_UIDS",
     "TRANSFER_SYNTAX_UIDS",
     "VERIFICATION_SOP_CLASS_UID",
@@ -90,6 +91,13 @@ LOSSY_TRANSFER_SYNTAX_UIDS = (
 
 #: Every transfer syntax we know, in the order we ask for them.
 TRANSFER_SYNTAX_UIDS = LOSSLESS_TRANSFER_SYNTAX_UIDS + LOSSY_TRANSFER_SYNTAX_UIDS
+
+#: Retired ones of JPEG, and pixels that lie elsewhere (JPIP): proposed only for what came in no
+#: other, since each takes a context of every SOP class.
+RARE_TRANSFER_SYNTAX_UIDS = tuple(
+    f"1.2.840.10008.1.2.4.{tail}"
+    for tail in (53, 55, 58, 52, 54, 56, 59, 60, 61, 62, 63, 64, 65, 66, 94, 95, 204, 205)
+)
 
 #: Those that have their pixels in fragments: (7FE0,0010) has no defined length (PS3.5 A.4).
 ENCAPSULATED_TRANSFER_SYNTAX_UIDS = frozenset(TRANSFER_SYNTAX_UIDS) - {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloudmig.demo.pacs import Script, ScriptedPacs
+from cloudmig.demo.studies import Instance, Study
 from cloudmig.model.references import StudyRef
 from cloudmig.ports import RetrieveRequest
 from cloudmig.sources.dimse import ArrivalDesk, DimseSource, DimseSourceSettings
@@ -74,3 +75,27 @@ async def test_one_that_dies_of_any_is_unavailable(tmp_path: Path) -> None:
     assert {each["cause"] for each in world.reporter.named("study.put_back")} == {
         "SourceUnavailable"
     }
+
+
+@pytest.mark.parametrize("tail", ["94", "55"], ids=["JPIP", "retired JPEG"])
+async def test_by_c_get_an_image_in_a_rare_syntax_is_asked_for_in_it_in_the_end(
+    tail: str, tmp_path: Path
+) -> None:
+    plain = a_study(1, series=(2,))
+    rare = f"1.2.840.10008.1.2.4.{tail}"
+
+    def as_plain(_: Study, made: list[Instance]) -> list[Instance]:
+        return [
+            replace(each, data_set=other.data_set)
+            for each, other in zip(made, plain.instances(), strict=True)
+        ]
+
+    series = tuple(replace(each, transfer_syntax_uid=rare) for each in plain.series)
+    study = replace(plain, series=series, oddities=(as_plain,))
+    world = World(tmp_path, (study, a_study(2)), retrieve="c-get")
+    with world.serving():
+        await world.migrate()
+        await world.explain_everything()
+
+    assert world.quarantined() == {}
+    assert world.held() == world.truth()

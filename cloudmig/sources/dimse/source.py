@@ -22,6 +22,7 @@ from cloudmig.dimse.contexts import (
     CONTEXTS_MAX,
     LOSSY_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
+    RARE_TRANSFER_SYNTAX_UIDS,
     TRANSFER_SYNTAX_UIDS,
     ProposedContext,
     retrieve_contexts,
@@ -324,7 +325,7 @@ class DimseSource:
             # In C-MOVE the PACS proposes: it sends in no other. Lossy ones come last: who can
             # convert an image has then sent it in another.
             return sorted(seen, key=frozenset(LOSSY_TRANSFER_SYNTAX_UIDS).__contains__)
-        return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS]))
+        return list(dict.fromkeys([*seen, *TRANSFER_SYNTAX_UIDS, *RARE_TRANSFER_SYNTAX_UIDS]))
 
     async def close(self) -> None:
         """Release the associations that are kept open."""
