@@ -328,6 +328,10 @@ async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) ->
             copy.owed = copy.owed or str(error)
             is_owed = True
             continue
+        except DestinationRefused as error:
+            leave_to_a_person(attempt, copy, error)
+            is_owed = True
+            continue
         assert not isinstance(outcome, Taken), "a quarantine key holds its own digest"
         is_kept = is_kept or isinstance(outcome, Stored)  # A DICOMweb store takes no such thing.
     if is_owed and not is_kept:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,20 +192,43 @@ async def test_a_study_that_grows_after_its_move_is_not_closed_without_a_word(
     assert told.endswith("were moved: 1; they have grown since, or the counts are wrong")
 
 
-async def test_what_no_key_can_name_is_told_of_although_another_home_is_down(
-    tmp_path: Path,
+@asynccontextmanager
+async def nobody_or_a_door_that_is_shut(status: str) -> AsyncIterator[str]:
+    """Give an endpoint where nobody listens, or that answers every request with this status."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+    if not status:
+        yield "http://127.0.0.1:1"
+        return
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("status", ["", "403 Forbidden"], ids=["down", "refuses us"])
+async def test_what_no_key_can_name_is_told_of_although_another_home_takes_nothing(
+    status: str, tmp_path: Path
 ) -> None:
-    """The home that is down gets its copy from the other one, where nothing names that object."""
-    down = {
-        "url": "s3://images", "endpoint": "http://127.0.0.1:1", "access_key_id": "a",
-        "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
-    }  # fmt: skip
-    homes = {"down": down, "store": {"url": f"file://{tmp_path / 'store'}"}}
-    world = World(tmp_path, [without_uid(FIRST)], destinations=homes)
-    with world.serving():
-        await world.inventory()
-        await world.plan()
-        await world.run()
+    """That home gets its copy from the other one, where nothing names that object."""
+    async with nobody_or_a_door_that_is_shut(status) as endpoint:
+        shut = {
+            "url": "s3://images", "endpoint": endpoint, "access_key_id": "a",
+            "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
+        }  # fmt: skip
+        homes = {"shut": shut, "store": {"url": f"file://{tmp_path / 'store'}"}}
+        world = World(tmp_path, [without_uid(FIRST)], destinations=homes)
+        with world.serving():
+            await world.inventory()
+            await world.plan()
+            async with asyncio.timeout(60):
+                await world.run()
 
     assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
     assert len(list((tmp_path / "store" / "v1" / "main" / "quarantine").iterdir())) == 1
