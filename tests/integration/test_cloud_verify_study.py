@@ -452,6 +452,7 @@ def test_a_manifest_whose_bytes_changed_is_altered(world: CloudWorld) -> None:
     "body",
     [b"", b"no gzip", gzip.compress(b"no json"), gzip.compress(b"[]"), gzip.compress(b"{}"),
      gzip.compress(b'{"schema":"cloudmig/manifest/1"}'), gzip.compress(b'{"schema":"other/2"}')],
+    ids=["nothing", "no gzip", "no JSON", "a list", "no schema", "no fields", "another schema"],
 )  # fmt: skip
 def test_a_manifest_that_is_none_is_altered(quick: CloudWorld, body: bytes) -> None:
     study = quick.put_study(1)

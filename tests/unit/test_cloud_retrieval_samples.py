@@ -83,7 +83,11 @@ def test_a_line_that_is_no_sample_is_refused(change: dict[str, object]) -> None:
         decode_samples(body)
 
 
-@pytest.mark.parametrize("body", [b"", b"x", gzip.compress(b"["), gzip.compress(b"[]")[:-3]])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", gzip.compress(b"["), gzip.compress(b"[]")[:-3]],
+    ids=["nothing", "no gzip", "no JSON", "torn"],
+)
 def test_bytes_that_hold_no_lines_are_refused(body: bytes) -> None:
     with pytest.raises(SamplesUnreadable):
         decode_samples(body)
