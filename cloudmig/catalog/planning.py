@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 
 import sqlalchemy as sa
 
@@ -18,11 +20,21 @@ from cloudmig.model.references import StudyRef
 from cloudmig.model.states import CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, Decision
 
-__all__ = ["PlanningCalls", "insert_copies", "spread_of"]
+__all__ = ["PlanningCalls", "insert_copies", "make_copies_again", "spread_of"]
 
 #: Decisions per transaction: a plan of a million studies must not lock the workers out.
 _CHUNK = 1000
 _OPEN = (TransferState.PLANNED, TransferState.EXCLUDED)
+_DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
+
+
+class _Did(Enum):
+    """What planning did about a study."""
+
+    CHANGED = auto()  #: Planned or excluded, for the first time or otherwise than before.
+    LEFT_AS_PLANNED = auto()
+    LEFT_ALONE = auto()  #: A worker or a person has it, or it is done.
+    REOPENED = auto()  #: It was done, and has grown.
 
 
 def spread_of(study: StudyRef) -> int:
@@ -34,22 +46,31 @@ class PlanningCalls(Database):
     """What is to be done."""
 
     def record_plan(self, decisions: Iterable[Decision], at: dt.datetime) -> PlanCounts:
-        """Create transfers, or change those that are planned or excluded. Touches no others.
+        """Create transfers, or change those that are planned or excluded.
 
-        Committed in chunks, each repeatable: an interrupted plan is simply made again.
+        Of others it touches only those that are done and have grown since: they are planned as
+        they are, so that what is new is moved. Committed in chunks, each repeatable: an
+        interrupted plan is simply made again.
         """
-        planned = excluded = changed = under_way = 0
+        counts: Counter[_Did] = Counter()
+        excluded = 0
         rest = iter(decisions)
         while chunk := list(itertools.islice(rest, _CHUNK)):
             assert len({(one.source, one.study) for one in chunk}) == len(chunk), "decided twice"
             with self._writing() as connection:
-                for decision, did in self._record_chunk(connection, chunk, at):
-                    under_way += did is None
-                    changed += did is True
-                    if did is not None:
-                        planned += bool(decision.copies)
-                        excluded += not decision.copies
-        return PlanCounts(planned, excluded, changed, under_way)
+                did = self._record_chunk(connection, chunk, at)
+            counts.update(what for _, what in did)
+            excluded += sum(
+                not decision.copies for decision, what in did if what is not _Did.LEFT_ALONE
+            )
+        under_way = counts[_Did.LEFT_ALONE]
+        return PlanCounts(
+            planned=counts.total() - under_way - excluded,
+            excluded=excluded,
+            changed=counts[_Did.CHANGED],
+            under_way=under_way,
+            grown=counts[_Did.REOPENED],
+        )
 
     def decision_of(self, source: str, study: StudyRef) -> StandingDecision | None:
         """Return what was decided about a study, or None where nothing was."""
@@ -70,21 +91,21 @@ class PlanningCalls(Database):
 
     def _record_chunk(
         self, connection: sa.Connection, chunk: Sequence[Decision], at: dt.datetime
-    ) -> list[tuple[Decision, bool | None]]:
-        """Record decisions. Yields with each: True changed, False as before, None left alone."""
+    ) -> list[tuple[Decision, _Did]]:
+        """Record decisions, and say what that did about each study."""
         by_source: dict[str, list[str]] = {}
         for decision in chunk:
             by_source.setdefault(decision.source, []).append(decision.study.study_instance_uid)
-        dates: dict[tuple[str, str], dt.date | None] = {}
+        listed: dict[tuple[str, str], AnyRow] = {}
         standing: dict[tuple[str, str], AnyRow] = {}
         for source, uids in by_source.items():
             study, table = schema.study.c, schema.transfer.c
             for row in connection.execute(
-                sa.select(study.study_instance_uid, study.study_date).where(
-                    study.source == source, study.study_instance_uid.in_(uids)
-                )
+                sa.select(
+                    study.study_instance_uid, study.study_date, study.instances_claimed
+                ).where(study.source == source, study.study_instance_uid.in_(uids))
             ):
-                dates[source, row.study_instance_uid] = row.study_date
+                listed[source, row.study_instance_uid] = row
             for row in connection.execute(
                 sa.select(schema.transfer)
                 .where(table.source == source, table.study_instance_uid.in_(uids))
@@ -93,28 +114,52 @@ class PlanningCalls(Database):
             ):
                 standing[source, row.study_instance_uid] = row
         copies = _copies_of(connection, [row.transfer_id for row in standing.values()])
-        did: list[tuple[Decision, bool | None]] = []
+        did: list[tuple[Decision, _Did]] = []
         fresh: list[Decision] = []
         for decision in chunk:
             key = (decision.source, decision.study.study_instance_uid)
-            assert key in dates, "a plan covers studies of the inventory"
+            assert key in listed, "a plan covers studies of the inventory"
             if key not in standing:
                 fresh.append(decision)
-                did.append((decision, True))
+                did.append((decision, _Did.CHANGED))
                 continue
-            row = standing[key]
-            if TransferState(row.state) not in _OPEN:
-                did.append((decision, None))
-                continue
+            row, claimed = standing[key], listed[key].instances_claimed
             held = copies.get(row.transfer_id, {})
-            if _is_as_before(row, held, decision):
-                did.append((decision, False))
-                continue
-            self._change(connection, row, held, decision)
-            did.append((decision, True))
-        self._create(connection, fresh, dates)
-        _append_decisions(connection, [one for one, new in did if new], at)
+            was_done = _was_done(row, held)
+            if decision.copies and _has_grown(row, claimed):
+                self._reopen(connection, row, claimed, at)
+                did.append((decision, _Did.REOPENED))
+            elif TransferState(row.state) not in _OPEN or (was_done and not decision.copies):
+                did.append((decision, _Did.LEFT_ALONE))
+            elif was_done or _is_as_before(row, held, decision):
+                did.append((decision, _Did.LEFT_AS_PLANNED))
+            else:
+                self._change(connection, row, held, decision)
+                did.append((decision, _Did.CHANGED))
+        self._create(connection, fresh, {key: row.study_date for key, row in listed.items()})
+        _append_decisions(connection, [one for one, what in did if what is _Did.CHANGED], at)
         return did
+
+    def _reopen(
+        self, connection: sa.Connection, row: AnyRow, claimed: int, at: dt.datetime
+    ) -> None:
+        """Plan a study that is done once more, as it is: what its copies hold is not pulled."""
+        advance(TransferState(row.state), TransferState.PLANNED)
+        connection.execute(
+            sa.update(schema.transfer)
+            .where(schema.transfer.c.transfer_id == row.transfer_id)
+            .values(state=TransferState.PLANNED.value, failures=0, not_before=0.0, reason=None)
+        )
+        make_copies_again(connection, row.transfer_id)
+        self._append(
+            connection,
+            "study_reopened",
+            at=at,
+            source=row.source,
+            study_instance_uid=row.study_instance_uid,
+            attempt=row.attempt,
+            detail={"instances_claimed": claimed, "instances_inventory": row.instances_inventory},
+        )
 
     def _create(
         self,
@@ -203,6 +248,22 @@ class PlanningCalls(Database):
         )
 
 
+def _has_grown(row: AnyRow, claimed: int | None) -> bool:
+    """Say whether a study is done, and its source counts more instances than it did then.
+
+    A number that was there when its instances were listed says nothing: some count otherwise.
+    """
+    if TransferState(row.state) not in _DONE or claimed is None or row.instances_inventory is None:
+        return False
+    return bool(claimed > max(row.instances_inventory, row.instances_counted or 0))
+
+
+def _was_done(row: AnyRow, held: Mapping[str, AnyRow]) -> bool:
+    """Say whether a planned study was done before: no rule takes a copy that was made from it."""
+    is_planned = TransferState(row.state) is TransferState.PLANNED
+    return is_planned and bool(held) and all(each.manifest_key for each in held.values())
+
+
 def _state_of(decision: Decision) -> TransferState:
     return TransferState.PLANNED if decision.copies else TransferState.EXCLUDED
 
@@ -233,6 +294,16 @@ def _copies_of(
         ):
             copies.setdefault(row.transfer_id, {})[row.destination] = row
     return copies
+
+
+def make_copies_again(connection: sa.Connection, transfer_id: int) -> None:
+    """Plan the copies of a study anew: what they hold is found to be the same, and kept."""
+    copy = schema.copy.c
+    connection.execute(
+        sa.update(schema.copy)
+        .where(copy.transfer_id == transfer_id, copy.state != CopyState.OWED.value)
+        .values(state=CopyState.PLANNED.value, repairs=0, verdict_how=None, verified_at=None)
+    )
 
 
 def insert_copies(connection: sa.Connection, plans: Sequence[tuple[int, CopyPlan]]) -> None:

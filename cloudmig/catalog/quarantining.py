@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from cloudmig.catalog import schema
 from cloudmig.catalog.extra_objects import ExtraObjectCalls
 from cloudmig.catalog.file_tallies import FileTallyCalls
+from cloudmig.catalog.planning import make_copies_again
 from cloudmig.catalog.records import Detail, QuarantineItem
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.unnamed import UnnamedCalls
 from cloudmig.errors import CatalogError
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import CopyState, TransferState, advance
+from cloudmig.model.states import TransferState, advance
 
 __all__ = ["SETTLED", "QuarantineCalls", "is_same", "quarantine_item"]
 
@@ -73,18 +74,10 @@ class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
                 .where(transfer.c.transfer_id == row.transfer_id)
                 .values(state=new.value, rule=rule, failures=0, not_before=0.0, reason=None)
             )
-            of_transfer = copy.c.transfer_id == row.transfer_id
             if new is TransferState.EXCLUDED:
-                connection.execute(sa.delete(copy).where(of_transfer))
+                connection.execute(sa.delete(copy).where(copy.c.transfer_id == row.transfer_id))
             else:
-                connection.execute(
-                    sa.update(copy)
-                    .where(of_transfer, copy.c.state != CopyState.OWED.value)
-                    .values(
-                        state=CopyState.PLANNED.value, repairs=0, verdict_how=None,
-                        verified_at=None,
-                    )
-                )  # fmt: skip
+                make_copies_again(connection, row.transfer_id)
             connection.execute(
                 sa.update(item)
                 .where(

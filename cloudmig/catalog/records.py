@@ -114,6 +114,7 @@ class PlanCounts:
     excluded: int = 0
     changed: int = 0
     under_way: int = 0  #: Moving, stored, verified, quarantined or closed: left alone.
+    grown: int = 0  #: Of those planned: done before, and the source counts more instances now.
 
 
 @dataclass(frozen=True, slots=True)

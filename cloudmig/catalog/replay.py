@@ -237,6 +237,7 @@ _STUDY_STATES = {
     "study_stored": TransferState.STORED,
     "study_quarantined": TransferState.QUARANTINED,
     "study_released": TransferState.PLANNED,  # or EXCLUDED, says its detail
+    "study_reopened": TransferState.PLANNED,
     "study_verified": TransferState.VERIFIED,
     "study_closed": TransferState.CLOSED,
 }
@@ -279,6 +280,8 @@ def _on_study(before: ReplayedTransfer | None, event: LedgerEvent) -> ReplayedTr
         case "study_released":
             copies = {} if new is TransferState.EXCLUDED else _released_copies(before)
             return replace(after, failures=0, copies=copies)
+        case "study_reopened":
+            return replace(after, failures=0, copies=_released_copies(before))
         case "study_excluded":
             return replace(after, copies={})
     return after

@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -181,6 +181,8 @@ transfer = sa.Table(
     sa.Column("not_before", _Epoch, nullable=False),
     sa.Column("reason", sa.String(64)),
     sa.Column("instances_inventory", sa.Integer),
+    # What the source's list of studies said when that of the instances was taken.
+    sa.Column("instances_counted", sa.Integer),
     sa.Column("strays", sa.Integer, nullable=False),
     sa.Column("listing_complete", sa.Boolean),
     sa.Column("listing_notes", sa.JSON, nullable=False),

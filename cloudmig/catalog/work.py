@@ -98,6 +98,7 @@ class WorkCalls(ClaimCalls, QuarantineCalls):
                 listing_complete=listing.complete,
                 listing_notes=list(listing.notes),
                 series_found=listing.series_found,
+                instances_counted=job.instances_claimed,
             )
 
     def record_receipts(self, job: TransferJob, rows: Sequence[ReceiptRow]) -> None:

@@ -39,7 +39,8 @@ def plan(
 ) -> None:
     """Decide by the [[rules]] which studies are copied where; the first match wins.
 
-    May be repeated: studies that wait are decided again, those under way are left alone.
+    May be repeated: studies that wait are decided again, those under way are left alone, and
+    those that have grown since they were moved are planned again.
     """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     if explain is not None:
@@ -55,6 +56,7 @@ def plan(
             "changed": result.changed,
             "under_way": result.under_way,
             "undecided": result.undecided,
+            "grown": result.grown,
         }
     )
     _show(invocation, result)
@@ -133,6 +135,11 @@ def _show(invocation: Invocation, result: PlanResult) -> None:
         f" {result.excluded:,} excluded by a named rule, {result.under_way:,} under way or done"
         " and left alone."
     )
+    if result.grown:
+        invocation.say(
+            f"Moved before and grown since, so planned again:"
+            f" {count_words(result.grown, 'study', 'studies')}. Only what is new is pulled."
+        )
     if result.undecided:
         invocation.say(
             f"! No rule matches {count_words(result.undecided, 'study', 'studies')}: they stay"

@@ -20,7 +20,7 @@ __all__ = ["ClosingStatement", "close", "count_excluded"]
 
 _COUNTED_MORE = (
     "studies of which the inventory counts more instances than were listed when they were moved:"
-    " {:,}; they have grown since, or the counts are wrong"
+    " {:,}; they have grown since (`cloudmig plan` has them moved again), or the counts are wrong"
 )
 _NAMED_MAX = 100
 _PAGE = 500

@@ -59,6 +59,7 @@ class PlanResult:
     changed: int
     under_way: int  #: Studies that a worker or a person has; planning leaves them alone.
     undecided: int
+    grown: int  #: Of those planned: moved before, and the source counts more instances now.
 
 
 def explain(rules: Sequence[Rule], study: CatalogedStudy, today: dt.date) -> Explanation:
@@ -133,11 +134,14 @@ async def make_plan(
     reporter: Reporter,
     now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
 ) -> PlanResult:
-    """Decide about every study of the inventory. Safe to repeat; work under way is left alone."""
+    """Decide about every study of the inventory. Safe to repeat; work under way is left alone.
+
+    A study that was moved and has grown since is planned again as it is.
+    """
     if not rules:
         raise ConfigError("there are no rules", hint="add [[rules]] to cloudmig.toml")
     by_rule: Counter[str] = Counter()
-    studies = planned = excluded = changed = under_way = undecided = 0
+    studies = planned = excluded = changed = under_way = undecided = grown = 0
     after: int | None = None
     while page := await catalog.call(Catalog.studies, after=after, limit=_PAGE):
         decisions = []
@@ -154,6 +158,9 @@ async def make_plan(
         excluded += counts.excluded
         changed += counts.changed
         under_way += counts.under_way
+        grown += counts.grown
         after = page[-1].study_id
         reporter.event("plan.progress", studies=studies, planned=planned, excluded=excluded)
-    return PlanResult(studies, dict(by_rule), planned, excluded, changed, under_way, undecided)
+    return PlanResult(
+        studies, dict(by_rule), planned, excluded, changed, under_way, undecided, grown
+    )

@@ -9,17 +9,21 @@ import pytest
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import PlanCounts
+from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.states import TransferState
 from cloudmig.model.study import Answer, StudySummary
-from cloudmig.model.transfer import CopyPlan, Decision
+from cloudmig.model.transfer import CopyPlan, Decision, TransferJob
+from cloudmig.ports import Listing
 from tests.catalog_studies import (
     NOW,
     a_study,
     agree,
+    an_instance,
     claim,
     plan,
     state_of,
     store,
+    store_copy,
     take_inventory,
 )
 
@@ -152,6 +156,19 @@ def test_studies_are_paged_without_a_gap(catalog: Catalog) -> None:
     assert sorted(seen) == sorted(studies)
 
 
+def listed(catalog: Catalog, job: TransferJob, *, instances: int) -> None:
+    """Take the list of instances of a claimed study."""
+    some = (ExpectedInstance(an_instance(job.study, n), "1.2.3") for n in range(instances))
+    catalog.record_expected(job, Listing(tuple(some), True, (), 1))
+
+
+def move(catalog: Catalog, *, instances: int) -> None:
+    """Claim a study, list its instances and carry it to STORED."""
+    job = claim(catalog)
+    listed(catalog, job, instances=instances)
+    store(catalog, job, instances=instances)
+
+
 def a_decision(number: int, *destinations: str, rule: str = "the archive") -> Decision:
     return Decision("main", a_study(number), rule, tuple(CopyPlan(one) for one in destinations))
 
@@ -209,6 +226,68 @@ def test_what_is_done_is_not_planned_again(catalog: Catalog) -> None:
 
     assert counts == PlanCounts(under_way=1)
     assert state_of(catalog, a_study()) is TransferState.VERIFIED
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_study_that_is_done_and_has_grown_is_planned_again_once(
+    closed: bool, catalog: Catalog
+) -> None:
+    take_inventory(catalog, [a_study()])
+    plan(catalog, [a_study()], "archive", "second")
+    move(catalog, instances=2)
+    for copy in catalog.copies_to_verify():
+        agree(catalog, copy)
+    if closed:
+        catalog.close_wave(NOW, catalog.statement())
+    take_inventory(catalog, [a_study()], instances=3)
+
+    counts = catalog.record_plan([a_decision(1, "archive", rule="fewer copies by now")], NOW)
+    again = catalog.record_plan([a_decision(1, "archive", rule="fewer copies by now")], NOW)
+
+    assert counts == PlanCounts(planned=1, grown=1)
+    assert again == PlanCounts(planned=1), "no rule takes away a copy that was made"
+    job = claim(catalog)
+    assert [copy.destination for copy in job.copies] == ["archive", "second"]
+    listed(catalog, job, instances=2)  # The count is wrong: no more are listed.
+    store(catalog, job, instances=2)
+    assert catalog.record_plan([a_decision(1, "archive")], NOW) == PlanCounts(under_way=1)
+
+
+def test_a_count_that_was_known_when_the_study_was_moved_says_nothing(catalog: Catalog) -> None:
+    take_inventory(catalog, [a_study()], instances=3)
+    plan(catalog, [a_study()], "archive")
+    move(catalog, instances=2)
+    take_inventory(catalog, [a_study()], instances=3)
+
+    assert catalog.record_plan([a_decision(1, "archive")], NOW) == PlanCounts(under_way=1)
+
+
+def test_a_study_that_grows_while_a_copy_is_owed_is_not_taken_for_listed_anew(
+    catalog: Catalog,
+) -> None:
+    take_inventory(catalog, [a_study()])
+    plan(catalog, [a_study()], "archive", "second")
+    job = claim(catalog)
+    listed(catalog, job, instances=2)
+    store_copy(catalog, job, "archive")
+    catalog.finish(job, TransferState.PLANNED, cause="owed", instances_inventory=2)
+    take_inventory(catalog, [a_study()], instances=3)
+    job = claim(catalog)
+    store_copy(catalog, job, "second")
+    catalog.finish(job, TransferState.STORED, cause="copied", instances_inventory=2)
+
+    counts = catalog.record_plan([a_decision(1, "archive", "second")], NOW)
+
+    assert counts == PlanCounts(planned=1, grown=1)
+
+
+def test_a_study_that_has_grown_and_is_to_stay_by_now_is_left_alone(catalog: Catalog) -> None:
+    take_inventory(catalog, [a_study()])
+    plan(catalog, [a_study()], "archive")
+    move(catalog, instances=2)
+    take_inventory(catalog, [a_study()], instances=3)
+
+    assert catalog.record_plan([a_decision(1, rule="stays")], NOW) == PlanCounts(under_way=1)
 
 
 def test_nothing_was_decided_about_an_unknown_study(catalog: Catalog) -> None:

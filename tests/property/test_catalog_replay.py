@@ -93,6 +93,11 @@ class CatalogMachine(RuleBasedStateMachine):
         copies = tuple(CopyPlan(one, storage_class) for one in destinations)
         self.catalog.record_plan([Decision("main", study, name, copies, priority)], NOW)
 
+    @rule(study=studies, instances=st.integers(2, 4))
+    def grow(self, study: StudyRef, instances: int) -> None:
+        """Take the inventory anew: a plan after it may begin a study again that was done."""
+        take_inventory(self.catalog, [study], instances=instances)
+
     @rule(lease_s=st.sampled_from([0.0, 600.0]))
     def claim(self, lease_s: float) -> None:
         job = self.catalog.claim_next("worker", lease_s=lease_s, sources=["main"])
