@@ -29,7 +29,6 @@ _PAUSE_MAX_S = 60.0
 _NO_ROOM_ATTEMPTS_MAX = 20
 #: A study whose copy is owed is not looked at again sooner: looking costs the PACS a query.
 _OWED_PAUSE_MIN_S = 1.0
-_OWED_PAUSE_MAX_S = 3600.0
 #: Nor are more of them looked at, all together: each that is only put back again takes the turn of
 #: a study that could be moved, and some 60 a second were all the turns there are.
 _OWED_LOOKS_PER_S = 20
@@ -119,6 +118,8 @@ class Outages:
                 self._parts.reporter.event(
                     "destination.back", destination=name, down_s=round(down_s, 1)
                 )
+                if not (self._store_down_since or self._parts.refusals):
+                    self._owed.clear()  # Other agents may do, and count, what is left of them.
 
     def give_up_on_stores(self) -> None:
         """Raise `DestinationUnavailable` when a store has been down for too long.
@@ -185,7 +186,7 @@ class Outages:
         return min(self._waits_s(), default=0.0)
 
     def owes_no_more(self, job: TransferJob) -> None:
-        """Note that a study is done with."""
+        """Note that a study is done with, or lacks more than what some store is owed."""
         self._owed.discard(job.transfer_id)
 
     def seconds_to_owe(self, job: TransferJob) -> float:
@@ -194,7 +195,7 @@ class Outages:
         Until that store is probed, and longer the more such studies there are.
         """
         self._owed.add(job.transfer_id)
-        in_turn_s = min(len(self._owed) / _OWED_LOOKS_PER_S, _OWED_PAUSE_MAX_S)
+        in_turn_s = len(self._owed) / _OWED_LOOKS_PER_S
         return max(_OWED_PAUSE_MIN_S, in_turn_s, *self._waits_s())
 
     async def judge(self, job: TransferJob, ending: Ending) -> Ending:

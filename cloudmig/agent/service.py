@@ -228,8 +228,8 @@ async def _attempt(run: _Run, job: TransferJob) -> Ending:
 def _patience(run: _Run, job: TransferJob, ending: Ending) -> Ending:
     """After too many failures of its own a study waits for a person; before that, for a while."""
     settings = run.parts.config.agent
+    run.outages.owes_no_more(job)  # Unless it is found so once more.
     if ending.state is not TransferState.PLANNED:
-        run.outages.owes_no_more(job)
         return ending
     if not ending.failed:
         if isinstance(ending.error, SpoolFull):

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from cloudmig.agent.outages import Outages
 from cloudmig.errors import SourceUnavailable
 from cloudmig.model.references import StudyRef
@@ -68,3 +70,37 @@ def test_the_more_studies_a_store_is_owed_the_longer_each_is_left_alone() -> Non
     assert len(jobs) / pauses_s[-1] <= 20, "looks in a second, of all together"
     assert again_s == pauses_s[-1], "the same study counts once"
     assert outages.seconds_to_owe(jobs[0]) == 1.0, "those that are done with do not count"
+
+
+@pytest.mark.parametrize("count", [20, 80_000, 1_000_000])
+def test_however_many_are_owed_all_together_are_looked_at_as_seldom(count: int) -> None:
+    """A limit to their pause had let 72,000 of them take every turn again."""
+    outages = Outages(cast("Parts", SimpleNamespace(
+        config=SimpleNamespace(destinations={}), breakers={}
+    )))  # fmt: skip
+    outages._owed = set(range(count))
+
+    pause_s = outages.seconds_to_owe(TransferJob(0, "main", StudyRef("1.2"), 1, 0, None, ()))
+
+    assert count / pause_s == 20
+
+
+async def test_what_another_agent_has_done_is_not_counted_for_ever() -> None:
+    """Owed studies that a second agent finished made the next outage look large from its start."""
+    breaker = SimpleNamespace(is_open=True, seconds_until_probe=0.0, last_failure=("down", ""))
+    reporter = SimpleNamespace(event=lambda name, **fields: None)
+    parts = SimpleNamespace(
+        config=SimpleNamespace(destinations={}),
+        breakers={"store": [breaker]},
+        reporter=reporter,
+        refusals={},
+    )
+    outages = Outages(cast("Parts", parts))
+    assert outages.some_store_is_down()
+    jobs = [TransferJob(n, "main", StudyRef(f"1.2.{n}"), 1, 0, None, ()) for n in range(1000)]
+    assert [outages.seconds_to_owe(job) for job in jobs][-1] == 50
+
+    breaker.is_open = False
+    assert not outages.some_store_is_down()
+
+    assert outages.seconds_to_owe(jobs[0]) == 1.0
