@@ -334,8 +334,8 @@ async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) ->
             continue
         assert not isinstance(outcome, Taken), "a quarantine key holds its own digest"
         is_kept = is_kept or isinstance(outcome, Stored)  # A DICOMweb store takes no such thing.
-    if is_owed and not is_kept:
-        return False  # Nobody has it; it comes again.
+    if not is_kept and not attempt.open_copies():
+        return False  # No copy of the study can be finished without it; it comes again.
     # Also where one owes it: that copy may be made from another, and no manifest names this.
     await attempt.find(
         "object_quarantined",

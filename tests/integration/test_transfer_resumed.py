@@ -19,6 +19,7 @@ from cloudmig.demo.studies import Study
 from cloudmig.errors import CatalogUnavailable
 from cloudmig.model.states import TransferState
 from cloudmig.model.transfer import TransferJob
+from tests.contract.stow_server import ScriptedStow
 from tests.integration.migration_world import World, a_study
 
 STUDIES = tuple(a_study(number) for number in range(1, 4))
@@ -240,3 +241,28 @@ async def test_what_no_key_can_name_is_told_of_although_another_home_takes_nothi
 
     assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
     assert len(list((tmp_path / "store" / "v1" / "main" / "quarantine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("status", ["", "403 Forbidden"], ids=["down", "refuses us"])
+async def test_what_no_key_can_name_is_told_of_where_the_other_home_is_a_dicomweb_store(
+    status: str, tmp_path: Path
+) -> None:
+    """It keeps no such thing. Once its copy is verified, the other one is made from it."""
+    async with nobody_or_a_door_that_is_shut(status) as endpoint, ScriptedStow().running() as stow:
+        homes = {
+            "shut": {
+                "url": "s3://images", "endpoint": endpoint, "access_key_id": "a",
+                "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
+            },
+            "web": {"url": stow.url, "evidence": "store", "dicomweb": {"profile": "plain"}},
+            "store": {"url": f"file://{tmp_path / 'store'}"},
+        }  # fmt: skip
+        rules = [{"name": "everything", "copy_to": ["shut", "web"]}]
+        world = World(tmp_path, [without_uid(FIRST)], destinations=homes, rules=rules)
+        with world.serving():
+            await world.inventory()
+            await world.plan()
+            async with asyncio.timeout(60):
+                await world.run()
+
+    assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
