@@ -117,6 +117,9 @@ async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInst
     except DestinationUnavailable as error:
         copy.owed = copy.owed or str(error)
         return False
+    except DestinationRefused as error:
+        leave_to_a_person(attempt, copy, error)
+        return False
     if isinstance(outcome, Stored):
         await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
         return True
