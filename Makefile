@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 INFRA_VENV := .venv-infra
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -q
-#: The tests of a file share what they start, and stay together. Real peers have one machine.
+#: Tests of a file, or a class, share what they start, and stay together. Peers have one machine.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadscope
 #: Where the counts of the runs are kept for .ci/run.
 REPORTS := .cache/reports
