@@ -15,6 +15,7 @@ from pynetdicom import sop_class
 __all__ = [
     "COMMON_STORAGE_SOP_CLASS_UIDS",
     "CONTEXTS_MAX",
+    "ELSEWHERE_TRANSFER_SYNTAX_UIDS",
     "ENCAPSULATED_TRANSFER_SYNTAX_UIDS",
     "LOSSLESS_TRANSFER_SYNTAX_UIDS",
     "LOSSY_TRANSFER_SYNTAX_UIDS",
@@ -92,11 +93,17 @@ LOSSY_TRANSFER_SYNTAX_UIDS = (
 #: Every transfer syntax we know, in the order we ask for them.
 TRANSFER_SYNTAX_UIDS = LOSSLESS_TRANSFER_SYNTAX_UIDS + LOSSY_TRANSFER_SYNTAX_UIDS
 
-#: Retired ones of JPEG, and pixels that lie elsewhere (JPIP): proposed only for what came in no
-#: other, since each takes a context of every SOP class.
+#: Retired ones of JPEG: proposed only for what came in no other, since each takes a context of
+#: every SOP class.
 RARE_TRANSFER_SYNTAX_UIDS = tuple(
     f"1.2.840.10008.1.2.4.{tail}"
-    for tail in (53, 55, 58, 52, 54, 56, 59, 60, 61, 62, 63, 64, 65, 66, 94, 95, 204, 205)
+    for tail in (53, 55, 58, 52, 54, 56, 59, 60, 61, 62, 63, 64, 65, 66)
+)
+
+#: JPIP: the address of the pixels in place of them. Never asked for by itself: who can convert
+#: would send that of an image whose pixels it cannot send, and it would pass for the image.
+ELSEWHERE_TRANSFER_SYNTAX_UIDS = frozenset(
+    f"1.2.840.10008.1.2.4.{tail}" for tail in (94, 95, 204, 205)
 )
 
 #: Those that have their pixels in fragments: (7FE0,0010) has no defined length (PS3.5 A.4).

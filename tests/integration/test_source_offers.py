@@ -27,6 +27,7 @@ from cloudmig.staging.spool import Spool
 VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
+JPIP = [f"1.2.840.10008.1.2.4.{tail}" for tail in (94, 95, 204, 205)]
 
 
 async def test_the_syntax_of_an_echo_is_no_offer(tmp_path: Path) -> None:
@@ -75,3 +76,18 @@ async def test_a_lossy_syntax_beside_others_is_taken_where_only_that_is_left(
     assert isinstance(admission, Admission)
     assert admission.allowed(context) == taken
     assert source.alternatives([CT]) == [EXPLICIT, JPEG]  # Lossy ones last.
+
+
+@pytest.mark.parametrize("service", ["c-get", "c-move"])
+def test_no_image_is_asked_for_as_the_address_of_its_pixels(service: str, tmp_path: Path) -> None:
+    """A PACS that has lost the pixels may still make that of it (JPIP), and it is no image."""
+    desk = ArrivalDesk(StagingArea(MemoryBudget(64 << 20), Spool(tmp_path, bytes_max=0)))
+    settings = DimseSourceSettings(
+        name="main", host="127.0.0.1", port=1, aet="PACS", ae_titles=("CLOUDMIG",),
+        retrieve=service, lanes=1, grace_s=1,
+    )  # fmt: skip
+    source = DimseSource(settings, desk, patient_key=lambda _patient_id, _issuer: "")
+    source.remember_offer(CT, [EXPLICIT, *JPIP])
+
+    assert EXPLICIT in source.alternatives([CT])
+    assert not {*JPIP} & {*source.alternatives([CT])}

@@ -20,6 +20,7 @@ from cloudmig.dicom.query import (
 from cloudmig.dimse.client import Association, Peer, associate
 from cloudmig.dimse.contexts import (
     CONTEXTS_MAX,
+    ELSEWHERE_TRANSFER_SYNTAX_UIDS,
     LOSSY_TRANSFER_SYNTAX_UIDS,
     QUERY_TRANSFER_SYNTAX_UIDS,
     RARE_TRANSFER_SYNTAX_UIDS,
@@ -321,6 +322,8 @@ class DimseSource:
         seen: dict[str, None] = {}
         for sop_class_uid in self._offered if unnamed else sop_class_uids:
             seen.update(self._offered.get(sop_class_uid, {}))
+        for elsewhere in ELSEWHERE_TRANSFER_SYNTAX_UIDS:
+            seen.pop(elsewhere, None)
         if seen and not self.uses_get:
             # In C-MOVE the PACS proposes: it sends in no other. Lossy ones come last: who can
             # convert an image has then sent it in another.
