@@ -43,6 +43,8 @@ __all__ = ["StudySender"]
 
 _READS_AT_ONCE = 4
 _PAUSE_MAX_S = 60.0
+#: SOP classes and transfer syntaxes that are remembered; no archive has so many.
+_FORMS_MAX = 10_000
 #: Statuses that refuse a request for what is in it, perhaps in one part of it.
 _CONTENT_REFUSED = frozenset({400, 409, 413, 415, 422})
 #: What no second try of an instance alone changes.
@@ -88,6 +90,7 @@ class StudySender:
         self._suspects = Suspects(now=now, patience_s=patience_s)
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
         self._not_before_s = 0.0
+        self._forms_taken: set[tuple[str, str]] = set()
 
     async def deliver(self, study: StudyRef, orders: Sequence[Order]) -> None:
         """Send what the store does not list yet; compare what it does."""
@@ -233,7 +236,14 @@ class StudySender:
         """Refuse what is not there and never will be; the rest is tried later."""
         if doubt.is_final:
             doubt.order.settle(Refused(f"store: {doubt.why}"))
-        elif is_alone and reply.status in _ENDINGS:
+        elif (
+            is_alone
+            and reply.status in _ENDINGS
+            and not (
+                # One that has taken the same form before is perhaps not itself for a while.
+                reply.status == 415 and _form_of(doubt.order) in self._forms_taken
+            )
+        ):
             doubt.order.settle(Refused(f"store: HTTP {reply.status}; {_ENDINGS[reply.status]}"))
         else:
             failure = DestinationUnavailable(f"store: {doubt.why}; it is not there")
@@ -291,6 +301,12 @@ class StudySender:
     def _take(self, order: Order) -> None:
         self._presence.add(order.instance)
         self._suspects.acquit(order.sop_instance_uid)
+        if len(self._forms_taken) < _FORMS_MAX:
+            self._forms_taken.add(_form_of(order))
+
+
+def _form_of(order: Order) -> tuple[str, str]:
+    return order.staged.sop_class_uid, order.staged.transfer_syntax_uid
 
 
 async def _open_bodies(orders: Sequence[Order]) -> tuple[list[Order], list[PartBytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -143,6 +144,7 @@ async def test_a_store_that_sends_nothing_as_it_is_stored_is_told_what_it_lacks(
 async def test_a_form_that_a_store_does_not_take_is_refused_alone() -> None:
     """415 may be about one transfer syntax among others."""
     *good, bad = a_study_of(4)
+    bad = replace(bad, transfer_syntax_uid="1.2.840.10008.1.2.4.112")
     assert bad.instance is not None
     async with open_web() as both:
         both.server.takes_not = {bad.instance.sop_instance_uid}
@@ -151,6 +153,20 @@ async def test_a_form_that_a_store_does_not_take_is_refused_alone() -> None:
         assert all(both.held(each) for each in good)
     assert [type(each) for each in outcomes] == [Stored] * 3 + [Refused]
     assert outcomes[-1] == Refused("store: HTTP 415; this store takes others, but none in its form")
+
+
+async def test_a_form_that_a_store_has_taken_before_is_not_refused_while_it_takes_none() -> None:
+    """A proxy before it may be set up wrongly for a while, and answer so to whatever comes."""
+    first, *items = a_study_of(4)
+    async with open_web() as both:
+        outcomes_of(await both.store_all([first]))
+        both.server.script = [Answer(415, keeps=0, body=b"")] * 4
+        results = await both.store_all(items)
+        assert [type(each) for each in results] == [DestinationUnavailable] * 3
+
+        outcomes = outcomes_of(await both.store_all(items))
+
+    assert [type(each) for each in outcomes] == [Stored] * 3
 
 
 async def test_a_store_that_takes_no_form_at_all_needs_a_person() -> None:
