@@ -3,8 +3,9 @@
 An instance that failed together with others is sent alone the next time. One that fails alone as
 often as any call is tried is to blame only if the store took others between its failures, or after
 a long time: a full disk gives the same answers, and a store in trouble gives them at random. One at
-which the store breaks, or the connection to it, is to blame after twice as many failures; and after
-a long time only if no other one is suspected, or the store may be down.
+which the store breaks, or the connection to it, is to blame after twice as many failures, half of
+which came between or after what the store took, not in the outage before; and after a long time
+only if no other one is suspected, or the store may be down.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ class _Record:
     since_s: float
     stored_before: int  #: Instances the store had taken when it first failed alone.
     failures_alone: int = 0
+    stored_at_last: int = -1  #: The same, when it last failed alone.
+    apart: int = 0  #: Failures alone with something taken before each of them,
+    in_a_row: int = 0  #: and since the last of these.
 
 
 class Suspects:
@@ -51,14 +55,26 @@ class Suspects:
         self._records.move_to_end(sop_instance_uid)
         if len(self._records) > _SUSPECTS_MAX:
             self._records.popitem(last=False)
-        record.failures_alone += is_alone
+        if is_alone:
+            self._count(record)
         if record.failures_alone <= 1:
             record.stored_before = self._stored
         is_late = self._now() - record.since_s >= self._patience_s and record.failures_alone > 1
         if is_late and (not broke or len(self._records) == 1):
             return True
-        failures_min = 2 * _FAILURES_MIN if broke else _FAILURES_MIN
+        failures_min = _FAILURES_MIN
+        if broke:
+            failures_min *= 2
+            if max(record.apart, record.in_a_row) < _FAILURES_MIN:
+                return False  # The others may have been those of an outage that is just over.
         return record.failures_alone >= failures_min and self._stored > record.stored_before
+
+    def _count(self, record: _Record) -> None:
+        if self._stored > record.stored_at_last:
+            record.apart, record.in_a_row = record.apart + 1, 0
+        record.failures_alone += 1
+        record.in_a_row += 1
+        record.stored_at_last = self._stored
 
     def acquit(self, sop_instance_uid: str) -> None:
         """Take note that the store took an instance."""

@@ -38,6 +38,32 @@ def test_a_store_that_takes_nothing_more_blames_nobody() -> None:
     assert not any(suspects.accuse("1.2", is_alone=True) for _ in range(100))
 
 
+def test_failures_of_an_outage_are_not_held_against_an_instance_when_it_is_over() -> None:
+    """A store that is back takes some and breaks at others, until all of it is up."""
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    for _ in range(100):
+        assert not suspects.accuse("1.2", is_alone=True, broke=True)
+    suspects.acquit("another")
+
+    assert not any(suspects.accuse("1.2", is_alone=True, broke=True) for _ in range(4))
+
+    assert suspects.accuse("1.2", is_alone=True, broke=True)
+
+
+def test_one_that_breaks_the_store_is_to_blame_when_nothing_else_is_left_to_take() -> None:
+    suspects = Suspects(now=Clock(), patience_s=3600)
+    suspects.accuse("bad", is_alone=True, broke=True)
+    suspects.accuse("worse", is_alone=True, broke=True)
+    suspects.acquit("good")
+
+    for _ in range(8):
+        assert not suspects.accuse("bad", is_alone=True, broke=True)
+        assert not suspects.accuse("worse", is_alone=True, broke=True)
+
+    assert suspects.accuse("bad", is_alone=True, broke=True)
+    assert suspects.accuse("worse", is_alone=True, broke=True)
+
+
 def test_failures_in_company_prove_nothing_and_lead_to_going_alone() -> None:
     suspects = Suspects(now=Clock(), patience_s=3600)
     for _ in range(10):
