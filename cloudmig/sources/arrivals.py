@@ -116,7 +116,8 @@ def identity_of(held: StagedBytes, transfer_syntax_uid: str) -> Identity | None:
     beginning, held.beginning = held.beginning, bytearray()  # Not to be kept for a spooled object.
     try:
         found = read_identity(memoryview(beginning)[held.dataset_offset :], transfer_syntax_uid)
-        if held.path is None or found.series_instance_uid:
+        named = found.sop_instance_uid, found.study_instance_uid, found.series_instance_uid
+        if held.path is None or all(named):
             return found
     except HeaderUnreadable:
         if held.path is None:
