@@ -234,16 +234,11 @@ class StudySender:
 
     def _give_up(self, doubt: _Doubt, reply: StoreReply, *, is_alone: bool) -> None:
         """Refuse what is not there and never will be; the rest is tried later."""
+        # One that has taken the same form before is perhaps not itself for a while.
+        was_taken = reply.status == 415 and _form_of(doubt.order) in self._forms_taken
         if doubt.is_final:
             doubt.order.settle(Refused(f"store: {doubt.why}"))
-        elif (
-            is_alone
-            and reply.status in _ENDINGS
-            and not (
-                # One that has taken the same form before is perhaps not itself for a while.
-                reply.status == 415 and _form_of(doubt.order) in self._forms_taken
-            )
-        ):
+        elif is_alone and reply.status in _ENDINGS and not was_taken:
             doubt.order.settle(Refused(f"store: HTTP {reply.status}; {_ENDINGS[reply.status]}"))
         else:
             failure = DestinationUnavailable(f"store: {doubt.why}; it is not there")
