@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum, auto
 
 import sqlalchemy as sa
@@ -45,12 +45,18 @@ def spread_of(study: StudyRef) -> int:
 class PlanningCalls(Database):
     """What is to be done."""
 
-    def record_plan(self, decisions: Iterable[Decision], at: dt.datetime) -> PlanCounts:
+    def record_plan(
+        self,
+        decisions: Iterable[Decision],
+        at: dt.datetime,
+        destinations: Collection[str] | None = None,
+    ) -> PlanCounts:
         """Create transfers, or change those that are planned or excluded.
 
         Of others it touches only those that are done and have grown since: they are planned as
-        they are, so that what is new is moved. Committed in chunks, each repeatable: an
-        interrupted plan is simply made again.
+        they are, so that what is new is moved; not where a copy lies at none of `destinations`
+        (all there are, if given), for it could not be made. Committed in chunks, each repeatable:
+        an interrupted plan is simply made again.
         """
         counts: Counter[_Did] = Counter()
         excluded = 0
@@ -58,7 +64,7 @@ class PlanningCalls(Database):
         while chunk := list(itertools.islice(rest, _CHUNK)):
             assert len({(one.source, one.study) for one in chunk}) == len(chunk), "decided twice"
             with self._writing() as connection:
-                did = self._record_chunk(connection, chunk, at)
+                did = self._record_chunk(connection, chunk, at, destinations)
             counts.update(what for _, what in did)
             excluded += sum(
                 not decision.copies for decision, what in did if what is not _Did.LEFT_ALONE
@@ -90,7 +96,11 @@ class PlanningCalls(Database):
         )
 
     def _record_chunk(
-        self, connection: sa.Connection, chunk: Sequence[Decision], at: dt.datetime
+        self,
+        connection: sa.Connection,
+        chunk: Sequence[Decision],
+        at: dt.datetime,
+        destinations: Collection[str] | None,
     ) -> list[tuple[Decision, _Did]]:
         """Record decisions, and say what that did about each study."""
         by_source: dict[str, list[str]] = {}
@@ -126,7 +136,8 @@ class PlanningCalls(Database):
             row, claimed = standing[key], listed[key].instances_claimed
             held = copies.get(row.transfer_id, {})
             was_done = _was_done(row, held)
-            if decision.copies and _has_grown(row, claimed):
+            can_be_made = destinations is None or held.keys() <= set(destinations)
+            if decision.copies and can_be_made and _has_grown(row, claimed):
                 self._reopen(connection, row, claimed, at)
                 did.append((decision, _Did.REOPENED))
             elif TransferState(row.state) not in _OPEN or (was_done and not decision.copies):

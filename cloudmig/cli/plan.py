@@ -70,7 +70,11 @@ async def _plan(invocation: Invocation) -> PlanResult:
     async with open_catalog_only(settings) as parts:
         invocation.log(parts.pseudonyms)
         return await make_plan(
-            parts.catalog, settings.rules, today=_today(), reporter=parts.reporter
+            parts.catalog,
+            settings.rules,
+            settings.destinations,
+            today=_today(),
+            reporter=parts.reporter,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloudmig.catalog import Catalog, CatalogThread
@@ -129,6 +129,7 @@ def _wrong_time(rule: Rule, study_date: dt.date, today: dt.date) -> str | None:
 async def make_plan(
     catalog: CatalogThread,
     rules: Sequence[Rule],
+    destinations: Collection[str],
     *,
     today: dt.date,
     reporter: Reporter,
@@ -136,7 +137,8 @@ async def make_plan(
 ) -> PlanResult:
     """Decide about every study of the inventory. Safe to repeat; work under way is left alone.
 
-    A study that was moved and has grown since is planned again as it is.
+    A study that was moved and has grown since is planned again as it is, unless it has a copy at
+    none of these destinations: all that are configured.
     """
     if not rules:
         raise ConfigError("there are no rules", hint="add [[rules]] to cloudmig.toml")
@@ -152,7 +154,7 @@ async def make_plan(
             else:
                 decisions.append(decision)
                 by_rule[decision.rule] += 1
-        counts = await catalog.call(Catalog.record_plan, decisions, now())
+        counts = await catalog.call(Catalog.record_plan, decisions, now(), destinations)
         studies += len(page)
         planned += counts.planned
         excluded += counts.excluded

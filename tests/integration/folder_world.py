@@ -104,7 +104,13 @@ class FolderWorld:
 
     async def plan(self) -> None:
         async with open_agent(load(self.config), self.reporter) as parts:
-            await make_plan(parts.catalog, parts.config.rules, today=TODAY, reporter=self.reporter)
+            await make_plan(
+                parts.catalog,
+                parts.config.rules,
+                parts.config.destinations,
+                today=TODAY,
+                reporter=self.reporter,
+            )
 
     async def run(self) -> RunSummary:
         async with open_agent(load(self.config), self.reporter) as parts:

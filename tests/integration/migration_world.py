@@ -217,7 +217,11 @@ class World:
     async def plan(self) -> PlanResult:
         async with self.opened() as parts:
             return await make_plan(
-                parts.catalog, parts.config.rules, today=TODAY, reporter=self.reporter
+                parts.catalog,
+                parts.config.rules,
+                parts.config.destinations,
+                today=TODAY,
+                reporter=self.reporter,
             )
 
     async def run(self) -> RunSummary:

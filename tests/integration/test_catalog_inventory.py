@@ -290,6 +290,21 @@ def test_a_study_that_has_grown_and_is_to_stay_by_now_is_left_alone(catalog: Cat
     assert catalog.record_plan([a_decision(1, rule="stays")], NOW) == PlanCounts(under_way=1)
 
 
+def test_a_study_that_has_grown_with_a_copy_nobody_can_make_is_left_alone(
+    catalog: Catalog,
+) -> None:
+    """A destination that has left the configuration would halt the run of all others."""
+    take_inventory(catalog, [a_study()])
+    plan(catalog, [a_study()], "archive", "given up")
+    move(catalog, instances=2)
+    take_inventory(catalog, [a_study()], instances=3)
+    decisions = [a_decision(1, "archive")]
+
+    assert catalog.record_plan(decisions, NOW, ["archive"]) == PlanCounts(under_way=1)
+    counts = catalog.record_plan(decisions, NOW, ["archive", "given up"])
+    assert counts == PlanCounts(planned=1, grown=1)
+
+
 def test_nothing_was_decided_about_an_unknown_study(catalog: Catalog) -> None:
     assert catalog.decision_of("main", a_study()) is None
     with pytest.raises(AssertionError, match="of the inventory"):
