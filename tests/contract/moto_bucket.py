@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import threading
 import uuid
@@ -24,6 +25,10 @@ __all__ = ["Bucket", "moto_endpoint"]
 #: succeed. No store does that.
 _PUT = threading.RLock()
 
+#: All servers of a process share what they hold; the last one to go empties them all, so that no
+#: test finds what another one left, whatever their order.
+_open: list[ThreadedMotoServer] = []
+
 
 def _put_as_stores_do(put: Callable[[S3Response], object]) -> Callable[[S3Response], object]:
     def put_object(response: S3Response) -> object:
@@ -45,10 +50,17 @@ def _served() -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    _open.append(server)
+    host, port = server.get_host_and_port()
     try:
-        host, port = server.get_host_and_port()
         yield f"http://{host}:{port}"
     finally:
+        _open.remove(server)
+        if not _open:
+            connection = http.client.HTTPConnection(host, port, timeout=20)
+            connection.request("POST", "/moto-api/reset")
+            connection.getresponse().read()
+            connection.close()
         server.stop()
 
 
