@@ -12,7 +12,7 @@ from cloudmig.catalog.copying import CopyClaim, CopyOrder
 from cloudmig.catalog.records import CopyRow, TransferRow
 from cloudmig.model.instance import ARCHIVE_CLASSES
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import TO_MAKE, CopyState, TransferState
+from cloudmig.model.states import DONE, TO_MAKE, CopyState, TransferState
 from cloudmig.model.transfer import CopyPlan, TransferJob
 from cloudmig.pipeline.parts import Parts
 
@@ -23,7 +23,6 @@ __all__ = [
 
 _PAGE = 500
 _UNMADE = (CopyState.PLANNED, CopyState.FAILED)
-_LACKING_DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
 #: Verdicts that say that the bytes are those of the manifest. By any other the copy may be equal in
 #: its elements only, and its bytes would not hold here.
 _BYTE_FOR_BYTE = frozenset({"READ_BACK", "STORE_CHECKSUM", "CLOUD"})
@@ -108,7 +107,7 @@ def refusal_of(row: TransferRow, destination: str | None) -> str:
         return "there already"
     if row.state is TransferState.QUARANTINED:
         return "in quarantine"
-    if held is None and row.state not in _LACKING_DONE:
+    if held is None and row.state not in DONE:
         return "not planned"
     return ""
 

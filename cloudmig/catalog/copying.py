@@ -14,7 +14,7 @@ from cloudmig.catalog.records import BadInstance, CopyRow, TransferRow
 from cloudmig.catalog.rows import copy_row, with_copies
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.catalog.verifying import Judgement, VerificationCalls, repairs_are_spent
-from cloudmig.model.states import TO_MAKE, CopyState, TransferState, advance
+from cloudmig.model.states import DONE, TO_MAKE, CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, TransferJob
 
 __all__ = ["CopyClaim", "CopyOrder", "CopyingCalls"]
@@ -22,8 +22,6 @@ __all__ = ["CopyClaim", "CopyOrder", "CopyingCalls"]
 _T = TransferState
 #: Where nobody works on a study, or nobody may any more.
 _WAITING = (_T.PLANNED, _T.MOVING)
-#: Where every planned copy is made: one more can be planned.
-_DONE = (_T.STORED, _T.VERIFIED, _T.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +157,7 @@ class CopyingCalls(VerificationCalls):
         if order.rules == ():
             return wanted.where(lacks)
         done = sa.and_(
-            transfer.c.state.in_([state.value for state in _DONE]),
+            transfer.c.state.in_([state.value for state in DONE]),
             sa.not_(sa.exists().where(there)),
             sa.true() if order.rules is None else transfer.c.rule.in_(order.rules),
         )
@@ -168,7 +166,7 @@ class CopyingCalls(VerificationCalls):
     def _may_be_planned(self, connection: sa.Connection, found: AnyRow, plan: CopyPlan) -> bool:
         """Say whether a study is done and has no copy planned there."""
         return (
-            TransferState(found.state) in _DONE
+            TransferState(found.state) in DONE
             and self._copy_at(connection, found.transfer_id, plan.destination) is None
         )
 

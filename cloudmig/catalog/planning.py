@@ -6,7 +6,8 @@ import datetime as dt
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from cloudmig.catalog.records import PlanCounts, StandingDecision
 from cloudmig.catalog.rows import of_study
 from cloudmig.catalog.schema import AnyRow
 from cloudmig.model.references import StudyRef
-from cloudmig.model.states import CopyState, TransferState, advance
+from cloudmig.model.states import DONE, CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, Decision
 
 __all__ = ["PlanningCalls", "insert_copies", "make_copies_again", "spread_of"]
@@ -25,7 +26,6 @@ __all__ = ["PlanningCalls", "insert_copies", "make_copies_again", "spread_of"]
 #: Decisions per transaction: a plan of a million studies must not lock the workers out.
 _CHUNK = 1000
 _OPEN = (TransferState.PLANNED, TransferState.EXCLUDED)
-_DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
 
 
 class _Did(Enum):
@@ -49,7 +49,7 @@ class PlanningCalls(Database):
         self,
         decisions: Iterable[Decision],
         at: dt.datetime,
-        destinations: Collection[str] | None = None,
+        destinations: AbstractSet[str] | None = None,
     ) -> PlanCounts:
         """Create transfers, or change those that are planned or excluded.
 
@@ -100,7 +100,7 @@ class PlanningCalls(Database):
         connection: sa.Connection,
         chunk: Sequence[Decision],
         at: dt.datetime,
-        destinations: Collection[str] | None,
+        destinations: AbstractSet[str] | None,
     ) -> list[tuple[Decision, _Did]]:
         """Record decisions, and say what that did about each study."""
         by_source: dict[str, list[str]] = {}
@@ -136,7 +136,7 @@ class PlanningCalls(Database):
             row, claimed = standing[key], listed[key].instances_claimed
             held = copies.get(row.transfer_id, {})
             was_done = _was_done(row, held)
-            can_be_made = destinations is None or held.keys() <= set(destinations)
+            can_be_made = destinations is None or held.keys() <= destinations
             if decision.copies and can_be_made and _has_grown(row, claimed):
                 self._reopen(connection, row, claimed, at)
                 did.append((decision, _Did.REOPENED))
@@ -264,7 +264,7 @@ def _has_grown(row: AnyRow, claimed: int | None) -> bool:
 
     A number that was there when its instances were listed says nothing: some count otherwise.
     """
-    if TransferState(row.state) not in _DONE or claimed is None or row.instances_inventory is None:
+    if TransferState(row.state) not in DONE or claimed is None or row.instances_inventory is None:
         return False
     return bool(claimed > max(row.instances_inventory, row.instances_counted or 0))
 

@@ -277,11 +277,9 @@ def _on_study(before: ReplayedTransfer | None, event: LedgerEvent) -> ReplayedTr
             return replace(after, attempt=event.attempt)
         case "study_planned":
             return replace(after, copies=_planned_copies(before, detail["copies"]))
-        case "study_released":
+        case "study_released" | "study_reopened":
             copies = {} if new is TransferState.EXCLUDED else _released_copies(before)
             return replace(after, failures=0, copies=copies)
-        case "study_reopened":
-            return replace(after, failures=0, copies=_released_copies(before))
         case "study_excluded":
             return replace(after, copies={})
     return after

@@ -72,7 +72,7 @@ async def _plan(invocation: Invocation) -> PlanResult:
         return await make_plan(
             parts.catalog,
             settings.rules,
-            settings.destinations,
+            settings.destinations.keys(),
             today=_today(),
             reporter=parts.reporter,
         )

@@ -15,6 +15,7 @@ from cloudmig.dicom.header import (
     DEFLATED,
     EXPLICIT_VR_BIG_ENDIAN,
     IMPLICIT_VR,
+    ITEM_LITTLE_ENDIAN,
     PIXEL_TAGS,
     UNDEFINED,
     EndsEarly,
@@ -25,7 +26,7 @@ from cloudmig.dicom.header import (
 __all__ = ["ends_early", "ends_with_its_pixels"]
 
 _PIXEL_DATA_ITSELF = {"little": b"\xe0\x7f\x10\x00", "big": b"\x7f\xe0\x00\x10"}
-_ITEM, _SEQUENCE_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 _PIECE_BYTES = 1 << 20
 #: How often something is looked at again: what a stranger made may not hold us up.
 _FOUND_MAX, _WALKS_MAX, _FRAGMENTS_MAX = 100, 64, 100_000
@@ -109,7 +110,7 @@ def _value_ends_early(dataset: memoryview, start: int, value_bytes: int, size_by
         head = bytes(dataset[start : start + 8])
         if len(head) < 8:
             return start + 8 > size_bytes
-        if head[:4] == _SEQUENCE_END or head[:4] != _ITEM:
+        if head[:4] == _SEQUENCE_END or head[:4] != ITEM_LITTLE_ENDIAN:
             return False
         start += 8 + int.from_bytes(head[4:], "little")
     return False

@@ -14,8 +14,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 __all__ = [
-    "IMPLICIT_VR", "NAMING_TAGS", "PIXEL_DATA", "PIXEL_TAGS", "UNKNOWN_VRS", "EndsEarly",
-    "HeaderUnreadable", "Identity", "read_elements", "read_identity", "walk_elements",
+    "IMPLICIT_VR", "ITEM_LITTLE_ENDIAN", "NAMING_TAGS", "PIXEL_DATA", "PIXEL_TAGS", "UNKNOWN_VRS",
+    "EndsEarly", "HeaderUnreadable", "Identity", "read_elements", "read_identity", "walk_elements",
 ]  # fmt: skip
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
@@ -35,7 +35,7 @@ _LONG_VRS = frozenset(
 )
 #: Written by some where they did not know the VR; like other unknown ones with a short length.
 UNKNOWN_VRS = frozenset({b"??", b"--"})
-_ITEM_LITTLE_ENDIAN = b"\xfe\xff\x00\xe0"
+ITEM_LITTLE_ENDIAN = b"\xfe\xff\x00\xe0"
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ELEMENTS_MAX = 200_000  #: In what is walked; a header with more is an attack, not an image.
 
@@ -178,7 +178,7 @@ def _skip_somehow(
         return _skip_undefined(data, position, order, implicit=implicit)
     except HeaderUnreadable as error:
         head = bytes(data[position : position + 14])  # Of its first item, and what is in that.
-        seen_order = "<" if head.startswith(_ITEM_LITTLE_ENDIAN) else ">"
+        seen_order = "<" if head.startswith(ITEM_LITTLE_ENDIAN) else ">"
         seen_implicit = not head[12:].isalpha()
         if (seen_order, seen_implicit) == (order, implicit):
             raise
@@ -189,11 +189,7 @@ def _skip_somehow(
 
 
 def _skip_undefined(
-    data: bytes | bytearray | memoryview,
-    position: int,
-    order: str,
-    *,
-    implicit: bool,
+    data: bytes | bytearray | memoryview, position: int, order: str, *, implicit: bool
 ) -> int:
     """Return the position after a sequence of undefined length, however deep it nests."""
     tag_length = struct.Struct(order + "HHI").unpack_from

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 
 __all__ = [
-    "COPY_MOVES", "TO_MAKE", "TRANSFER_MOVES", "CopyState", "TransferState", "advance",
+    "COPY_MOVES", "DONE", "TO_MAKE", "TRANSFER_MOVES", "CopyState", "TransferState", "advance",
     "advance_copy",
 ]  # fmt: skip
 
@@ -32,6 +32,9 @@ class CopyState(Enum):
     VERIFIED = "verified"  #: A verdict agreed with the manifest.
     FAILED = "failed"  #: A verdict named differences; to be repaired.
 
+
+#: Studies whose planned copies were all made.
+DONE = (TransferState.STORED, TransferState.VERIFIED, TransferState.CLOSED)
 
 #: Copies that somebody still has to make.
 TO_MAKE = (CopyState.PLANNED, CopyState.OWED, CopyState.FAILED)

@@ -17,7 +17,7 @@ from cloudmig.model.outcome import Refused, Stored, Taken
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.comparing import Held, compare_with_held
-from cloudmig.pipeline.owing import leave_to_a_person
+from cloudmig.pipeline.owing import owe
 from cloudmig.ports import Arrival
 
 __all__ = ["keep", "keep_beside"]
@@ -114,11 +114,8 @@ async def _put_beside(attempt: Attempt, copy: CopyInProgress, staged: StagedInst
         return True
     try:
         outcome = await _store_beside(copy, staged)
-    except DestinationUnavailable as error:
-        copy.owed = copy.owed or str(error)
-        return False
-    except DestinationRefused as error:
-        leave_to_a_person(attempt, copy, error)
+    except (DestinationUnavailable, DestinationRefused) as error:
+        owe(attempt, copy, error)
         return False
     if isinstance(outcome, Stored):
         await _note(attempt, copy, staged, outcome.receipt, Slot.CONFLICT)
@@ -173,12 +170,8 @@ async def _store(attempt: Attempt, copy: CopyInProgress, staged: StagedInstance)
         if row is not None:
             return await _decide(attempt, copy, staged, row.receipt)
         return await _put(attempt, copy, staged)
-    except DestinationUnavailable as error:
-        # Its copy is made later; nobody else waits for it (design 5).
-        copy.owed = copy.owed or str(error)
-        return False
-    except DestinationRefused as error:
-        leave_to_a_person(attempt, copy, error)
+    except (DestinationUnavailable, DestinationRefused) as error:
+        owe(attempt, copy, error)
         return False
 
 
@@ -327,12 +320,8 @@ async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) ->
     for copy in attempt.open_copies():
         try:
             outcome = await copy.destination.store(staged, slot=Slot.QUARANTINE)
-        except DestinationUnavailable as error:
-            copy.owed = copy.owed or str(error)
-            is_owed = True
-            continue
-        except DestinationRefused as error:
-            leave_to_a_person(attempt, copy, error)
+        except (DestinationUnavailable, DestinationRefused) as error:
+            owe(attempt, copy, error)
             is_owed = True
             continue
         assert not isinstance(outcome, Taken), "a quarantine key holds its own digest"

@@ -16,7 +16,7 @@ from cloudmig.objects import instance_key
 from cloudmig.pipeline.attempt import Attempt, CopyInProgress
 from cloudmig.pipeline.parts import Parts
 
-__all__ = ["leave_out_what_is_down", "leave_to_a_person", "owe_what_nobody_takes"]
+__all__ = ["leave_out_what_is_down", "owe", "owe_what_nobody_takes"]
 
 
 async def owe_what_nobody_takes(parts: Parts, job: TransferJob) -> bool:
@@ -42,13 +42,24 @@ async def leave_out_what_is_down(attempt: Attempt) -> None:
             continue
         try:
             await copy.destination.find(location)
-        except DestinationUnavailable as error:
-            copy.owed = str(error)
-        except DestinationRefused as error:
-            leave_to_a_person(attempt, copy, error)
+        except (DestinationUnavailable, DestinationRefused) as error:
+            owe(attempt, copy, error)
 
 
-def leave_to_a_person(attempt: Attempt, copy: CopyInProgress, error: DestinationRefused) -> None:
+def owe(
+    attempt: Attempt, copy: CopyInProgress, error: DestinationUnavailable | DestinationRefused
+) -> None:
+    """Make a copy later: nobody else waits for a store that is down (design 5), or refuses us.
+
+    Raises the error where that leaves no other store to fill, or nobody waits for the rest.
+    """
+    if isinstance(error, DestinationRefused):
+        _leave_to_a_person(attempt, copy, error)
+    else:
+        copy.owed = copy.owed or str(error)
+
+
+def _leave_to_a_person(attempt: Attempt, copy: CopyInProgress, error: DestinationRefused) -> None:
     """Owe a copy to a store that refuses us, for as long as there is another one to fill.
 
     Raises the error where there is none, or nobody waits for the rest.

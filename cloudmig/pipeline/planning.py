@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from cloudmig.catalog import Catalog, CatalogThread
@@ -129,7 +130,7 @@ def _wrong_time(rule: Rule, study_date: dt.date, today: dt.date) -> str | None:
 async def make_plan(
     catalog: CatalogThread,
     rules: Sequence[Rule],
-    destinations: Collection[str],
+    destinations: AbstractSet[str],
     *,
     today: dt.date,
     reporter: Reporter,

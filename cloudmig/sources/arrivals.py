@@ -15,6 +15,7 @@ from typing import Generic, Self, TypeVar
 
 from cloudmig.dicom.ending import ends_early, ends_with_its_pixels
 from cloudmig.dicom.header import (
+    ITEM_LITTLE_ENDIAN,
     PIXEL_DATA,
     PIXEL_TAGS,
     UNDEFINED,
@@ -34,7 +35,6 @@ __all__ = [
     "judge_identity", "staged_instance",
 ]  # fmt: skip
 
-_ITEM = b"\xfe\xff\x00\xe0"
 #: Of an object so much is looked at between two long elements: the event loop waits meanwhile.
 _WALKED_BYTES_MAX = 1 << 20
 
@@ -141,7 +141,10 @@ def has_plain_pixels(held: StagedBytes, transfer_syntax_uid: str) -> bool:
         for tag, start, length in walk_elements(dataset, transfer_syntax_uid):
             if tag in PIXEL_TAGS:
                 # Some give the fragments a length, and an image may have been left without pixels.
-                is_plain = length not in {0, UNDEFINED} and dataset[start : start + 4] != _ITEM
+                is_plain = (
+                    length not in {0, UNDEFINED}
+                    and dataset[start : start + 4] != ITEM_LITTLE_ENDIAN
+                )
                 return tag == PIXEL_DATA and is_plain
     return False
 

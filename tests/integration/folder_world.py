@@ -107,7 +107,7 @@ class FolderWorld:
             await make_plan(
                 parts.catalog,
                 parts.config.rules,
-                parts.config.destinations,
+                parts.config.destinations.keys(),
                 today=TODAY,
                 reporter=self.reporter,
             )

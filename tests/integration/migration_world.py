@@ -219,7 +219,7 @@ class World:
             return await make_plan(
                 parts.catalog,
                 parts.config.rules,
-                parts.config.destinations,
+                parts.config.destinations.keys(),
                 today=TODAY,
                 reporter=self.reporter,
             )

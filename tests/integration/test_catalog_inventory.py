@@ -300,8 +300,8 @@ def test_a_study_that_has_grown_with_a_copy_nobody_can_make_is_left_alone(
     take_inventory(catalog, [a_study()], instances=3)
     decisions = [a_decision(1, "archive")]
 
-    assert catalog.record_plan(decisions, NOW, ["archive"]) == PlanCounts(under_way=1)
-    counts = catalog.record_plan(decisions, NOW, ["archive", "given up"])
+    assert catalog.record_plan(decisions, NOW, {"archive"}) == PlanCounts(under_way=1)
+    counts = catalog.record_plan(decisions, NOW, {"archive", "given up"})
     assert counts == PlanCounts(planned=1, grown=1)
 
 

@@ -221,23 +221,32 @@ async def nobody_or_a_door_that_is_shut(status: str) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+def a_home_at(endpoint: str) -> dict[str, Any]:
+    """Return a bucket that is given up soon."""
+    return {
+        "url": "s3://images", "endpoint": endpoint, "access_key_id": "a",
+        "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
+    }  # fmt: skip
+
+
+async def migrate_in_time(world: World) -> None:
+    """Inventory, plan, and a run that has to end by itself."""
+    with world.serving():
+        await world.inventory()
+        await world.plan()
+        async with asyncio.timeout(60):
+            await world.run()
+
+
 @pytest.mark.parametrize("status", ["", "403 Forbidden"], ids=["down", "refuses us"])
 async def test_what_no_key_can_name_is_told_of_although_another_home_takes_nothing(
     status: str, tmp_path: Path
 ) -> None:
     """That home gets its copy from the other one, where nothing names that object."""
     async with nobody_or_a_door_that_is_shut(status) as endpoint:
-        shut = {
-            "url": "s3://images", "endpoint": endpoint, "access_key_id": "a",
-            "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
-        }  # fmt: skip
-        homes = {"shut": shut, "store": {"url": f"file://{tmp_path / 'store'}"}}
+        homes = {"shut": a_home_at(endpoint), "store": {"url": f"file://{tmp_path / 'store'}"}}
         world = World(tmp_path, [without_uid(FIRST)], destinations=homes)
-        with world.serving():
-            await world.inventory()
-            await world.plan()
-            async with asyncio.timeout(60):
-                await world.run()
+        await migrate_in_time(world)
 
     assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
     assert len(list((tmp_path / "store" / "v1" / "main" / "quarantine").iterdir())) == 1
@@ -250,19 +259,12 @@ async def test_what_no_key_can_name_is_told_of_where_the_other_home_is_a_dicomwe
     """It keeps no such thing. Once its copy is verified, the other one is made from it."""
     async with nobody_or_a_door_that_is_shut(status) as endpoint, ScriptedStow().running() as stow:
         homes = {
-            "shut": {
-                "url": "s3://images", "endpoint": endpoint, "access_key_id": "a",
-                "secret_access_key": "b", "attempts_max": 1, "outage_max_s": 0.5,
-            },
+            "shut": a_home_at(endpoint),
             "web": {"url": stow.url, "evidence": "store", "dicomweb": {"profile": "plain"}},
             "store": {"url": f"file://{tmp_path / 'store'}"},
-        }  # fmt: skip
+        }
         rules = [{"name": "everything", "copy_to": ["shut", "web"]}]
         world = World(tmp_path, [without_uid(FIRST)], destinations=homes, rules=rules)
-        with world.serving():
-            await world.inventory()
-            await world.plan()
-            async with asyncio.timeout(60):
-                await world.run()
+        await migrate_in_time(world)
 
     assert world.quarantined() == {FIRST_UID: {"unusable_uid"}}
