@@ -15,14 +15,8 @@ from cloudmig.dicomweb.auth import (
     RequestToSign,
     TokenSettings,
 )
-from cloudmig.dicomweb.client import (
-    DicomWebClient,
-    DicomWebFailed,
-    HttpLimits,
-    ObjectsReply,
-    SearchReply,
-    tls_context,
-)
+from cloudmig.dicomweb.client import DicomWebClient, ObjectsReply, SearchReply
+from cloudmig.dicomweb.exchange import DicomWebFailed, HttpLimits, tls_context
 from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts
 from cloudmig.dicomweb.rows import Row, read_data_sets
 
