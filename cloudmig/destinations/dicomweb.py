@@ -58,6 +58,7 @@ class DicomWebDestination:
     ) -> None:
         self._name = name
         self._client = client
+        self._accept = profile.accept
         self._archive = archive
         self._sender = StudySender(
             client,
@@ -129,7 +130,7 @@ class DicomWebDestination:
             raise DestinationUnavailable("read: no instance has this key")
         skip, left = location.offset, location.length
         try:
-            async with aclosing(self._client.retrieve(instance)) as pieces:
+            async with aclosing(self._client.retrieve(instance, accept=self._accept)) as pieces:
                 async for piece in pieces:
                     wanted = piece[skip:] if left is None else piece[skip : skip + left]
                     skip = max(0, skip - len(piece))
@@ -197,7 +198,7 @@ class DicomWebDestination:
         """Read an instance and say what it is, None where it is not."""
         digests = StreamDigests()
         try:
-            async with aclosing(self._client.retrieve(instance)) as pieces:
+            async with aclosing(self._client.retrieve(instance, accept=self._accept)) as pieces:
                 async for piece in pieces:
                     digests.update(piece)
         except DicomWebFailed as error:

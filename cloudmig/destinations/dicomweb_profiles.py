@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from cloudmig.dicomweb import AS_STORED
 from cloudmig.errors import ConfigError
 
 __all__ = ["Confirm", "DicomWebProfile", "dicomweb_profile", "dicomweb_profile_names"]
@@ -28,8 +29,10 @@ class DicomWebProfile:
     #: What makes a copy of an instance that an answer names as stored: the `answer`, a `look` for
     #: it by query, or to `read` it back and compare the data set.
     confirm: Confirm = "look"
+    lists_by_series: bool = False  #: It lists instances of one series at a time only.
     uid_lists: bool = False  #: A query may name several UIDs (PS3.18 8.3.4.1).
     rows_max: int = 0  #: Rows of one page of a query; 0 asks until nothing new comes.
+    accept: str = AS_STORED  #: The form in which an instance is asked for (PS3.18 8.7.3).
     keepalive_s: float = 5.0
     passing_reasons: tuple[int, ...] = ()  #: Failure Reasons that may pass, beside the standard's.
     final_reasons: tuple[int, ...] = ()  #: Failure Reasons that no further try changes.
@@ -78,7 +81,7 @@ def _changed(profile: DicomWebProfile, table: Mapping[str, Any]) -> DicomWebProf
     for entry, value in table.items():
         if entry not in known:
             mistakes.append(f"{entry} is unknown")
-        elif not _fits(known[entry], value) or (entry == "confirm" and value not in _CONFIRM):
+        elif not _fits(known[entry], value) or not _is_known_word(entry, value):
             mistakes.append(f"{entry} cannot be {value!r}")
         else:
             changes[entry] = tuple(value) if isinstance(value, list) else value
@@ -88,6 +91,12 @@ def _changed(profile: DicomWebProfile, table: Mapping[str, Any]) -> DicomWebProf
             hint=f"entries are {', '.join(sorted(known))}",
         )
     return replace(profile, **changes)
+
+
+def _is_known_word(entry: str, value: Any) -> bool:  # noqa: ANN401
+    if entry == "confirm":
+        return value in _CONFIRM
+    return entry != "accept" or (value.isascii() and value.isprintable() and bool(value.strip()))
 
 
 def _fits(default: object, value: object) -> bool:

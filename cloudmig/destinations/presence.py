@@ -1,4 +1,6 @@
-"""Which instances of a study a DICOMweb store lists: asked once, and anew whenever in doubt.
+"""Which instances a DICOMweb store lists: asked once a study, and anew whenever in doubt.
+
+Some list them by series only; then once a series of which something is to be stored.
 
 One SOP Instance UID may be in two series of a study, as two objects: a row that names the other
 series says nothing of ours.
@@ -19,7 +21,7 @@ __all__ = ["Presence"]
 
 _Row = tuple[str, str]  # Series, empty where the row leaves it out, and instance.
 
-_STUDIES_MAX = 64
+_LISTS_MAX = 64
 _AGE_MAX_S = 300.0
 #: UIDs named in one query: 64 characters each, and 8 kB is what a URL may have everywhere.
 _UIDS_A_QUERY = 50
@@ -43,25 +45,29 @@ class Presence:
         self._client = client
         self._profile = profile
         self._now = now
-        self._studies: OrderedDict[StudyRef, _Listed] = OrderedDict()
+        #: By study, and by series where it lists these only; empty otherwise.
+        self._lists: OrderedDict[tuple[StudyRef, str], _Listed] = OrderedDict()
 
     async def of(
         self, study: StudyRef, instances: Collection[InstanceRef]
     ) -> Collection[InstanceRef]:
         """Return which of these are listed in the study, or were a short while ago."""
-        rows = await self._rows_of(study)
-        return {each for each in instances if _is_among(each, rows)}
+        found: set[InstanceRef] = set()
+        for series, some in self._by_series(instances).items():
+            rows = await self._rows_of(study, series)
+            found |= {each for each in some if _is_among(each, rows)}
+        return found
 
-    async def _rows_of(self, study: StudyRef) -> Collection[_Row]:
-        listed = self._studies.setdefault(study, _Listed())
-        self._studies.move_to_end(study)
-        while len(self._studies) > _STUDIES_MAX:
-            self._studies.popitem(last=False)
+    async def _rows_of(self, study: StudyRef, series: str) -> Collection[_Row]:
+        listed = self._lists.setdefault((study, series), _Listed())
+        self._lists.move_to_end((study, series))
+        while len(self._lists) > _LISTS_MAX:
+            self._lists.popitem(last=False)
         async with listed.asking:
             if listed.rows is None or self._now() - listed.asked_at_s > _AGE_MAX_S:
                 listed.asked_at_s = self._now()
                 listed.rows = await self._client.find_instances(
-                    study, rows_max=self._profile.rows_max
+                    study, series_instance_uid=series, rows_max=self._profile.rows_max
                 )
             return listed.rows
 
@@ -74,21 +80,37 @@ class Presence:
             return await self.of(study, instances)
         found: set[_Row] = set()
         step = _UIDS_A_QUERY if self._profile.uid_lists else 1
-        for start in range(0, len(instances), step):
-            some = [each.sop_instance_uid for each in instances[start : start + step]]
-            found |= await self._client.find_instances(study, some, rows_max=self._profile.rows_max)
+        for series, wanted in self._by_series(instances).items():
+            for start in range(0, len(wanted), step):
+                found |= await self._client.find_instances(
+                    study,
+                    [each.sop_instance_uid for each in wanted[start : start + step]],
+                    series_instance_uid=series,
+                    rows_max=self._profile.rows_max,
+                )
         # A server that does not understand the question gives all of the study.
         return {each for each in instances if _is_among(each, found)}
 
     def add(self, instance: InstanceRef) -> None:
         """Take note that an instance was stored."""
-        listed = self._studies.get(instance.study)
+        listed = self._lists.get((instance.study, self._series_asked_for(instance)))
         if listed is not None and listed.rows is not None:
             listed.rows.add((instance.series_instance_uid, instance.sop_instance_uid))
 
     def forget(self, study: StudyRef) -> None:
         """Ask again the next time: something is not known of a store in this study."""
-        self._studies.pop(study, None)
+        for key in [key for key in self._lists if key[0] == study]:
+            del self._lists[key]
+
+    def _by_series(self, instances: Collection[InstanceRef]) -> dict[str, list[InstanceRef]]:
+        """Return instances by the series to ask for; all under "" where it lists studies."""
+        grouped: dict[str, list[InstanceRef]] = {}
+        for each in instances:
+            grouped.setdefault(self._series_asked_for(each), []).append(each)
+        return grouped
+
+    def _series_asked_for(self, instance: InstanceRef) -> str:
+        return instance.series_instance_uid if self._profile.lists_by_series else ""
 
 
 def _is_among(instance: InstanceRef, rows: Collection[_Row]) -> bool:

@@ -15,14 +15,14 @@ from cloudmig.dicomweb.auth import (
     RequestToSign,
     TokenSettings,
 )
-from cloudmig.dicomweb.client import DicomWebClient, ObjectsReply, SearchReply
+from cloudmig.dicomweb.client import AS_STORED, DicomWebClient, ObjectsReply, SearchReply
 from cloudmig.dicomweb.exchange import DicomWebFailed, HttpLimits, tls_context
 from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts
 from cloudmig.dicomweb.rows import Row, read_data_sets
 
 __all__ = [
-    "AnswerUnreadable", "AuthorizationFailed", "Authorizer", "BasicAuthorizer", "BearerAuthorizer",
-    "ClientCredentials", "DicomWebClient", "DicomWebFailed", "HttpLimits", "MultipartTorn",
-    "ObjectsReply", "Parts", "RelatedBody", "RelatedParts", "RequestToSign", "Row", "SearchReply",
-    "StoreAnswer", "TokenSettings", "read_data_sets", "tls_context",
+    "AS_STORED", "AnswerUnreadable", "AuthorizationFailed", "Authorizer", "BasicAuthorizer",
+    "BearerAuthorizer", "ClientCredentials", "DicomWebClient", "DicomWebFailed", "HttpLimits",
+    "MultipartTorn", "ObjectsReply", "Parts", "RelatedBody", "RelatedParts", "RequestToSign", "Row",
+    "SearchReply", "StoreAnswer", "TokenSettings", "read_data_sets", "tls_context",
 ]  # fmt: skip

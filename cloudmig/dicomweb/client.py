@@ -26,11 +26,11 @@ from cloudmig.dicomweb.retry_after import retry_after_s
 from cloudmig.dicomweb.rows import boundary_of
 from cloudmig.model.references import InstanceRef, StudyRef
 
-__all__ = ["DicomWebClient", "ObjectsReply", "SearchReply", "StoreReply"]
+__all__ = ["AS_STORED", "DicomWebClient", "ObjectsReply", "SearchReply", "StoreReply"]
 
 _JSON = "application/dicom+json"
 #: The transfer syntax as it is stored (PS3.18 8.7.3.5.2): without it a server may transcode.
-_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _PAGES_MAX = 10_000
 _ROWS_OF_A_LONG_LIST = 1000
 
@@ -107,13 +107,21 @@ class DicomWebClient:
             )
 
     async def find_instances(
-        self, study: StudyRef, sop_instance_uids: Sequence[str] = (), *, rows_max: int = 0
+        self,
+        study: StudyRef,
+        sop_instance_uids: Sequence[str] = (),
+        *,
+        series_instance_uid: str = "",
+        rows_max: int = 0,
     ) -> set[tuple[str, str]]:
         """Return series and SOP Instance UID of what the server lists in a study (QIDO-RS).
 
-        With some named, it is asked for these only (UID list matching, PS3.18 8.3.4.1). `rows_max`
-        is how many rows it gives at most at a time; 0 where that is unknown.
+        With a series it is asked for what lies in that, and with some instances named for these
+        only (UID list matching, PS3.18 8.3.4.1). `rows_max` is how many rows it gives at most at a
+        time; 0 where that is unknown.
         """
+        within = f"/series/{series_instance_uid}" if series_instance_uid else ""
+        path = f"/studies/{study.study_instance_uid}{within}/instances"
         query: list[tuple[str, str]] = []
         if sop_instance_uids:
             query.append(("SOPInstanceUID", ",".join(sop_instance_uids)))
@@ -123,24 +131,21 @@ class DicomWebClient:
             page = [("offset", str(len(found)))] if found else []
             page += [("limit", str(limit))] if limit else []
             try:
-                rows = await self._rows(study, [*query, *page])
+                rows = await self._rows(path, [*query, *page])
             except DicomWebFailed as error:
                 if error.status != 413 or limit:
                     raise
                 self._rows_max = _ROWS_OF_A_LONG_LIST  # From now on: it is asked for too often.
                 continue
             before = len(found)
-            found |= set(rows)
+            found |= {(series or series_instance_uid, uid) for series, uid in rows}
             if len(found) == before:
                 break  # A page shorter than was asked for may be all that a server gives at once.
             if sop_instance_uids and len(found) >= len(sop_instance_uids):
                 break
         return found
 
-    async def _rows(
-        self, study: StudyRef, query: Sequence[tuple[str, str]]
-    ) -> list[tuple[str, str]]:
-        path = f"/studies/{study.study_instance_uid}/instances"
+    async def _rows(self, path: str, query: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         async with self._http.asked("GET", path, accept=_JSON, query=query) as response:
             if response.status in {204, 404}:
                 return []  # 404: some servers have no empty list of an unknown study.
@@ -200,13 +205,15 @@ class DicomWebClient:
                     raise MultipartTorn("no DICOM objects but perhaps a page to log in")
             yield ObjectsReply(response.status, parts, retry_after_s(response.headers))
 
-    async def retrieve(self, instance: InstanceRef) -> AsyncGenerator[bytes, None]:
-        """Yield the Part 10 file of an instance as the server holds it (WADO-RS)."""
+    async def retrieve(
+        self, instance: InstanceRef, *, accept: str = AS_STORED
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the Part 10 file of an instance (WADO-RS), in the form that is asked for."""
         path = (
             f"/studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
             f"/instances/{instance.sop_instance_uid}"
         )
-        async with self._http.asked("GET", path, accept=_AS_STORED) as response:
+        async with self._http.asked("GET", path, accept=accept) as response:
             if response.status != 200:
                 raise failed("retrieve", response)
             pieces = response.content.iter_chunked(READ_PIECE_BYTES)

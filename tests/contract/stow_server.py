@@ -87,6 +87,8 @@ class ScriptedStow:
     held: dict[tuple[str, str], bytes] = field(default_factory=dict)
     #: Study and SOP Instance UID of what is in this series only, and listed with it.
     in_another_series: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: Series by SOP Instance UID: it lists by series only then, and hands out bare objects.
+    series: dict[str, str] = field(default_factory=dict)
     at_once: int = 0
     at_once_max: int = 0
     hold: asyncio.Event | None = None  #: Store requests wait for it.
@@ -102,7 +104,8 @@ class ScriptedStow:
         app = web.Application(client_max_size=1 << 30, middlewares=self.guards)
         app.router.add_post("/dicom-web/studies/{study}", self._store)
         app.router.add_get("/dicom-web/studies", self._any_study)
-        app.router.add_get("/dicom-web/studies/{study}/instances", self._query)
+        within = "/series/{series}" if self.series else ""
+        app.router.add_get(f"/dicom-web/studies/{{study}}{within}/instances", self._query)
         app.router.add_get(
             "/dicom-web/studies/{study}/series/{series}/instances/{sop}", self._retrieve
         )
@@ -195,6 +198,9 @@ class ScriptedStow:
         study = request.match_info["study"]
         found = [(uid, "") for of, uid in self.held if of == study and not self.lists_late]
         found += [(uid, it) for (of, uid), it in self.in_another_series.items() if of == study]
+        if self.series:
+            here = request.match_info["series"]
+            found = [(uid, "") for uid, _ in found if self.series.get(uid) == here]
         wanted = request.query.get("SOPInstanceUID", "")
         if wanted and (self.takes_uid_lists or "," not in wanted):
             found = [each for each in found if each[0] in wanted.split(",")]
@@ -232,6 +238,10 @@ class ScriptedStow:
             return web.Response(status=404, text=CANARY)
         if key[1] in self.unreadable:
             return web.Response(status=500, text=CANARY)
+        if self.series:
+            if request.headers["Accept"] != "application/dicom":
+                return web.Response(status=406, text=CANARY)
+            return web.Response(body=self.held[key], content_type="application/dicom")
         assert "transfer-syntax=*" in request.headers["Accept"]
         part = b"--xyz\r\nContent-Type: application/dicom\r\n\r\n" + self.held[key]
         kind = 'multipart/related; type="application/dicom"; boundary=xyz'

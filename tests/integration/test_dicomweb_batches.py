@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from cloudmig.errors import DestinationUnavailable, SpoolFull
+from cloudmig.model.instance import StagedInstance
 from cloudmig.model.outcome import Stored
+from cloudmig.model.references import InstanceRef
 from tests.contract.destination_contract import bytes_of, staged
 from tests.contract.stow_server import ScriptedStow
 from tests.integration.dicomweb_world import a_study_of, open_web, outcomes_of
@@ -138,3 +140,38 @@ async def test_a_query_in_pages_is_read_to_its_end(takes_uid_lists: bool) -> Non
 
         assert len(web.server.sent) == 1
     assert all(isinstance(each, Stored) for each in [*outcomes, *again])
+
+
+@pytest.mark.parametrize("confirm", ["answer", "look", "read"])
+@pytest.mark.parametrize("takes_uid_lists", [True, False])
+async def test_a_store_that_lists_by_series_only_and_hands_out_bare_objects(
+    confirm: str, takes_uid_lists: bool
+) -> None:
+    items = a_study_of(12)
+    for number, item in enumerate(items):
+        assert item.instance is not None
+        series = f"{item.instance.series_instance_uid}.{number % 3}"
+        items[number] = dataclasses.replace(
+            item, instance=dataclasses.replace(item.instance, series_instance_uid=series)
+        )
+    named = {each.sop_instance_uid: each.series_instance_uid for each in map(_instance, items)}
+    server = ScriptedStow(series=named, takes_uid_lists=takes_uid_lists)
+    overrides = {"confirm": confirm, "uid_lists": takes_uid_lists}
+    async with open_web(server, profile="healthimaging", overrides=overrides) as web:
+        fresh = outcomes_of(await web.store_all(items))
+        web.destination._sender.forget(_instance(items[0]).study)
+        again = outcomes_of(await web.store_all(items))
+
+        assert len(server.sent) == 1, "what it holds is not sent again"
+        assert [each.fresh for each in [*fresh, *again] if isinstance(each, Stored)] == [
+            *[True] * 12,
+            *[False] * 12,
+        ]
+        for outcome in again:
+            assert isinstance(outcome, Stored)
+            assert await web.destination.find(outcome.receipt.location) == outcome.receipt
+
+
+def _instance(item: StagedInstance) -> InstanceRef:
+    assert item.instance is not None
+    return item.instance

@@ -61,7 +61,10 @@ def expected(request: web.Request, body_sha256: str) -> str:
 
 @pytest.mark.parametrize("token", [None, "session/token+of=a role"])
 async def test_queries_stores_and_retrieves_are_signed_body_included(token: str | None) -> None:
-    async with ScriptedStow(guards=[signed_only]).running() as server:
+    items = a_study_of(5, size_bytes=50_000)
+    instances = [each.instance for each in items if each.instance is not None]
+    series = {each.sop_instance_uid: each.series_instance_uid for each in instances}
+    async with ScriptedStow(guards=[signed_only], series=series).running() as server:
         settings = WebSettings(
             url=server.url, profile="healthimaging", sigv4_service="medical-imaging",
             region="eu-west-1", access_key_id="AKIAEXAMPLE", secret_access_key=SECRET,
@@ -69,7 +72,6 @@ async def test_queries_stores_and_retrieves_are_signed_body_included(token: str 
             profile_overrides={"uid_lists": True, "confirm": "look"},
         )  # fmt: skip
         web_ends = Web(server, open_dicomweb("web", settings, archive=ARCHIVE))
-        items = a_study_of(5, size_bytes=50_000)
 
         outcomes = outcomes_of(await web_ends.store_all(items))
         assert isinstance(outcomes[0], Stored)

@@ -37,6 +37,7 @@ def test_a_file_of_the_user_adds_profiles_and_replaces_ours(tmp_path: Path) -> N
     ({"rows_max": "1"}, "rows_max"), ({"uid_lists": 1}, "uid_lists"),
     ({"requests_max": True}, "requests_max"), ({"final_reasons": ["A900"]}, "final_reasons"),
     ({"batch_bytes_max": -1}, "batch_bytes_max"), ({"name": "x"}, "name is unknown"),
+    ({"accept": ""}, "accept"), ({"accept": "application/dicom\r\nX: 1"}, "accept"),
 ])  # fmt: skip
 def test_a_wrong_entry_is_named(overrides: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):

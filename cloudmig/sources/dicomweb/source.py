@@ -17,7 +17,7 @@ from cloudmig.dicom.search import (
     study_answer,
     study_keys,
 )
-from cloudmig.dicomweb import DicomWebClient, Row
+from cloudmig.dicomweb import AS_STORED, DicomWebClient, Row
 from cloudmig.errors import QueryTruncated, SourceBusy, SourceError, SourceUnavailable
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.references import InstanceRef, StudyRef, is_usable_uid
@@ -32,7 +32,6 @@ from cloudmig.staging import StagingArea
 __all__ = ["WebSource", "WebSourceOptions"]
 
 #: Objects as the archive holds them (PS3.18 8.7.3.5.2): without it, it may convert them.
-_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _AS_IT_LIKES = 'multipart/related; type="application/dicom"'
 
 _GONE = "the archive does not list this study any more"
@@ -116,7 +115,7 @@ class WebSource:
     @property
     def accept(self) -> str:
         """The form in which objects are asked for."""
-        return _AS_STORED if self.options.as_stored else _AS_IT_LIKES
+        return AS_STORED if self.options.as_stored else _AS_IT_LIKES
 
     async def prepare(self) -> None:
         """Return when the archive answers; how it wants to be asked shows as it is asked."""
