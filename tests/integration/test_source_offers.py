@@ -53,6 +53,35 @@ async def test_the_syntax_of_an_echo_is_no_offer(tmp_path: Path) -> None:
     assert VERIFICATION not in retrieval.evidence.offered
 
 
+@pytest.mark.parametrize(("only", "asked"), [(EXPLICIT, True), (JPEG, False)])
+async def test_a_syntax_that_no_context_was_accepted_in_is_not_asked_for(
+    only: str, asked: bool, tmp_path: Path
+) -> None:
+    """For one lost instance, and one more by itself, it was asked in some fifty of them."""
+    study = demo_archive(3, today=dt.date(2026, 3, 1), seed=4, well_behaved=True).studies[0]
+    desk = ArrivalDesk(StagingArea(MemoryBudget(64 << 20), Spool(tmp_path, bytes_max=0)))
+    with ScriptedPacs([study], Script(optional_counts=False), destinations={}, aet="PACS") as pacs:
+        settings = DimseSourceSettings(
+            name="main", host=pacs.host, port=pacs.port, aet="PACS", ae_titles=("CLOUDMIG",),
+            retrieve="c-get", lanes=1, grace_s=1,
+        )  # fmt: skip
+        source = DimseSource(settings, desk, patient_key=lambda _patient_id, _issuer: "")
+        reference = StudyRef(study.study_instance_uid)
+        listing = await source.list_instances(reference)
+        expected = {each.instance.sop_instance_uid: each for each in listing.instances}
+        request = RetrieveRequest(reference, expected, narrow=True, transfer_syntax_uid=only)
+
+        came = 0
+        async with source.retrieve(request) as retrieval:
+            async for arrival in retrieval:
+                arrival.settle(stored=True)
+                came += 1
+        await source.close()
+
+        assert bool(pacs.counters.asked["retrieve"]) is asked
+        assert came == (len(expected) if asked else 0)
+
+
 @pytest.mark.parametrize(("only", "taken"), [(None, EXPLICIT), (EXPLICIT, EXPLICIT), (JPEG, JPEG)])
 async def test_a_lossy_syntax_beside_others_is_taken_where_only_that_is_left(
     only: str | None, taken: str, tmp_path: Path

@@ -156,6 +156,8 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         if question.is_get:
             for context in association.accepted.values():
                 self._note_accepted(context.abstract_syntax_uid, context.transfer_syntax_uid)
+            if self.request.transfer_syntax_uid is not None and not _bears_objects(association):
+                return True  # It has said so already: nothing can come in the one syntax asked for.
             credit = await self._source.desk.area.take_credit()
             handler = DeskHandler(self._source.desk, association.peer.calling_aet, credit)
             answers = association.get(
@@ -183,7 +185,7 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
         return self._count > before or bool(final.completed or final.warning or final.failed)
 
     def _note_accepted(self, sop_class_uid: str, transfer_syntax_uid: str) -> None:
-        if not sop_class_uid.startswith((_QUERY_RETRIEVE_ROOT, VERIFICATION)):
+        if _is_storage(sop_class_uid):
             self.offered(sop_class_uid, (transfer_syntax_uid,))
 
     def _note_final(self, final: SubOperations) -> None:
@@ -221,6 +223,14 @@ class DimseRetrieval(RunningRetrieval[DimseArrival]):
                 if not self.in_flight or loop.time() >= until_s:
                     return
             quiet_since_s = loop.time()
+
+
+def _is_storage(sop_class_uid: str) -> bool:
+    return not sop_class_uid.startswith((_QUERY_RETRIEVE_ROOT, VERIFICATION))
+
+
+def _bears_objects(association: Association) -> bool:
+    return any(_is_storage(each.abstract_syntax_uid) for each in association.accepted.values())
 
 
 def _plus(total: int | None, more: int | None) -> int | None:
