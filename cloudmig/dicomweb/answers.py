@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cloudmig.model.references import is_usable_uid
 
-__all__ = ["AnswerUnreadable", "StoreAnswer", "read_json", "read_rows", "read_store_answer"]
+__all__ = ["AnswerUnreadable", "StoreAnswer", "instances_of", "read_json", "read_store_answer"]
 
 _FAILED_SOP_SEQUENCE = "00081198"
 _REFERENCED_SOP_SEQUENCE = "00081199"
@@ -68,16 +68,11 @@ def read_store_answer(body: bytes) -> StoreAnswer:
     return StoreAnswer(stored, failed, tuple(unnamed))
 
 
-def read_rows(body: bytes) -> list[tuple[str, str]]:
+def instances_of(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return series and instance of each row of a query's answer (PS3.18 10.6.3, F.2).
 
     A row that leaves its series out has an empty one.
     """
-    if not body.strip():
-        return []
-    rows = read_json(body)
-    if not isinstance(rows, list):
-        raise AnswerUnreadable("a query is answered with a list")
     return [
         (_uid(row, _SERIES_INSTANCE_UID), uid)
         for row in rows
@@ -140,7 +135,9 @@ def _is_named(element: ET.Element, name: str) -> bool:
 def _values(item: Any, tag: str) -> list[Any]:  # noqa: ANN401 - JSON
     attribute = item.get(tag) if isinstance(item, dict) else None
     values = attribute.get("Value") if isinstance(attribute, dict) else None
-    return values if isinstance(values, list) else []
+    if isinstance(values, list):
+        return values
+    return [] if values is None else [values]  # Some make no list of a single value.
 
 
 def _items(data_set: Any, tag: str) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - JSON

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, read_rows, read_store_answer
+from cloudmig.dicomweb.answers import AnswerUnreadable, StoreAnswer, instances_of, read_store_answer
 from cloudmig.dicomweb.auth import Authorizer
 from cloudmig.dicomweb.exchange import (
     READ_PIECE_BYTES,
@@ -23,7 +23,7 @@ from cloudmig.dicomweb.exchange import (
 )
 from cloudmig.dicomweb.multipart import MultipartTorn, Parts, RelatedBody, RelatedParts, WholeBody
 from cloudmig.dicomweb.retry_after import retry_after_s
-from cloudmig.dicomweb.rows import boundary_of
+from cloudmig.dicomweb.rows import boundary_of, read_data_sets
 from cloudmig.model.references import InstanceRef, StudyRef
 
 __all__ = ["AS_STORED", "DicomWebClient", "ObjectsReply", "SearchReply", "StoreReply"]
@@ -152,12 +152,13 @@ class DicomWebClient:
             if response.status not in {200, 206}:
                 raise failed("query", response)
             said = await self._http.read(response)
+            content_type = response.headers.get("Content-Type", "")
             if said == b"":
                 check_end(response, "query", "answer")
         if said is None:
             raise DicomWebFailed("query: the answer is too long", status=413, is_sent=True)
         try:
-            return read_rows(said)
+            return instances_of(await read_data_sets(said, content_type))
         except AnswerUnreadable as error:
             raise DicomWebFailed(f"query: {error}", is_sent=True) from error
 

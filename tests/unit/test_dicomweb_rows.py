@@ -6,7 +6,7 @@ import pytest
 
 from cloudmig.dicom.search import study_answer
 from cloudmig.dicomweb import AnswerUnreadable, read_data_sets
-from cloudmig.dicomweb.answers import read_rows
+from cloudmig.dicomweb.answers import instances_of
 
 ROW = '[{"0020000D":{"vr":"UI","Value":["1.2.3"]},"00100010":{"vr":"PN","Value":["%s"]}}]'
 
@@ -38,10 +38,15 @@ async def test_a_row_in_a_form_of_its_own_is_still_a_row(body: bytes) -> None:
     assert study_answer(row)["StudyInstanceUID"] == "1.2.3"
 
 
-def test_nor_does_it_hide_what_a_store_lists() -> None:
-    body = b'[{"00080018":{"Value":["1.2.3"]},"00100010":{"Value":["M\xfcller\x1b"]}}]'
+@pytest.mark.parametrize("body", [
+    b'[{"00080018":{"Value":["1.2.3"]},"00100010":{"Value":["M\xfcller\x1b"]}}]',
+    b'[{"00080018":{"Value":"1.2.3"}}]', b'{"00080018":{"Value":["1.2.3"]}}',
+], ids=["a name", "no list of values", "no list of rows"])  # fmt: skip
+async def test_nor_does_it_hide_what_a_store_lists(body: bytes) -> None:
+    """An instance that is there and not seen in the list would be sent again and again."""
+    rows = await read_data_sets(body, "application/dicom+json")
 
-    assert read_rows(body) == [("", "1.2.3")]
+    assert instances_of(rows) == [("", "1.2.3")]
 
 
 @pytest.mark.parametrize(
