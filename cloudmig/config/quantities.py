@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated
@@ -50,14 +51,17 @@ def _size(value: object) -> object:
     found = _QUANTITY.fullmatch(value.strip())
     if found is None or found[2] not in _SIZE_UNITS:
         raise ValueError(f'must be a size such as "256 MiB" (units: {", ".join(_SIZE_UNITS)})')
-    return int(float(found[1]) * _SIZE_UNITS[found[2]])
+    size = float(found[1]) * _SIZE_UNITS[found[2]]
+    if math.isinf(size):
+        raise ValueError("is more than any machine holds")
+    return int(size)
 
 
 def _duration(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError('must be seconds, or a duration such as "30 s"')  # noqa: TRY004 - the same
     if isinstance(value, int | float):
-        return float(value)
+        return float(min(value, 2 * _DURATION_MAX_S))  # More may fit no float, and is refused.
     found = _QUANTITY.fullmatch(value.strip())
     if found is None or found[2] not in _DURATION_UNITS:
         units = ", ".join(_DURATION_UNITS)

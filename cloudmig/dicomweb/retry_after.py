@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 from collections.abc import Mapping
+
+from cloudmig.http_date import http_date
 
 __all__ = ["retry_after_s"]
 
@@ -18,16 +19,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
     said = headers.get("Retry-After", "").strip()
     if said.isascii() and said.isdigit():
         return float(said) if len(said) < 7 else 0.0
-    until = _moment(said)
+    until = http_date(said)
     if until is None:
         return 0.0
-    now = _moment(headers.get("Date", "")) or dt.datetime.now(dt.UTC)
+    now = http_date(headers.get("Date", "")) or dt.datetime.now(dt.UTC)
     return max(0.0, (until - now).total_seconds())
-
-
-def _moment(text: str) -> dt.datetime | None:
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # The latter for numbers that no clock has.
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import email.utils
 import hashlib
 import os
 import secrets
@@ -27,6 +26,7 @@ from cloudmig.destinations.local_files import create_durably
 from cloudmig.destinations.opening import open_control
 from cloudmig.destinations.s3_control import S3Control, translate
 from cloudmig.errors import CloudmigError, DestinationRefused
+from cloudmig.http_date import http_date
 
 __all__ = ["check_destination"]
 
@@ -238,9 +238,9 @@ class _Examination:
             )
 
     def _clock(self) -> Iterator[Finding]:
-        if not self.date:
+        theirs = http_date(self.date)
+        if theirs is None:
             return
-        theirs = email.utils.parsedate_to_datetime(self.date)
         skew_s = abs((dt.datetime.now(dt.UTC) - theirs).total_seconds())
         hint = "Set the clock of this machine: timedatectl set-ntp true, or chrony."
         words = f"clock and store differ by {skew_s:.0f} s"

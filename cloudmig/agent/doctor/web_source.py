@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 import urllib.parse
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from cloudmig.agent.doctor.pacs import first_studies, narrow_questions
 from cloudmig.bootstrap.web_source import web_source
 from cloudmig.config import Configuration, WebSourceSettings
 from cloudmig.errors import CloudmigError, QueryTruncated, SourceError, SourceUnavailable
+from cloudmig.http_date import http_date
 from cloudmig.model.instance import ExpectedInstance
 from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
@@ -88,10 +88,8 @@ class _Examination:
 
     def _clock(self) -> Finding | None:
         """Compare the archive's clock with ours by the Date of its answer (RFC 9110 6.6.1)."""
-        try:
-            date = email.utils.parsedate_to_datetime(self.source.searches.server_date)
-            theirs = date.astimezone(dt.UTC)
-        except (ValueError, OverflowError):
+        theirs = http_date(self.source.searches.server_date)
+        if theirs is None:
             return None  # Not every server says.
         off = abs(theirs - dt.datetime.now(dt.UTC))
         if off <= _CLOCK_OFF_MAX:
