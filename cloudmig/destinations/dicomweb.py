@@ -217,7 +217,7 @@ class DicomWebDestination:
         if storage_class not in {"", "STANDARD"}:
             raise ConfigError(
                 f"destination {self._name} has no storage class {storage_class}",
-                hint="a DICOMweb store has none: remove storage_class",
+                hint="a DICOMweb store has none: remove storage_class, then `cloudmig plan`",
             )
 
 

@@ -390,7 +390,8 @@ class ObjectStoreDestination:
             return storage_class
         raise ConfigError(
             f"destination {self._name} has no storage class {storage_class}",
-            hint=f"the profile {self._profile.name} has none: remove storage_class",
+            hint=f"the profile {self._profile.name} has none: remove storage_class,"
+            " also of rules, then `cloudmig plan`",
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from cloudmig.agent.doctor import certificates, machine
 from cloudmig.agent.doctor.catalog_access import check_catalog
+from cloudmig.agent.doctor.features import check_features
 from cloudmig.agent.doctor.findings import Finding, problem
 from cloudmig.agent.doctor.folder import check_folder
 from cloudmig.agent.doctor.listening import listening
@@ -66,12 +67,10 @@ async def examine(
         checks += [
             _limited(
                 f"destination {name}",
-                asyncio.to_thread(
-                    check_destination, name, destination, archive, timeout_s=wait_max_s
-                ),
+                asyncio.to_thread(_check_home, config, name, archive, timeout_s=wait_max_s),
                 check_max_s,
             )
-            for name, destination in config.destinations.items()
+            for name in config.destinations
         ]
         checks += [
             _limited(
@@ -85,6 +84,13 @@ async def examine(
         for findings in await asyncio.gather(*checks):
             found += findings
     return found
+
+
+def _check_home(
+    config: Configuration, name: str, archive: str, *, timeout_s: float
+) -> list[Finding]:
+    found = check_destination(name, config.destinations[name], archive, timeout_s=timeout_s)
+    return found + check_features(config, name)
 
 
 async def _limited(subject: str, check: Awaitable[list[Finding]], max_s: float) -> list[Finding]:
