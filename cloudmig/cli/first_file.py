@@ -108,7 +108,13 @@ storage_class = "STANDARD"
 
 """
 
-_STORES = {"az": _AZURE, "gs": _GOOGLE}
+_DISK = """\
+[destinations.archive]
+url = {url}                     # a folder of this machine, or one that is mounted
+
+"""
+
+_STORES = {"az": _AZURE, "gs": _GOOGLE, "file": _DISK}
 _HOMES = {"az": "Azure", "gs": "Google"}
 
 _VIEWER = """\
@@ -148,7 +154,9 @@ copy_to = [{copy_to}]
 _STORAGE_CLASS = """\
 # storage_class = "STANDARD_IA" # else the destination's
 """
-_STORAGE_CLASSES = {"gs": _STORAGE_CLASS.replace("STANDARD_IA", "NEARLINE")}
+_STORAGE_CLASSES = {
+    "az": "", "file": "", "gs": _STORAGE_CLASS.replace("STANDARD_IA", "NEARLINE"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,8 +267,8 @@ class FirstFile:
                 archive=self.archive,
                 copy_to='"archive"' if self.viewer is None else '"archive", "viewer"',
             ),
-            # A DICOMweb store has no classes, and Azure none of these.
-            "" if scheme == "az" or self.viewer else _STORAGE_CLASSES.get(scheme, _STORAGE_CLASS),
+            # A DICOMweb store has no classes; nor have Azure and folders any of these.
+            "" if self.viewer else _STORAGE_CLASSES.get(scheme, _STORAGE_CLASS),
         ))  # fmt: skip
         return "\n".join(_aligned(line) for line in text.splitlines()) + "\n"
 

@@ -321,7 +321,7 @@ def _tell(invocation: Invocation, source: _Source, *, profile: str, viewer: View
         invocation.say(f"{source.hint[0].upper()}{source.hint[1:]}.")
     if source.hint or not source.answers:
         invocation.say("That is fine for now: cloudmig doctor says what is in the way.")
-    if profile not in {"azure", "gcs"}:  # The URL says it all, and no setting corrects it.
+    if profile not in {"azure", "gcs", "file"}:  # The URL says it all, and no setting corrects it.
         words = f'The store has the profile "{profile}"; correct it in the file if it is not.'
         invocation.say(words)
     if viewer is not None:

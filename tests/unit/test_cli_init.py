@@ -201,9 +201,16 @@ def test_a_pacs_that_does_not_know_us_has_answered_too(
     assert "Calling AE title not recognised" in path.read_text()
 
 
-def test_a_folder_has_the_profile_of_folders(path: Path) -> None:
+def test_a_folder_is_offered_nothing_that_only_a_store_has(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert init(path, bucket="file:///srv/images") == 0
+
     assert load(path).destinations["archive"].profile == "file"
+    text = path.read_text()
+    for word in ("endpoint", "region", "profile", "storage_class", "access_key_id", "AWS"):
+        assert word not in text, word
+    assert "profile" not in capfd.readouterr().out
 
 
 @pytest.fixture(
