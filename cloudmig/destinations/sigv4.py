@@ -6,6 +6,7 @@ The body is hashed before it is sent, in a thread: the signature covers its byte
 from __future__ import annotations
 
 import asyncio
+import os
 import urllib.parse
 from collections.abc import Mapping
 
@@ -34,7 +35,7 @@ def sigv4_authorizer(
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
         aws_session_token=session_token,
-        region_name=region,
+        region_name=region or os.environ.get("AWS_REGION"),  # boto3 does not look.
     )
     return SigV4Authorizer(session, region=session.region_name or "us-east-1", service=service)
 

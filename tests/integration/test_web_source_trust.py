@@ -185,13 +185,16 @@ async def test_a_token_that_expires_is_renewed_over_https_before_anything_is_los
 @pytest.mark.parametrize("script", [
     WebScript(), WebScript(page_rows_max=1), WebScript(xml_only=True),
 ], ids=["JSON", "a row a page", "XML"])  # fmt: skip
+@pytest.mark.parametrize("region", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 async def test_every_search_and_retrieve_is_signed_for_aws(
-    script: WebScript, papers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: WebScript, region: str, papers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server checks each signature with code of its own, `includefield` given twice and all."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    for each in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(region, "eu-west-1")
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     archive = ScriptedArchive([STUDY], script, guards=[signed_only])
     web = {"ca": str(papers / "ca.pem"), "dicomweb": {"sigv4_service": "medical-imaging"}}
