@@ -30,7 +30,8 @@ class CopyInProgress:
     storage_class: str
     row: CopyRow
     receipts: dict[str, ReceiptRow]  #: By SOP Instance UID.
-    beside: list[ReceiptRow]  #: Conflicts stored beside the first content.
+    #: Conflicts stored beside the first content: by SOP Instance UID, and by data set digest.
+    beside: dict[str, dict[str, ReceiptRow]]
     bad: dict[str, BadInstance]  #: By SOP Instance UID: first contents that a verdict found wrong.
     bad_beside: dict[str, BadInstance]  #: By key: conflicts that it found wrong, until mended.
     is_repair: bool = False
@@ -39,21 +40,20 @@ class CopyInProgress:
     def held_beside(self, sop_instance_uid: str) -> set[str]:
         """Return the data set digests of an instance's contents beside the first."""
         return {
-            row.receipt.dataset_sha256
-            for row in self.beside
-            if row.instance.sop_instance_uid == sop_instance_uid
-            and row.receipt.location.key not in self.bad_beside
+            dataset_sha256
+            for dataset_sha256, row in self.beside.get(sop_instance_uid, {}).items()
+            if row.receipt.location.key not in self.bad_beside
         }
 
     def note_beside(self, row: ReceiptRow) -> None:
         """Take a receipt of a second content, once for each content."""
-        content = row.instance.sop_instance_uid, row.receipt.dataset_sha256
-        others = [
-            each
-            for each in self.beside
-            if (each.instance.sop_instance_uid, each.receipt.dataset_sha256) != content
-        ]
-        self.beside = [*others, row]
+        contents = self.beside.setdefault(row.instance.sop_instance_uid, {})
+        contents[row.receipt.dataset_sha256] = row
+
+    def rows(self) -> list[ReceiptRow]:
+        """Return the receipts of everything the copy holds, second contents last."""
+        beside = (row for contents in self.beside.values() for row in contents.values())
+        return [*self.receipts.values(), *beside]
 
 
 @dataclass(slots=True)

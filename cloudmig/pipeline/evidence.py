@@ -37,7 +37,7 @@ async def _write(attempt: Attempt, copy: CopyInProgress, missing: Collection[str
     archive = parts.archive_of(job.source)
     revision, previous_sha256 = _first_revision(copy)
     now = parts.now().isoformat(timespec="seconds")
-    rows = [*copy.receipts.values(), *copy.beside]
+    rows = copy.rows()
     settings = parts.config.sources[job.source]
     for _ in range(_REVISIONS_MAX):
         wanted = Manifest(
@@ -125,7 +125,6 @@ async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
     if held is None or hashlib.sha256(held).hexdigest() != copy.row.manifest_sha256:
         return  # The manifest is what was bad; everything is asked for and recognised again.
     asked_again = copy.bad.keys() | {each.sop_instance_uid for each in copy.bad_beside.values()}
-    known = {(row.instance.sop_instance_uid, row.receipt.dataset_sha256) for row in copy.beside}
     for each in manifest.decode(held).instances:
         ref = InstanceRef(
             attempt.job.study.study_instance_uid, each.series_instance_uid, each.sop_instance_uid
@@ -155,5 +154,5 @@ async def adopt_manifest(attempt: Attempt, copy: CopyInProgress) -> None:
         )
         if row.slot is Slot.PRIMARY:
             copy.receipts.setdefault(each.sop_instance_uid, row)
-        elif (each.sop_instance_uid, each.dataset_sha256) not in known:
+        elif each.dataset_sha256 not in copy.beside.get(each.sop_instance_uid, {}):
             copy.note_beside(row)

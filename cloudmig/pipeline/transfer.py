@@ -163,14 +163,14 @@ async def begin(
     copies = {}
     for plan in job.copies:
         bad = work.bad.get(plan.destination, ())
-        beside = list(work.beside.get(plan.destination, ()))
+        beside = work.beside.get(plan.destination, ())
         mended = {row.receipt.location.key for row in beside}
         copies[plan.destination] = CopyInProgress(
             destination=parts.destination(plan.destination, job.source),
             storage_class=plan.storage_class,
             row=work.copies[plan.destination],
             receipts=dict(work.receipts.get(plan.destination, {})),
-            beside=beside,
+            beside={},
             bad={each.sop_instance_uid: each for each in bad if not is_conflict_key(each.key)},
             bad_beside={
                 each.key: each
@@ -179,6 +179,8 @@ async def begin(
             },
             is_repair=bool(bad),
         )
+        for row in beside:
+            copies[plan.destination].note_beside(row)
     attempt = Attempt(parts, job, source, work, copies)
     attempt.expected = {each.instance.sop_instance_uid: each for each in listing.instances}
     attempt.completeness = "SET" if listing.complete else "WEAK"

@@ -31,7 +31,7 @@ class Shut:
 async def test_a_second_content_is_owed_to_a_home_that_takes_nothing(error: Exception) -> None:
     """Its session ran out behind the first content: the run halted, with another home to fill."""
     [staged] = a_study_of(1)
-    copy = CopyInProgress(cast("Any", Shut(error)), "", cast("Any", None), {}, [], {}, {})
+    copy = CopyInProgress(cast("Any", Shut(error)), "", cast("Any", None), {}, {}, {}, {})
     config = SimpleNamespace(destinations={"shut": None, "open": None})
     parts = cast("Parts", SimpleNamespace(refusals={}, config=config))
     nothing = cast("Any", None)
