@@ -144,24 +144,23 @@ class CopyingCalls(VerificationCalls):
         of_transfer = made.c.transfer_id == transfer.c.transfer_id
         to_make = _unindexed(made.c.state).in_([state.value for state in TO_MAKE])
         waiting = transfer.c.state.in_([state.value for state in _WAITING])
-        wanted = sa.select(transfer).where(transfer.c.source.in_(order.sources))
+        wanted = sa.select(transfer).where(_unindexed(transfer.c.source).in_(order.sources))
         # Made, and killed before that was written down: it only wants to be finished.
         whole = sa.not_(sa.exists().where(of_transfer, to_make))
         if order.destination is None:
             return wanted.where(waiting, sa.or_(sa.exists().where(of_transfer, to_make), whole))
         there = sa.and_(of_transfer, made.c.destination == order.destination)
-        lacks = sa.and_(
-            waiting,
-            sa.or_(sa.exists().where(there, to_make), sa.and_(sa.exists().where(there), whole)),
-        )
+        lacks = sa.or_(sa.exists().where(there, to_make), sa.and_(sa.exists().where(there), whole))
         if order.rules == ():
-            return wanted.where(lacks)
+            return wanted.where(waiting, lacks)
+        state = _unindexed(transfer.c.state)
         done = sa.and_(
-            transfer.c.state.in_([state.value for state in DONE]),
+            state.in_([each.value for each in DONE]),
             sa.not_(sa.exists().where(there)),
             sa.true() if order.rules is None else transfer.c.rule.in_(order.rules),
         )
-        return wanted.where(sa.or_(lacks, done))
+        waiting = state.in_([each.value for each in _WAITING])
+        return wanted.where(sa.or_(sa.and_(waiting, lacks), done))
 
     def _may_be_planned(self, connection: sa.Connection, found: AnyRow, plan: CopyPlan) -> bool:
         """Say whether a study is done and has no copy planned there."""
@@ -238,10 +237,11 @@ def _has_origin(order: CopyOrder) -> sa.ColumnElement[bool]:
     return found
 
 
-def _unindexed(state: sa.Column[str]) -> sa.ColumnElement[str]:
-    """Return a state that no index is searched for.
+def _unindexed(column: sa.Column[str]) -> sa.ColumnElement[str]:
+    """Return a column that no index is searched for.
 
     SQLite took the index of states for every study anew, through all copies of that state: a
     hundred thousand studies took hours. A study has a few copies, and they are found by its number.
+    And for every page it took all studies of a source and sorted them: they are sorted by number.
     """
-    return sa.func.coalesce(state, "")
+    return sa.func.coalesce(column, "")
