@@ -35,7 +35,10 @@ __all__ = ["copy", "finished_document", "forecast_document"]
 #: Why a study is not copied, and what a person can do about it.
 _SKIPPED = {
     "not verified": ("no verified copy elsewhere", "cloudmig verify, then again"),
-    "not byte for byte": ("no copy elsewhere that was verified byte for byte", "cloudmig run"),
+    "not byte for byte": (
+        "no copy elsewhere that was verified byte for byte",
+        "cloudmig run asks the source for those that the plan names",
+    ),
     "not configured": (
         "their verified copy lies at a destination that has left the configuration",
         "put it back, then again",

@@ -220,6 +220,8 @@ def _show(
         invocation.say("Next: cloudmig run repairs them, then cloudmig verify")
     elif parts > 1:
         invocation.say("Next: the other parts, then cloudmig close")
+    elif summary.undecided or summary.unreadable or summary.unanswered or summary.without_reference:
+        invocation.say("Next: see to what could not be decided; cloudmig close refuses before that")
     else:
         invocation.say("Next: cloudmig close")
 
