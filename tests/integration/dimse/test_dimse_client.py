@@ -44,6 +44,7 @@ GET = "1.2.840.10008.5.1.4.1.2.2.3"
 EXPLICIT = "1.2.840.10008.1.2.1"
 PATIENCE_S = 5.0
 OBJECTS = 5
+MOVE_ATTEMPTS = 5
 TIMERS = Timers(connect_s=2, artim_s=1, network_s=5, answer_s=5)
 
 QUERY_CONTEXTS = [
@@ -177,23 +178,23 @@ async def test_find_yields_every_match_and_the_final_status() -> None:
                 assert answers[0].transfer_syntax_uid == EXPLICIT
 
 
-async def test_move_brings_the_objects_to_our_server_and_counts_them(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_move_brings_the_objects_to_our_server_and_counts_them() -> None:
     async def move() -> list[SubOperations]:
         async with StorageServer(Everybody(handler), host="127.0.0.1", port=0) as server:
             with pacs(server.port) as peer:
                 async with await associate(peer, QUERY_CONTEXTS, timers=TIMERS) as association:
                     return [one async for one in association.move(MOVE, a_query(), "EDGE")]
 
-    for last in (False, False, True):
+    for attempt in range(MOVE_ATTEMPTS):
         handler = Handler()
         try:
             answers = await move()
             break
         except SourceUnavailable:
-            # On a busy machine a thread of pynetdicom takes the answer that another waits for.
-            if last or "unexpected C-STORE service message" not in caplog.text:
+            # One thread of pynetdicom may take the answer to a C-STORE that another waits for (on
+            # a busy machine in six of a hundred moves). Then all that it sent has its answer.
+            answered = [sink.finished for sink in handler.sinks]
+            if attempt + 1 == MOVE_ATTEMPTS or not answered or set(answered) != {1}:
                 raise
 
     assert answers[-1].status == 0
