@@ -124,7 +124,8 @@ class QuarantineCalls(UnnamedCalls, ExtraObjectCalls, FileTallyCalls):
             .where(
                 table.c.source == source,
                 table.c.study_instance_uid == study.study_instance_uid,
-                table.c.sop_instance_uid.is_not_distinct_from(sop_instance_uid),
+                # IS NULL for None; PostgreSQL searches no index for IS NOT DISTINCT FROM.
+                table.c.sop_instance_uid == sop_instance_uid,
                 table.c.reason == reason.value,
                 table.c.note != SETTLED,
             )

@@ -19,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: The migration that makes these tables: the newest, which a test checks.
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -352,7 +352,7 @@ quarantine_item = sa.Table(
     sa.Column("at", UtcTime, nullable=False),
     sa.Column("released_at", UtcTime),
     sa.Column("note", sa.Text, nullable=False),
-    sa.Index("ix_quarantine_item_study", "source", "study_instance_uid"),
+    sa.Index("ix_quarantine_item_study", "source", "study_instance_uid", "sop_instance_uid"),
 )
 
 ledger_event = sa.Table(
@@ -367,7 +367,7 @@ ledger_event = sa.Table(
     sa.Column("sop_instance_uid", sa.String(64), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("detail", sa.JSON, nullable=False),
-    sa.Index("ix_ledger_event_study", "study_instance_uid"),
+    sa.Index("ix_ledger_event_study", "study_instance_uid", "sop_instance_uid"),
 )
 
 multipart_upload = sa.Table(
