@@ -310,7 +310,8 @@ async def _compare(
     attempt: Attempt, copy: CopyInProgress, staged: StagedInstance, held: Receipt
 ) -> Held:
     spool = attempt.parts.area.spool
-    return await compare_with_held(spool, copy.destination, held.location, staged)
+    async with attempt.parts.comparisons:
+        return await compare_with_held(spool, copy.destination, held.location, staged)
 
 
 async def _quarantine(attempt: Attempt, staged: StagedInstance, trouble: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from cloudmig.staging import StagingArea
 from cloudmig.telemetry import Pseudonyms, Reporter
 
 __all__ = ["Breaker", "Counters", "Listener", "Parts", "Source", "VerdictPost"]
+
+_COMPARISONS_AT_ONCE = 2
 
 
 class Source(InventorySource, StudySource, Protocol):
@@ -101,6 +104,10 @@ class Parts:
     listener: Listener | None = None
     verdict_posts: Sequence[VerdictPost] = ()
     counters: Counters = field(default_factory=Counters)
+    #: Who compares two files: each takes room in the spool, and a child process.
+    comparisons: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_COMPARISONS_AT_ONCE)
+    )
     #: Stores that refuse us in this run: their copies are left, and it halts when all else is done.
     #: None: whoever is refused halts at once.
     refusals: dict[str, DestinationRefused] | None = None

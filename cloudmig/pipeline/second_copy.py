@@ -26,10 +26,7 @@ from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.spooling import spooled
 from cloudmig.ports import Destination
 
-__all__ = ["SecondCopies", "StudyBeside", "is_same_data_set"]
-
-#: Each takes two files in the spool and a child process.
-_COMPARISONS_AT_ONCE = 2
+__all__ = ["StudyBeside", "is_same_data_set"]
 
 
 def is_same_data_set(found: FileDigests, record: InstanceRecord) -> bool:
@@ -41,18 +38,6 @@ def is_same_data_set(found: FileDigests, record: InstanceRecord) -> bool:
         record.dataset_sha256,
         record.transfer_syntax_uid,
     )
-
-
-class SecondCopies:
-    """Compares with other copies, a few instances at once."""
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._room = asyncio.Semaphore(_COMPARISONS_AT_ONCE)
-
-    def beside(self, copy: CopyToVerify) -> StudyBeside:
-        """Return the other copies of a copy's study."""
-        return StudyBeside(self._parts, copy, self._room)
 
 
 @dataclass(slots=True)
@@ -69,7 +54,6 @@ class StudyBeside:
 
     parts: Parts
     copy: CopyToVerify
-    room: asyncio.Semaphore
     _others: list[_OtherCopy] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -87,7 +71,7 @@ class StudyBeside:
             twin = other.records.get(record.dataset_sha256)
             if twin is None:
                 continue
-            async with self.room, AsyncExitStack() as files:
+            async with self.parts.comparisons, AsyncExitStack() as files:
                 reference = await self._fetch(files, other.destination, twin)
                 if reference is None:
                     continue

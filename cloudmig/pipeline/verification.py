@@ -22,7 +22,7 @@ from cloudmig.errors import (
 from cloudmig.pipeline.deciding import decisive
 from cloudmig.pipeline.parts import Parts
 from cloudmig.pipeline.reading_back import Look, read_copy
-from cloudmig.pipeline.second_copy import SecondCopies, StudyBeside
+from cloudmig.pipeline.second_copy import StudyBeside
 from cloudmig.pipeline.source_reference import SourceReference
 from cloudmig.ports import Destination
 from cloudmig.telemetry import Reporter
@@ -87,10 +87,10 @@ async def verify_copies(
     """
     summary = VerifySummary()
 
-    second_copies, turns = SecondCopies(opened), _Turns()
+    turns = _Turns()
 
     async def verify(copy: CopyToVerify) -> None:
-        await _verify_copy(opened, copy, second_copies, sources, turns, summary)
+        await _verify_copy(opened, copy, sources, turns, summary)
 
     await verify_each(opened, stored_copies(opened, part, parts, again=again), verify, summary)
     return summary
@@ -212,14 +212,13 @@ async def _look(
 async def _verify_copy(
     parts: Parts,
     copy: CopyToVerify,
-    second_copies: SecondCopies,
     sources: SourceReference | None,
     turns: _Turns,
     summary: VerifySummary,
 ) -> None:
     destination = parts.destination(copy.destination, copy.source)
     is_web = parts.config.destinations[copy.destination].is_dicomweb
-    beside = second_copies.beside(copy) if is_web else None
+    beside = StudyBeside(parts, copy) if is_web else None
     look = await _look(parts, copy, destination, beside, turns)
     asked, is_answered = len(look.without_reference), True
     if sources is not None and asked:
