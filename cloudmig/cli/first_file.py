@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloudmig.config.addresses import folder_url
+from cloudmig.destinations.profiles import profile_named
 
 __all__ = ["FirstFile", "FolderSource", "PacsSource", "Viewer", "WebSource"]
 
@@ -152,11 +153,8 @@ copy_to = [{copy_to}]
 """
 
 _STORAGE_CLASS = """\
-# storage_class = "STANDARD_IA" # else the destination's
+# storage_class = "{name}" # else the destination's
 """
-_STORAGE_CLASSES = {
-    "az": "", "file": "", "gs": _STORAGE_CLASS.replace("STANDARD_IA", "NEARLINE"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,8 +265,10 @@ class FirstFile:
                 archive=self.archive,
                 copy_to='"archive"' if self.viewer is None else '"archive", "viewer"',
             ),
-            # A DICOMweb store has no classes; nor have Azure and folders any of these.
-            "" if self.viewer else _STORAGE_CLASSES.get(scheme, _STORAGE_CLASS),
+            # A DICOMweb store has no classes.
+            _STORAGE_CLASS.format(name="NEARLINE" if scheme == "gs" else "STANDARD_IA")
+            if self.viewer is None and profile_named(self.profile).storage_classes
+            else "",
         ))  # fmt: skip
         return "\n".join(_aligned(line) for line in text.splitlines()) + "\n"
 

@@ -75,6 +75,16 @@ def test_a_store_of_another_cloud_is_told_about_its_own_credentials(
     assert "profile" not in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("profile", "offered"), [("aws", True), ("ceph", True), ("minio", False)])
+def test_a_storage_class_is_offered_where_the_store_has_some(
+    path: Path, profile: str, offered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloudmig.cli.first_look.kind_of_store", lambda endpoint: profile)
+    assert init(path, "--endpoint", "http://127.0.0.1:9000") == 0
+
+    assert ("STANDARD_IA" in path.read_text()) is offered
+
+
 def test_the_next_commands_read_the_file_that_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
