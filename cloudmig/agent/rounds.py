@@ -121,6 +121,7 @@ async def through_round(run: W, work: Callable[[W], Awaitable[None]]) -> None:
     call = run.parts.catalog.call
     # The lock says that no process of this name lives: what it held is free again.
     await call(Catalog.put_back_all, run.owner)
+    await call(Catalog.wake_far)
     run.parts.counters.catalog_answers = True
     try:
         await work(run)

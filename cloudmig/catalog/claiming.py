@@ -6,6 +6,7 @@ claim, every worker write names it and must find its row, else `LeaseLost`.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -37,6 +38,13 @@ UPDATE transfer SET not_before = 0
         ORDER BY not_before
         LIMIT 200{skip_locked})
 """
+
+#: No failure and no outage puts a study off for longer.
+_WAIT_MAX_S = 86_400.0
+_WAKE_FAR = sa.text("""
+UPDATE transfer SET not_before = 0
+ WHERE state = 'planned' AND not_before > 0 AND not_before > :limit_s
+""")
 
 _FIRST_READY = """
 SELECT transfer_id, priority, newest_first, state, attempt, lease_owner FROM transfer
@@ -135,24 +143,40 @@ class ClaimCalls(Database):
                 .with_for_update()
             ).all()
             for row in rows:
-                advance(TransferState.MOVING, TransferState.PLANNED)
-                connection.execute(
-                    sa.update(schema.transfer)
-                    .where(table.transfer_id == row.transfer_id)
-                    .values(
-                        state=TransferState.PLANNED.value, lease_owner=None, lease_until=None,
-                        not_before=0.0,
-                    )
-                )  # fmt: skip
-                self._append(
-                    connection,
-                    "study_put_back",
-                    source=row.source,
-                    study_instance_uid=row.study_instance_uid,
-                    attempt=row.attempt,
-                    detail={"cause": "stopped", "failures": row.failures},
-                )
+                self._put_back(connection, row, "stopped")
             return len(rows)
+
+    def wake_far(self) -> int:
+        """Let no study wait longer than it can have been told to. Return how many had to.
+
+        A clock that was ahead, a restored machine's say, would hold them back for as long.
+        """
+        with self._writing() as connection:
+            limit_s = self._clock(connection) + _WAIT_MAX_S
+            return connection.execute(_WAKE_FAR, {"limit_s": limit_s}).rowcount
+
+    def _put_back(
+        self, connection: sa.Connection, row: AnyRow, cause: str, at: dt.datetime | None = None
+    ) -> None:
+        """Plan a study as it stands; whoever had it comes late."""
+        advance(TransferState(row.state), TransferState.PLANNED)
+        connection.execute(
+            sa.update(schema.transfer)
+            .where(schema.transfer.c.transfer_id == row.transfer_id)
+            .values(
+                state=TransferState.PLANNED.value, lease_owner=None, lease_until=None,
+                not_before=0.0, reason=None,
+            )
+        )  # fmt: skip
+        self._append(
+            connection,
+            "study_put_back",
+            at=at,
+            source=row.source,
+            study_instance_uid=row.study_instance_uid,
+            attempt=row.attempt,
+            detail={"cause": cause, "failures": row.failures},
+        )
 
     def _candidates(
         self, connection: sa.Connection, sources: Sequence[str], now_s: float

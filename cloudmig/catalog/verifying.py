@@ -220,38 +220,31 @@ class VerificationCalls(EndingCalls):
     ) -> TransferState:
         """Send the study back for repair, or to a person when repair has failed twice."""
         state, study = TransferState(transfer.state), StudyRef(transfer.study_instance_uid)
-        values: dict[str, object]
         if state is TransferState.QUARANTINED:
             return state  # A person has it already.
-        if repairs_are_spent(held):
-            reason = QuarantineReason.VERIFICATION_FAILED
-            cause = f"{held.destination} differs after {held.repairs} repairs"
-            new, kind = TransferState.QUARANTINED, "study_quarantined"
-            values = {"reason": reason.value}
-            detail: dict[str, object] = {"cause": cause, "reason": reason.value}
-            self._add_item(connection, transfer.source, study, None, reason, {"cause": cause}, at)
-        elif state is TransferState.PLANNED:
-            return state  # It is on its way to a worker already.
-        else:
-            new, kind = TransferState.PLANNED, "study_put_back"
-            values = {"not_before": 0.0, "reason": None}
-            detail = {"cause": "repair"}
-        advance(state, new)
+        if not repairs_are_spent(held):
+            if state is not TransferState.PLANNED:  # Else it is on its way to a worker already.
+                self._put_back(connection, transfer, "repair", at)
+            return TransferState.PLANNED
+        reason = QuarantineReason.VERIFICATION_FAILED
+        cause = f"{held.destination} differs after {held.repairs} repairs"
+        self._add_item(connection, transfer.source, study, None, reason, {"cause": cause}, at)
+        advance(state, TransferState.QUARANTINED)
         connection.execute(
             sa.update(schema.transfer)
             .where(schema.transfer.c.transfer_id == transfer.transfer_id)
-            .values(state=new.value, **values)
+            .values(state=TransferState.QUARANTINED.value, reason=reason.value)
         )
         self._append(
             connection,
-            kind,
+            "study_quarantined",
             at=at,
             source=transfer.source,
             study_instance_uid=transfer.study_instance_uid,
             attempt=transfer.attempt,
-            detail=detail | {"failures": transfer.failures},
+            detail={"cause": cause, "reason": reason.value, "failures": transfer.failures},
         )
-        return new
+        return TransferState.QUARANTINED
 
     def _record_findings(
         self, connection: sa.Connection, copy_id: int, findings: Sequence[BadInstance]

@@ -96,6 +96,18 @@ def test_a_study_whose_time_has_come_is_claimed_again(catalog: Catalog) -> None:
     assert (job.attempt, job.failures) == (2, 1)
 
 
+def test_a_time_that_a_wrong_clock_has_set_is_not_waited_for(catalog: Catalog) -> None:
+    """Of a machine that believed itself in the year after next, say."""
+    planned(catalog, 2)
+    for delay_s in (300.0, 2 * 365 * 86_400.0):
+        catalog.finish(claim(catalog), TransferState.PLANNED, cause="busy", delay_s=delay_s)
+
+    assert catalog.wake_far() == 1
+    assert catalog.seconds_until_work(["main"]) == 0
+    claim(catalog)
+    assert catalog.claim_next("worker", lease_s=60, sources=["main"]) is None, "the other waits"
+
+
 def test_an_expired_lease_is_taken_over_and_the_ledger_says_from_whom(catalog: Catalog) -> None:
     planned(catalog)
     claim(catalog, "slow", lease_s=0)
