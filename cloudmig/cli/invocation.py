@@ -27,6 +27,7 @@ __all__ = [
     "JsonOption",
     "LogLevel",
     "LogLevelOption",
+    "NoteOption",
     "end",
 ]
 
@@ -65,6 +66,12 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Answer in JSON on stdout, for programs.", show_default=False)
+]
+NoteOption = Annotated[
+    str,
+    typer.Option(
+        "--note", metavar="TEXT", help="Why, for the ledger. No patient data.", show_default=False
+    ),
 ]
 LogLevelOption = Annotated[
     LogLevel,

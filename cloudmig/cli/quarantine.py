@@ -14,6 +14,7 @@ from cloudmig.cli.invocation import (
     JsonOption,
     LogLevel,
     LogLevelOption,
+    NoteOption,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def list_items(
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """List every study in quarantine with its reasons. Studies are named by pseudonym."""
+    """List what waits for a person, by pseudonym and with its reasons.
+
+    Studies, and what is no study's: objects in no manifest, and files that cannot be read.
+    """
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     items, pseudonyms = invocation.run(lambda: _open_items(invocation))
     invocation.answer({"items": [document(item, pseudonyms) for item in items]})
@@ -63,7 +67,7 @@ def show(
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
 ) -> None:
-    """Show why one study is in quarantine and what can be done about it."""
+    """Show why one of them waits, and what can be done about it."""
     invocation = Invocation.of(context, config=config, as_json=as_json, log_level=log_level)
     items, lacking, pseudonyms = invocation.run(lambda: _items_of(invocation, study))
     named = {
@@ -80,15 +84,7 @@ def show(
 def release(
     context: typer.Context,
     study: StudyArgument,
-    note: Annotated[
-        str,
-        typer.Option(
-            "--note",
-            metavar="TEXT",
-            help="Why, for the ledger. No patient data.",
-            show_default=False,
-        ),
-    ] = "",
+    note: NoteOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
     log_level: LogLevelOption = LogLevel.WARNING,
