@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from cloudmig.catalog import Catalog
 from cloudmig.catalog.records import CopyToVerify, ReceiptRow
+from cloudmig.catalog.replay import as_replayed, rebuild
 from cloudmig.model.instance import Location, Receipt, Slot
 from cloudmig.model.references import InstanceRef, StudyRef
 from cloudmig.model.states import TransferState
@@ -110,3 +111,12 @@ def state_of(catalog: Catalog, study: StudyRef, source: str = "main") -> Transfe
     row = catalog.transfer(source, study)
     assert row is not None
     return row.state
+
+
+def check_ledger(catalog: Catalog) -> None:
+    """The ledger tells the same of every transfer as the tables."""
+    tables = {
+        (row.source, row.study.study_instance_uid): as_replayed(row)
+        for row in catalog.transfers(limit=10_000)
+    }
+    assert rebuild(catalog.ledger(limit=100_000)) == tables

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloudmig.catalog.closing import ClosingCalls
 from cloudmig.catalog.cloud_verdicts import CloudVerdictCalls
 from cloudmig.catalog.copying import CopyingCalls
+from cloudmig.catalog.giving_up import GivingUpCalls
 from cloudmig.catalog.inventory import InventoryCalls
 from cloudmig.catalog.planning import PlanningCalls
 from cloudmig.catalog.sampling import SamplingCalls
@@ -21,6 +22,7 @@ class Catalog(
     WorkCalls,
     CloudVerdictCalls,
     CopyingCalls,
+    GivingUpCalls,
     ClosingCalls,
     SideBySideCalls,
     StandingCalls,

@@ -50,23 +50,33 @@ class ExtraObjectCalls(Database):
 
     def release_extra(self, extra: ExtraObject, *, at: dt.datetime, note: str) -> None:
         """Settle an extra object by a person's word. Found again as it is, it is not raised."""
-        table = schema.extra_object
+        table = schema.extra_object.c
+        this = sa.and_(table.destination == extra.destination, table.key == extra.key)
         with self._writing() as connection:
-            row = connection.execute(
-                sa.update(table)
-                .where(
-                    table.c.destination == extra.destination,
-                    table.c.key == extra.key,
-                    table.c.released_at.is_(None),
-                )
-                .values(released_at=at, note=note)
-                .returning(*table.c)
-            ).one_or_none()
-            if row is None:
+            if not self._release_extras(connection, this, at=at, note=note):
                 raise CatalogError(
                     "this object is not in quarantine", hint="see `cloudmig quarantine list`"
                 )
+
+    def _release_extras(
+        self,
+        connection: sa.Connection,
+        which: sa.ColumnElement[bool],
+        *,
+        at: dt.datetime,
+        note: str,
+    ) -> int:
+        """Settle those of them that wait, by a person's word. Return how many did."""
+        table = schema.extra_object
+        rows = connection.execute(
+            sa.update(table)
+            .where(which, table.c.released_at.is_(None))
+            .values(released_at=at, note=note)
+            .returning(*table.c)
+        ).all()
+        for row in rows:
             self._append_extra(connection, "extra_object_released", row, at, {"note": note})
+        return len(rows)
 
     def _note_extra(self, connection: sa.Connection, found: FoundExtra, at: dt.datetime) -> bool:
         """Raise an extra object. Return False where it is known, or known better."""

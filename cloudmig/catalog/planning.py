@@ -21,7 +21,7 @@ from cloudmig.model.references import StudyRef
 from cloudmig.model.states import DONE, CopyState, TransferState, advance
 from cloudmig.model.transfer import CopyPlan, Decision
 
-__all__ = ["PlanningCalls", "insert_copies", "make_copies_again", "spread_of"]
+__all__ = ["PlanningCalls", "copies_of", "insert_copies", "make_copies_again", "spread_of"]
 
 #: Decisions per transaction: a plan of a million studies must not lock the workers out.
 _CHUNK = 1000
@@ -86,7 +86,7 @@ class PlanningCalls(Database):
             ).one_or_none()
             if row is None:
                 return None
-            copies = _copies_of(connection, [row.transfer_id])
+            copies = copies_of(connection, [row.transfer_id])
         plans = tuple(
             CopyPlan(copy.destination, copy.storage_class)
             for copy in copies.get(row.transfer_id, {}).values()
@@ -123,7 +123,7 @@ class PlanningCalls(Database):
                 .with_for_update()
             ):
                 standing[source, row.study_instance_uid] = row
-        copies = _copies_of(connection, [row.transfer_id for row in standing.values()])
+        copies = copies_of(connection, [row.transfer_id for row in standing.values()])
         did: list[tuple[Decision, _Did]] = []
         fresh: list[Decision] = []
         for decision in chunk:
@@ -294,9 +294,10 @@ def _is_as_before(row: AnyRow, held: Mapping[str, AnyRow], decision: Decision) -
     )
 
 
-def _copies_of(
+def copies_of(
     connection: sa.Connection, transfer_ids: Sequence[int]
 ) -> dict[int, dict[str, AnyRow]]:
+    """Return the copies of these transfers by destination, in the order they were planned."""
     copies: dict[int, dict[str, AnyRow]] = {}
     if transfer_ids:
         table = schema.copy

@@ -192,7 +192,7 @@ def rebuild(events: Iterable[LedgerEvent]) -> dict[StudyKey, ReplayedTransfer]:
             transfers[key] = _on_copy(transfers[key], event)
         elif event.kind in _STUDY_STATES:
             transfers[key] = _on_study(transfers.get(key), event)
-        elif event.kind in {"copy_planned", "copy_forgone"}:
+        elif event.kind in {"copy_planned", "copy_forgone", "copy_given_up"}:
             transfers[key] = _on_plan_of_copy(transfers[key], event)
         elif event.kind == "study_counted":
             counted: Any = event.detail["instances_inventory"]
@@ -316,8 +316,14 @@ def _on_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
 
 
 def _on_plan_of_copy(before: ReplayedTransfer, event: LedgerEvent) -> ReplayedTransfer:
-    """A copy of a study that was done is planned, or taken out of the plan again."""
+    """A copy of a study that was done is planned, or one is taken out of the plan."""
     copies = dict(before.copies)
+    if event.kind == "copy_given_up":
+        del copies[event.destination]
+        instead: Any = event.detail["instead"]
+        copies |= {name: ReplayedCopy(storage_class) for name, storage_class in instead.items()}
+        assert copies, "no study is left without a copy"
+        return replace(before, copies=copies)
     if event.kind == "copy_forgone":
         assert copies.pop(event.destination).manifest_key is None, "what is made is not forgone"
         return replace(before, copies=copies)

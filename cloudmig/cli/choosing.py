@@ -8,7 +8,10 @@ from cloudmig.config import Configuration
 from cloudmig.errors import ConfigError
 from cloudmig.model.references import StudyRef, is_usable_uid
 
-__all__ = ["chosen_sources", "not_in_quarantine", "study_named", "study_not_known"]
+__all__ = [
+    "chosen_sources", "not_in_quarantine", "refuse_unknown_destination", "study_named",
+    "study_not_known",
+]  # fmt: skip
 
 
 def chosen_sources(settings: Configuration, only: Sequence[str]) -> list[str]:
@@ -20,6 +23,15 @@ def chosen_sources(settings: Configuration, only: Sequence[str]) -> list[str]:
                 hint=f"Configured sources: {', '.join(settings.sources)}.",
             )
     return list(only) or list(settings.sources)
+
+
+def refuse_unknown_destination(settings: Configuration, name: str | None) -> None:
+    """Raise `ConfigError` where a destination was named that there is not."""
+    if name is not None and name not in settings.destinations:
+        raise ConfigError(
+            f"there is no destination {name}",
+            hint=f"Configured destinations: {', '.join(settings.destinations)}.",
+        )
 
 
 def study_named(text: str) -> StudyRef | None:

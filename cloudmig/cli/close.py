@@ -20,7 +20,7 @@ from cloudmig.cli.invocation import (
 if TYPE_CHECKING:
     from cloudmig.catalog.statement import Equation
     from cloudmig.model.files import FileEquation
-    from cloudmig.pipeline.closure import ClosingStatement
+    from cloudmig.pipeline.report import ClosingStatement
     from cloudmig.telemetry import Pseudonyms
 
 __all__ = ["close"]
@@ -68,6 +68,7 @@ def document(closing: ClosingStatement, pseudonyms: Pseudonyms) -> dict[str, obj
         "instances": _equation(statement.instances),
         "files": files_document(closing.files),
         "disagreements": {name: list(said) for name, said in closing.disagreements.items()},
+        "copies_given_up": dict(closing.given_up),
         "verdicts": dict(statement.verdicts),
         "weak_copies": statement.weak_copies,
         "quarantine": dict(statement.quarantine),
@@ -128,7 +129,7 @@ def _show(invocation: Invocation, closing: ClosingStatement, pseudonyms: Pseudon
     statement = closing.statement
     invocation.say(equation_words("studies", statement.studies))
     invocation.say(equation_words("instances", statement.instances))
-    for remark in statement.remarks:
+    for remark in closing.remarks:
         invocation.say(f"  {remark}")
     for source, equations in closing.files.items():
         for each in equations:

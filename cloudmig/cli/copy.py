@@ -134,14 +134,13 @@ def _order(
     settings: Configuration, to: str, origin: str | None, only: Sequence[str], *, every: bool
 ) -> CopyOrder:
     from cloudmig.catalog.copying import CopyOrder  # noqa: PLC0415 - `--help` shall be quick
-    from cloudmig.cli.choosing import chosen_sources  # noqa: PLC0415
+    from cloudmig.cli.choosing import (  # noqa: PLC0415
+        chosen_sources,
+        refuse_unknown_destination,
+    )
 
     for name in (to, origin):
-        if name is not None and name not in settings.destinations:
-            raise ConfigError(
-                f"there is no destination {name}",
-                hint=f"Configured destinations: {', '.join(settings.destinations)}.",
-            )
+        refuse_unknown_destination(settings, name)
     if to == origin:
         raise ConfigError("a copy is not made from itself", hint="Name another with --from.")
     naming = tuple(rule.name for rule in settings.rules if to in rule.copy_to)

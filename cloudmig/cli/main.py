@@ -21,6 +21,7 @@ from cloudmig.cli import (
     demo,
     doctor,
     files,
+    give_up,
     init,
     inventory,
     plan,
@@ -90,6 +91,7 @@ app.add_typer(
     quarantine.app, name="quarantine", short_help="List, show, release what waits for a person."
 )
 app.command("verify", short_help="Read the copies back and compare.")(verify.verify)
+app.command("give-up", short_help="Say that a destination is gone for good.")(give_up.give_up)
 app.command("reconcile", short_help="Compare a bucket's inventory with the manifests.")(
     reconcile.reconcile
 )

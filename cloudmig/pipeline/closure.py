@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from cloudmig.catalog import Catalog
-from cloudmig.catalog.records import Coverage, QuarantineItem, TransferRow, UnexplainedStudy
-from cloudmig.catalog.statement import Statement
+from cloudmig.catalog.records import Coverage, TransferRow
 from cloudmig.errors import SourceError
 from cloudmig.model.files import FileEquation, file_equations
 from cloudmig.model.states import TransferState
-from cloudmig.pipeline import report
 from cloudmig.pipeline.parts import Parts
+from cloudmig.pipeline.report import ClosingStatement, write_report
 
-__all__ = ["ClosingStatement", "close", "count_excluded"]
+__all__ = ["close", "count_excluded"]
 
 _COUNTED_MORE = (
     "studies of which the inventory counts more instances than were listed when they were moved:"
@@ -26,26 +23,6 @@ _NAMED_MAX = 100
 _PAGE = 500
 #: Excluded studies that one run asks the source about: an hour or so of a slow PACS.
 _COUNTED_MAX = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ClosingStatement:
-    """What `cloudmig close` says. Refused while anything is unexplained."""
-
-    statement: Statement
-    closed: int  #: Studies signed off now.
-    obstacles: tuple[str, ...]  #: Why it was refused; empty when it was not.
-    unexplained: tuple[UnexplainedStudy, ...]
-    quarantine: tuple[QuarantineItem, ...]
-    report: Path
-    files: Mapping[str, Sequence[FileEquation]] = field(default_factory=dict)  #: By source.
-    #: What did not fit together while a source was asked, by source. The equations are about what
-    #: it named: they cannot show what it did not.
-    disagreements: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-    @property
-    def refused(self) -> bool:
-        return bool(self.obstacles)
 
 
 async def close(parts: Parts) -> ClosingStatement:
@@ -74,19 +51,20 @@ async def close(parts: Parts) -> ClosingStatement:
     closed = 0
     if not obstacles:
         closed = await parts.catalog.call(Catalog.close_wave, parts.now(), statement)
-    path = await report.write_report(
-        parts, statement, obstacles, unexplained, quarantine, files, disagreements
-    )
-    return ClosingStatement(
+    now = parts.now()
+    closing = ClosingStatement(
         statement,
         closed,
         tuple(obstacles),
         tuple(unexplained),
         tuple(quarantine),
-        path,
+        parts.config.agent.report_dir / f"closing-{now:%Y%m%dT%H%M%S}.html",
         files,
         disagreements,
+        await parts.catalog.call(Catalog.copies_given_up),
     )
+    await write_report(parts.pseudonyms, closing, now)
+    return closing
 
 
 async def _files(parts: Parts) -> dict[str, list[FileEquation]]:

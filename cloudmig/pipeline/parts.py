@@ -123,12 +123,14 @@ class Parts:
         """
         found = self.destinations.get((name, source))
         if found is None:
-            where = "sources" if name in self.config.destinations else "destinations"
-            gone = source if where == "sources" else name
+            where, gone, or_else = "sources", source, ""
+            if name not in self.config.destinations:
+                where, gone = "destinations", name
+                or_else = f", or, if it is gone for good, `cloudmig give-up {name}`"
             raise ConfigError(
                 f"the catalog has copies at {name} of source {source}, and {where}.{gone} is not"
                 " configured any more",
-                hint=f"put [{where}.{gone}] back; what is planned and not made there, `cloudmig"
-                " plan` takes out of the plan where no rule names it",
+                hint=f"put [{where}.{gone}] back{or_else}; what is planned"
+                " and not made there, `cloudmig plan` takes out of the plan where no rule names it",
             )
         return found

@@ -1,19 +1,21 @@
-"""The report page of a closing statement: one HTML file that needs nothing else to be read."""
+"""A closing statement and its page: one HTML file that needs nothing else to be read."""
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudmig.catalog.records import QuarantineItem, UnexplainedStudy
 from cloudmig.catalog.statement import Equation, Statement
 from cloudmig.model.files import FileEquation
 from cloudmig.pipeline.page import FOOTER, STYLE, table, write_page
-from cloudmig.pipeline.parts import Parts
+from cloudmig.pseudonyms import Pseudonyms
 
-__all__ = ["write_report"]
+__all__ = ["ClosingStatement", "write_report"]
 
 #: What each way of verifying looks at.
 _HOW = {
@@ -25,57 +27,63 @@ _HOW = {
 }
 
 
-async def write_report(
-    parts: Parts,
-    statement: Statement,
-    obstacles: Sequence[str],
-    unexplained: Sequence[UnexplainedStudy],
-    quarantine: Sequence[QuarantineItem],
-    files: Mapping[str, Sequence[FileEquation]],
-    disagreements: Mapping[str, Sequence[str]],
-) -> Path:
-    """Write the page into the report folder and return its path. Studies are pseudonyms."""
-    now = parts.now()
-    path = parts.config.agent.report_dir / f"closing-{now:%Y%m%dT%H%M%S}.html"
-    written = f"{now:%Y-%m-%d %H:%M} UTC"
-    page = _page(
-        parts, statement, obstacles, unexplained, quarantine, written, files, disagreements
-    )
-    await asyncio.to_thread(write_page, path, page)
-    return path
+@dataclass(frozen=True, slots=True)
+class ClosingStatement:
+    """What `cloudmig close` says. Refused while anything is unexplained."""
+
+    statement: Statement
+    closed: int  #: Studies signed off now.
+    obstacles: tuple[str, ...]  #: Why it was refused; empty when it was not.
+    unexplained: tuple[UnexplainedStudy, ...]
+    quarantine: tuple[QuarantineItem, ...]
+    report: Path
+    files: Mapping[str, Sequence[FileEquation]] = field(default_factory=dict)  #: By source.
+    #: What did not fit together while a source was asked, by source. The equations are about what
+    #: it named: they cannot show what it did not.
+    disagreements: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: Copies that were given up by a person's word, by destination: no verdict counts them.
+    given_up: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.obstacles)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return what the equations do not say by themselves."""
+        return list(self.statement.remarks) + [
+            f"copies at {name} that were given up for good, and that no study is judged by: {n:,}"
+            for name, n in self.given_up.items()
+        ]
 
 
-def _page(
-    parts: Parts,
-    statement: Statement,
-    obstacles: Sequence[str],
-    unexplained: Sequence[UnexplainedStudy],
-    quarantine: Sequence[QuarantineItem],
-    written: str,
-    files: Mapping[str, Sequence[FileEquation]],
-    disagreements: Mapping[str, Sequence[str]],
-) -> str:
-    name = parts.pseudonyms.of
+async def write_report(pseudonyms: Pseudonyms, closing: ClosingStatement, at: dt.datetime) -> None:
+    """Write the page to its place. Studies are pseudonyms."""
+    await asyncio.to_thread(write_page, closing.report, _page(pseudonyms, closing, at))
+
+
+def _page(pseudonyms: Pseudonyms, closing: ClosingStatement, at: dt.datetime) -> str:
+    statement, name = closing.statement, pseudonyms.of
     verdict = (
         '<p class="verdict holds"><b>Everything is explained.</b> Every study and every instance of'
         " the inventory is verified at each of its destinations, waits for a person with a reason,"
         " or stays by a named rule.</p>"
-        if not obstacles
+        if not closing.obstacles
         else '<p class="verdict open"><b>Not closed.</b> '
-        + "; ".join(html.escape(each) for each in obstacles)
+        + "; ".join(html.escape(each) for each in closing.obstacles)
         + "</p>"
     )
     return "".join((
         "<!doctype html><html lang=en><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
         f"<title>cloudmig closing statement</title><style>{STYLE}</style>",
-        f"<h1>Closing statement</h1><p class=legend>written {written}</p>",
+        f"<h1>Closing statement</h1><p class=legend>written {at:%Y-%m-%d %H:%M} UTC</p>",
         verdict,
         "<h2>Studies</h2>", _equation(statement.studies),
         "<h2>Instances</h2>", _equation(statement.instances),
-        *(f"<p class=legend>{html.escape(each)}</p>" for each in statement.remarks),
-        *_files(files),
-        *_disagreements(disagreements),
+        *(f"<p class=legend>{html.escape(each)}</p>" for each in closing.remarks),
+        *_files(closing.files),
+        *_disagreements(closing.disagreements),
         "<h2>How it was verified</h2>",
         table(
             ("verdict", "copies", "what was looked at"),
@@ -85,13 +93,14 @@ def _page(
         "<h2>Quarantine</h2>",
         table(
             ("study", "reason", "what it means"),
-            [(item.shown_as(parts.pseudonyms), item.reason.value, item.reason.explanation)
-             for item in quarantine],
+            [(item.shown_as(pseudonyms), item.reason.value, item.reason.explanation)
+             for item in closing.quarantine],
         ),
         "<h2>Unexplained</h2>",
         table(
             ("study", "source", "waits for"),
-            [(name(each.study.study_instance_uid), each.source, str(each)) for each in unexplained],
+            [(name(each.study.study_instance_uid), each.source, str(each))
+             for each in closing.unexplained],
         ),
         FOOTER,
     ))  # fmt: skip

@@ -22,9 +22,10 @@ from cloudmig.bootstrap.directory_source import opened_index
 from cloudmig.catalog import Catalog
 from cloudmig.config import load
 from cloudmig.demo.studies import Instance, Study
-from cloudmig.pipeline.closure import ClosingStatement, close
+from cloudmig.pipeline.closure import close
 from cloudmig.pipeline.inventory import InventoryResult, take_inventory
 from cloudmig.pipeline.planning import make_plan
+from cloudmig.pipeline.report import ClosingStatement
 from cloudmig.pipeline.verification import VerifySummary, verify_copies
 from cloudmig.sources.directory.naming import NamedEntry, named_entries
 from tests.integration.migration_world import TODAY, Recorder

@@ -40,9 +40,10 @@ from cloudmig.errors import CatalogUnavailable
 from cloudmig.model.references import StudyRef
 from cloudmig.model.study import StudySummary
 from cloudmig.model.window import StudyQuestion
-from cloudmig.pipeline.closure import ClosingStatement, close
+from cloudmig.pipeline.closure import close
 from cloudmig.pipeline.inventory import InventoryResult, take_inventory
 from cloudmig.pipeline.planning import PlanResult, make_plan
+from cloudmig.pipeline.report import ClosingStatement
 from cloudmig.pipeline.verification import VerifySummary, verify_copies
 from cloudmig.sources.dimse import DimseSource
 from tests.peers.part10 import NotPart10, dataset_sha256

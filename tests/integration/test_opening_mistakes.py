@@ -91,3 +91,14 @@ async def test_a_destination_that_left_the_configuration_is_named_where_it_is_ne
         leave_only("second")
         with pytest.raises(ConfigError, match=r"destinations\.first is not configured any more"):
             await world.verify()
+
+
+async def test_a_source_that_left_the_configuration_is_not_called_a_home(tmp_path: Path) -> None:
+    """A destination of its name is there: nobody is told to give that up."""
+    told = a_configuration(tmp_path)
+    async with open_agent(parse(told), SilentReporter()) as parts:
+        with pytest.raises(ConfigError, match=r"sources\.archive is not configured") as caught:
+            parts.destination("archive", "archive")
+
+    assert "put [sources.archive] back" in caught.value.hint
+    assert "give-up" not in caught.value.hint

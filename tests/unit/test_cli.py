@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cli"
 COMMANDS = (
     "", "init", "doctor", "inventory", "files", "plan", "run", "copy", "status", "quarantine",
     "quarantine list", "quarantine show", "quarantine release", "verify", "verdicts", "close",
-    "demo", "reconcile", "sla", "sla probe", "sla report",
+    "demo", "give-up", "reconcile", "sla", "sla probe", "sla report",
 )  # fmt: skip
 
 

@@ -13,10 +13,12 @@ import pytest
 
 from cloudmig.agent.copy_choice import CopyForecast
 from cloudmig.agent.copying import CopySummary
+from cloudmig.agent.giving_up import GivingUpSummary
 from cloudmig.agent.sla.alarms import AlarmChange
 from cloudmig.agent.sla.probing import StoreProbe
 from cloudmig.agent.verdicts import VerdictSummary
 from cloudmig.catalog.cloud_verdicts import Word
+from cloudmig.catalog.giving_up import Fate, GivingUp
 from cloudmig.catalog.records import (
     BadInstance,
     CopyRow,
@@ -31,6 +33,7 @@ from cloudmig.cli import (
     choosing,
     close,
     copy,
+    give_up,
     quarantine,
     side_by_side,
     sla,
@@ -49,7 +52,7 @@ from cloudmig.model.quarantine import QuarantineReason
 from cloudmig.model.references import StudyRef
 from cloudmig.model.service_levels import ServiceLevels
 from cloudmig.model.states import CopyState, TransferState
-from cloudmig.pipeline.closure import ClosingStatement
+from cloudmig.pipeline.report import ClosingStatement
 from cloudmig.pipeline.verification import Finding, VerifySummary
 from cloudmig.telemetry import Pseudonyms
 
@@ -82,6 +85,7 @@ def a_closing() -> ClosingStatement:
         statement, 0, ("something is unexplained",), (UnexplainedStudy("main", STUDY, "stored"),),
         (ITEM, OBJECT), Path("state/reports/closing.html"),
         disagreements={"main": ["the source refuses every patient ID prefix"]},
+        given_up={"dr": 4},
     )  # fmt: skip
 
 
@@ -137,6 +141,11 @@ def a_copying() -> CopySummary:
     )  # fmt: skip
 
 
+def a_giving_up() -> tuple[GivingUp, GivingUpSummary]:
+    fates = Counter({Fate.OTHERS: 10, Fate.INSTEAD: 2, Fate.UNDER_WAY: 1})
+    return GivingUp("dr", "sold", instead="third"), GivingUpSummary(fates, objects_settled=3)
+
+
 def two_destinations() -> dict[str, DestinationCounts]:
     return {
         "archive": DestinationCounts(
@@ -178,6 +187,7 @@ def one_study() -> side_by_side.StudyCopies:
         ("status", status.document(a_status(), two_destinations())),
         ("copy-dry-run", copy.forecast_document("dr", a_forecast())),
         ("copy", copy.finished_document("dr", a_copying())),
+        ("give-up", give_up.document(*a_giving_up())),
         ("status-study", side_by_side.study_document(one_study(), NAMES)),
         ("sla-probe", sla.document(a_probe())),
         ("quarantine-item", quarantine.document(ITEM, NAMES)),
